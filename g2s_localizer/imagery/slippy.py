@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of tiles in the slippy-map layout: DIR/{z}/{x}/{y}.png, .jpg, .jpeg or .webp."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class SlippyStore:
+    """Encoded tiles of a folder; rows count from the north. Safe to share between threads.
+
+    `attribution` is the text of DIR/attribution.txt, "" without that file.
+    Raises FileNotFoundError for an absent folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such folder of tiles: {folder}")
+        self._folder = folder
+        self.name = f"slippy:{folder}"
+        notice = folder / "attribution.txt"
+        self.attribution = notice.read_text(encoding="utf-8").strip() if notice.is_file() else ""
+        self.zooms: tuple[int, ...] = tuple(
+            sorted(int(entry.name) for entry in folder.iterdir() if _is_index(entry))
+        )
+
+    def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
+        """Column and row of the stored tiles of `zoom`, in no particular order."""
+        for column in filter(_is_index, (self._folder / str(zoom)).iterdir()):
+            for tile in column.iterdir():
+                if tile.suffix in SUFFIXES and tile.stem.isdecimal():
+                    yield int(column.name), int(tile.stem)
+
+    def read(self, zoom: int, x: int, y: int) -> bytes | None:
+        """The encoded tile, None where there is none."""
+        for suffix in SUFFIXES:
+            try:
+                return (self._folder / str(zoom) / str(x) / f"{y}{suffix}").read_bytes()
+            except FileNotFoundError:
+                continue
+        return None
+
+
+def _is_index(entry: Path) -> bool:
+    return entry.name.isdecimal() and entry.is_dir()

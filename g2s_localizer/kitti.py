@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KittiDrive: the colour images, calibration and OXTS records of a KITTI raw drive."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from g2s_localizer.geometry.camera import Camera
+from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
+from g2s_localizer.geometry.pose import wrap_angle
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+OXTS_COLUMNS = (
+    "lat lon alt roll pitch yaw vn ve vf vl vu ax ay az af al au wx wy wz wf wl wu "
+    "pos_accuracy vel_accuracy navstat numsats posmode velmode orimode"
+).split()
+"""Columns of an OXTS record: degrees, metres, radians, m/s, m/s^2, rad/s."""
+
+IMU_HEIGHT = 0.93
+"""Height of the OXTS unit above the road (m), from KITTI's drawing of the vehicle."""
+
+
+class KittiDrive:
+    """One drive of KITTI's raw data in its original layout.
+
+    root   folder that holds the date folders
+    drive  "2011_09_26_drive_0005_sync"; "_sync" may be left out
+
+    Images may be missing: `frames` names those that exist. An OXTS record is that of the
+    vehicle at base_link, the point of the road under the OXTS unit, axes those of the unit.
+    Raises FileNotFoundError naming the file or folder that is not there, ValueError naming
+    the file and what is wrong in it.
+    """
+
+    def __init__(self, root: Path, drive: str) -> None:
+        self.name = drive if drive.endswith("_sync") else f"{drive}_sync"
+        self._date = root / self.name[:10]
+        self._images = self._date / self.name / "image_02"
+        oxts = self._date / self.name / "oxts"
+        self.image_stamps = _read_stamps(self._images / "timestamps.txt")
+        self.oxts_stamps = _read_stamps(oxts / "timestamps.txt")
+        self.oxts = _read_oxts(oxts, len(self.oxts_stamps))
+        self.frames = self._find_frames()
+
+    @cached_property
+    def camera(self) -> Camera:
+        """The rectified colour camera 02 on base_link."""
+        rig = _read_calibration(self._date / "calib_cam_to_cam.txt")
+        P = rig.matrix("P_rect_02", 3, 4)
+        width, height = rig.matrix("S_rect_02", 1, 2)[0]
+        T_rect_cam0 = np.eye(4)
+        T_rect_cam0[:3, :3] = rig.matrix("R_rect_00", 3, 3)
+        # P_rect_02 = K [I | t]: camera 02 stands beside the rectified camera 00.
+        T_cam2_rect = np.eye(4)
+        T_cam2_rect[:3, 3] = np.linalg.solve(P[:, :3], P[:, 3])
+        T_cam0_velo = _read_calibration(self._date / "calib_velo_to_cam.txt").transform()
+        T_velo_imu = _read_calibration(self._date / "calib_imu_to_velo.txt").transform()
+        T_base_camera = np.linalg.inv(T_cam2_rect @ T_rect_cam0 @ T_cam0_velo @ T_velo_imu)
+        T_base_camera[2, 3] += IMU_HEIGHT
+        return Camera(P[:, :3], int(width), int(height), np.zeros(5), T_base_camera)
+
+    def image(self, frame: int) -> NDArray[np.uint8]:
+        """The rectified image of `frame`: (H, W, 3) uint8 RGB."""
+        file = self._image_file(frame)
+        if not file.is_file():
+            raise FileNotFoundError(f"no such image: {file}")
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f"{file} cannot be decoded")
+        if image.shape[:2] != (self.camera.height, self.camera.width):
+            raise ValueError(
+                f"{file} has {image.shape[1]} x {image.shape[0]} pixels, S_rect_02 says "
+                f"{self.camera.width} x {self.camera.height}"
+            )
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+    def latlon(self, record: int) -> LatLon:
+        """Where OXTS record `record` puts base_link."""
+        return LatLon(self.oxts[record, 0], self.oxts[record, 1])
+
+    def yaw(self, record: int) -> float:
+        """Heading of OXTS record `record`: rad, counter-clockwise from east."""
+        return wrap_angle(float(self.oxts[record, OXTS_COLUMNS.index("yaw")]))
+
+    def pose_at(self, stamp: int) -> tuple[LatLon, float]:
+        """Place and yaw (rad) of base_link at `stamp` (ns), linear between OXTS records.
+
+        The first image is often taken some milliseconds before the first record: up to one
+        period outside the records the motion of the nearest two is carried on. ValueError
+        beyond that.
+        """
+        stamps = self.oxts_stamps
+        if len(stamps) < 2:
+            raise ValueError(f"{self.name} has {len(stamps)} OXTS record(s), needs two")
+        after = int(np.clip(np.searchsorted(stamps, stamp), 1, len(stamps) - 1))
+        period = int(stamps[after] - stamps[after - 1])
+        share = int(stamp - stamps[after - 1]) / period
+        if not -1.0 <= share <= 2.0:
+            raise ValueError(f"{stamp} ns lies outside the OXTS records of {self.name}")
+        frame = LocalFrame(self.latlon(after - 1))
+        x, y = frame.to_xy(self.latlon(after))
+        turn = wrap_angle(self.yaw(after) - self.yaw(after - 1))
+        return frame.to_latlon(share * x, share * y), wrap_angle(self.yaw(after - 1) + share * turn)
+
+    def _image_file(self, frame: int) -> Path:
+        return self._images / "data" / f"{frame:010d}.png"
+
+    def _find_frames(self) -> tuple[int, ...]:
+        names = [file.stem for file in (self._images / "data").glob("*.png")]
+        frames = tuple(sorted(int(name) for name in names if name.isdecimal()))
+        if frames and frames[-1] >= len(self.image_stamps):
+            raise ValueError(
+                f"{self._image_file(frames[-1])} has no line among the {len(self.image_stamps)} "
+                f"of {self._images / 'timestamps.txt'}"
+            )
+        return frames
+
+
+class _Calibration:
+    """The "name: numbers" lines of a calibration file."""
+
+    def __init__(self, file: Path, lines: dict[str, str]) -> None:
+        self._file = file
+        self._lines = lines
+
+    def matrix(self, name: str, rows: int, columns: int) -> FloatArray:
+        if name not in self._lines:
+            raise ValueError(f"{self._file} has no line {name}")
+        values = _numbers(self._lines[name], f"{self._file}, {name}")
+        if len(values) != rows * columns:
+            raise ValueError(
+                f"{self._file}, {name}: {len(values)} numbers, expected {rows * columns}"
+            )
+        return values.reshape(rows, columns)
+
+    def transform(self) -> FloatArray:
+        """(4, 4) made of the lines R and T."""
+        transform = np.eye(4)
+        transform[:3, :3] = self.matrix("R", 3, 3)
+        transform[:3, 3:] = self.matrix("T", 3, 1)
+        return transform
+
+
+def _read_calibration(file: Path) -> _Calibration:
+    named = (line.partition(":") for line in _read_lines(file))
+    return _Calibration(file, {name.strip(): values for name, _, values in named})
+
+
+def _read_stamps(file: Path) -> IntArray:
+    """Lines "2011-09-26 13:04:32.345808896", taken as UTC -> (N,) int64 ns, rising."""
+    stamps = []
+    for number, line in enumerate(_read_lines(file), start=1):
+        try:
+            stamps.append(np.datetime64(line.strip(), "ns").astype(np.int64))
+        except ValueError as error:
+            raise ValueError(f'{file}, line {number}: "{line}" is no timestamp') from error
+    result = np.array(stamps, np.int64)
+    falls = np.flatnonzero(np.diff(result) <= 0)
+    if falls.size:
+        raise ValueError(f"{file}, line {falls[0] + 2}: earlier than the line before it")
+    return result
+
+
+def _read_oxts(folder: Path, count: int) -> FloatArray:
+    """(count, 30) records, one file each."""
+    files = sorted((folder / "data").glob("*.txt"))
+    if len(files) != count:
+        raise ValueError(
+            f"{folder / 'data'} holds {len(files)} records, "
+            f"{folder / 'timestamps.txt'} has {count} lines"
+        )
+    records = np.empty((count, len(OXTS_COLUMNS)))
+    for index in range(count):
+        file = folder / "data" / f"{index:010d}.txt"
+        values = _numbers(" ".join(_read_lines(file)), str(file))
+        if len(values) != len(OXTS_COLUMNS):
+            raise ValueError(
+                f"{file}: {len(values)} numbers, an OXTS record has {len(OXTS_COLUMNS)}"
+            )
+        records[index] = values
+    return records
+
+
+def _read_lines(file: Path) -> list[str]:
+    if not file.is_file():
+        raise FileNotFoundError(f"no such file: {file}")
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{file} is empty")
+    return lines
+
+
+def _numbers(text: str, where: str) -> FloatArray:
+    values = []
+    for word in text.split():
+        try:
+            values.append(float(word))
+        except ValueError as error:
+            raise ValueError(f'{where}: "{word}" is no number') from error
+    result = np.array(values, np.float64)
+    if not np.isfinite(result).all():
+        raise ValueError(f"{where}: holds a number that is not finite")
+    return result
