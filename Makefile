@@ -1,0 +1,32 @@
+# make setup   .venv and the generated messages (also done by the other targets where needed)
+# make demo    a simulated drive through the real node, scored: out/demo/report.json and report.png
+# make test    all tests; ARGS="test/geometry -k pose" chooses
+# make lint    ruff, and mypy where it is strict
+SHELL := /bin/bash
+.DEFAULT_GOAL := demo
+.PHONY: setup demo test lint
+
+# DDS stays on this machine, with a domain of its own in every run.
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+export ROS_DOMAIN_ID := $(shell echo $$(( $$$$ % 101 + 1 )))
+export FASTRTPS_DEFAULT_PROFILES_FILE := $(CURDIR)/config/fastdds.xml
+# Real recordings; the tests that need them are skipped where the folder is absent.
+export G2S_TEST_DATA ?= $(CURDIR)/../shared/data
+
+# The generated messages are on the path, and the source tree is before the installed copy of it.
+IN_ENVIRONMENT := source install/setup.bash && export PATH="$(CURDIR)/.venv/bin:$$PATH" \
+  PYTHONPATH="$(CURDIR):$$PYTHONPATH" &&
+
+setup:
+	@bash .ci/setup.sh
+
+demo: setup
+	@$(IN_ENVIRONMENT) python -m training.demo
+
+test: setup
+	@$(IN_ENVIRONMENT) python -m pytest $(ARGS)
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
