@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The algorithm: one ground image and its prior in, one estimate out."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from g2s_localizer.estimator.estimate import Estimate, Observation, Rejection, ScoreGrid
+from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
+from g2s_localizer.estimator.gate import GateConfig, gate, innovation
+from g2s_localizer.geometry import LocalFrame, Pose2D
+from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
+from g2s_localizer.model import (
+    G2SNet,
+    Registration,
+    load_checkpoint,
+    prepare_ground,
+    prepare_satellite,
+)
+from g2s_localizer.model.checkpoint import SHIPPED
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+SNAP_M = 4.0
+"""Grid of the centres of satellite crops (m): a crop serves a vehicle for about this far."""
+
+MODE_RADIUS_M = 4.0
+"""Radius of the window that makes up one peak of the score map (m)."""
+
+_CACHE_BYTES = 256 * 1024 * 1024
+_FLAT_IMAGE_DEVIATION = 4.0
+
+
+@dataclass(frozen=True)
+class LocalizerConfig:
+    """imagery: URI as `open_imagery` takes it; checkpoint: file, "" for the one that comes with
+    the package; map_sigma_m: standard deviation of the imagery's georeferencing (m per axis),
+    the floor of the published covariance.
+    """
+
+    imagery: str
+    checkpoint: str = ""
+    device: str = "cpu"
+    precision: str = "fp32"
+    map_sigma_m: float = 0.3
+    gate: GateConfig = field(default_factory=GateConfig)
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got '{self.precision}'"
+            )
+        if not (math.isfinite(self.map_sigma_m) and self.map_sigma_m >= 0):
+            raise ValueError(f"map_sigma_m must be finite and >= 0, got {self.map_sigma_m}")
+
+
+class Localizer:
+    """Registers ground images with satellite imagery around their priors.
+
+    The estimate is the likelihood of the image alone, within the search window around the
+    prior: it does not contain the prior, so a filter may fuse both.
+    """
+
+    def __init__(
+        self, network: G2SNet, checkpoint_id: str, imagery: Imagery, config: LocalizerConfig
+    ) -> None:
+        self.checkpoint_id = checkpoint_id
+        self.attribution = imagery.attribution
+        self._device = torch.device(config.device)
+        self._network = network.eval().to(self._device, memory_format=torch.channels_last)
+        self._network.precision = PRECISIONS[config.precision]
+        self._imagery = imagery
+        self._config = config
+        self._cache = FeatureCache(self._encode_crop, SNAP_M, _CACHE_BYTES)
+
+    @classmethod
+    def from_config(cls, config: LocalizerConfig) -> Localizer:
+        """Raises CheckpointError, FileNotFoundError or ValueError for a broken set-up."""
+        network, checkpoint_id = load_checkpoint(Path(config.checkpoint or SHIPPED))
+        return cls(network, checkpoint_id, open_imagery(config.imagery), config)
+
+    def warm_up(self) -> None:
+        """Run the network once on zeros, so that the first image costs no more than the next."""
+        model = self._network.config
+        side = round(model.crop_m / model.gsd)
+        with torch.inference_mode():
+            satellite = self._network.encode_satellite(self._zeros(1, 3, side, side))
+        self._network.register(
+            self._zeros(1, 3, model.ground_height, model.ground_width),
+            torch.eye(3, device=self._device)[None],
+            torch.eye(4, device=self._device)[None],
+            0.0,
+            satellite,
+        )
+
+    def localize(self, observation: Observation) -> Estimate:
+        """One estimate for one observation; expected trouble is its rejection, never raised."""
+        start = time.perf_counter()
+        refuse = partial(self._refuse, observation, start)
+        prior = observation.prior
+        model = self._network.config
+        reach = 2.0 * math.sqrt(max(np.linalg.eigvalsh(prior.covariance[:2, :2]).max(), 0.0))
+        if reach > model.search_m - SNAP_M / 2.0:
+            return refuse(
+                Rejection.UNCERTAIN_PRIOR,
+                f"2 sigma of the prior are {reach:.1f} m, the search window "
+                f"{model.search_m - SNAP_M / 2.0:.1f} m",
+            )
+        deviation = float(observation.image.std())
+        if deviation < _FLAT_IMAGE_DEVIATION:
+            return refuse(Rejection.BAD_IMAGE, f"deviation of its pixels {deviation:.1f} of 255")
+        try:
+            satellite = self._satellite(observation)
+        except MissingImagery as error:
+            return refuse(Rejection.NO_IMAGERY, str(error))
+        registration = self._register(observation, satellite)
+        return self._conclude(observation, satellite, registration, start)
+
+    def _satellite(self, observation: Observation) -> CachedCrop:
+        prior = observation.prior
+        return self._cache.get(prior.frame, prior.pose.x, prior.pose.y)
+
+    def _encode_crop(self, frame: LocalFrame, x: float, y: float) -> CachedCrop:
+        model = self._network.config
+        crop = self._imagery.crop(frame.to_latlon(x, y), model.crop_m, model.gsd)
+        image = prepare_satellite(crop.image)[None].to(self._device)
+        with torch.inference_mode():
+            return CachedCrop(crop, self._network.encode_satellite(image), x, y)
+
+    def _register(self, observation: Observation, satellite: CachedCrop) -> Registration:
+        model = self._network.config
+        image, camera = prepare_ground(
+            observation.image, observation.camera, (model.ground_height, model.ground_width)
+        )
+        return self._network.register(
+            image[None].to(self._device),
+            self._tensor(camera.K),
+            self._tensor(camera.T_base_camera),
+            observation.prior.pose.yaw,
+            satellite.features,
+        )
+
+    def _conclude(
+        self,
+        observation: Observation,
+        satellite: CachedCrop,
+        registration: Registration,
+        start: float,
+    ) -> Estimate:
+        prior = observation.prior
+        score_map = registration.score_map
+        modes = score_map.modes(2, MODE_RADIUS_M)
+        best = modes[0]
+        x, y = best.xy.tolist()
+        pose = Pose2D(satellite.x + x, satellite.y + y, registration.yaw)
+        covariance = np.zeros((3, 3))
+        scale = float(self._network.covariance_scale[0])
+        covariance[:2, :2] = best.covariance.double().cpu().numpy() * scale
+        covariance[:2, :2] += np.eye(2) * self._config.map_sigma_m**2
+        covariance[2, 2] = registration.yaw_variance
+        entropy = score_map.entropy
+        peak_ratio = modes[1].mass / best.mass if len(modes) > 1 else 0.0
+        if best.border_cells == 0:
+            refused: tuple[Rejection, str] | None = (
+                Rejection.AT_BORDER,
+                f"at ({x:.1f}, {y:.1f}) m from the crop's centre",
+            )
+        else:
+            refused = gate(pose, covariance, prior, entropy, peak_ratio, self._config.gate)
+        rejection, detail = refused or (None, "")
+        return Estimate(
+            stamp_ns=observation.stamp_ns,
+            prior=prior,
+            pose=pose,
+            covariance=covariance,
+            rejection=rejection,
+            detail=detail,
+            score_grid=ScoreGrid(
+                score_map.log_probability.cpu().numpy(), score_map.cell_m, satellite.x, satellite.y
+            ),
+            crop=satellite.crop,
+            innovation=innovation(pose, covariance, prior),
+            entropy=entropy,
+            peak_ratio=peak_ratio,
+            latency_s=time.perf_counter() - start,
+        )
+
+    def _refuse(
+        self, observation: Observation, start: float, rejection: Rejection, detail: str
+    ) -> Estimate:
+        return Estimate(
+            stamp_ns=observation.stamp_ns,
+            prior=observation.prior,
+            rejection=rejection,
+            detail=detail,
+            latency_s=time.perf_counter() - start,
+        )
+
+    def _tensor(self, array: NDArray[np.float64]) -> torch.Tensor:
+        return torch.from_numpy(array.astype(np.float32))[None].to(self._device)
+
+    def _zeros(self, *shape: int) -> torch.Tensor:
+        return torch.zeros(shape, dtype=torch.uint8, device=self._device)

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The networks: PyTorch only; no imagery, no files but checkpoints, no ROS."""
+
+from g2s_localizer.model.checkpoint import load_checkpoint, save_checkpoint
+from g2s_localizer.model.network import G2SNet, ModelConfig, Registration, SatelliteFeatures
+from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite
+from g2s_localizer.model.score_map import Mode, ScoreMap
+
+__all__ = [
+    "G2SNet",
+    "Mode",
+    "ModelConfig",
+    "Registration",
+    "SatelliteFeatures",
+    "ScoreMap",
+    "load_checkpoint",
+    "prepare_ground",
+    "prepare_satellite",
+    "save_checkpoint",
+]

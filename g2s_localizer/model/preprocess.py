@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From images to the network's input: the one preprocessing of training, evaluation and node."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from g2s_localizer.geometry import Camera
+
+_SKY_MARGIN = 0.1
+"""Share of the image's height kept above the horizon: what stands there is context."""
+
+
+def ground_band(camera: Camera) -> tuple[int, int]:
+    """First row and number of rows of the part of the image that can show the ground.
+
+    From a little above the horizon (seen straight ahead of the vehicle) to the bottom row; at
+    least the lower half, so that a tilted camera keeps an image.
+    """
+    far_ahead = camera.T_base_camera[:3, 3] + np.array([1e6, 0.0, 0.0])
+    uv, depth = camera.undistorted().project(far_ahead)
+    horizon = uv[0, 1] if depth[0] > 0 else 0.0
+    top = int(np.clip(round(horizon - _SKY_MARGIN * camera.height), 0, camera.height // 2))
+    return top, camera.height - top
+
+
+def prepare_ground(
+    image: NDArray[np.uint8], camera: Camera, size: tuple[int, int]
+) -> tuple[torch.Tensor, Camera]:
+    """Ground image (H, W, 3) RGB uint8 -> tensor (3, h, w) uint8 and its pinhole camera.
+
+    Undistorted, cropped to `ground_band`, resized to `size` = (h, w).
+    Raises ValueError when the image is not of the camera's size or not 8-bit RGB.
+    """
+    if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
+        raise ValueError(
+            f"ground image must be uint8 ({camera.height}, {camera.width}, 3) as its camera says, "
+            f"got {image.dtype} {image.shape}"
+        )
+    if camera.is_distorted:
+        image = np.asarray(cv2.undistort(image, camera.K, camera.distortion), np.uint8)
+        camera = camera.undistorted()
+    top, rows = ground_band(camera)
+    height, width = size
+    band = cv2.resize(image[top : top + rows], (width, height), interpolation=cv2.INTER_AREA)
+    camera = camera.cropped(0, top, camera.width, rows).scaled(width, height)
+    return torch.from_numpy(np.ascontiguousarray(band.transpose(2, 0, 1))), camera
+
+
+def prepare_satellite(image: NDArray[np.uint8]) -> torch.Tensor:
+    """Image (H, W, 3) RGB uint8 of a satellite crop -> tensor (3, H, W) uint8."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def standardise(image: torch.Tensor) -> torch.Tensor:
+    """Images (B, 3, H, W) uint8 -> float, each of zero mean and unit deviation over all of it.
+
+    Takes exposure, season and colour cast out of both views; a flat image becomes zeros.
+    """
+    value = image.float()
+    mean = value.mean(dim=(1, 2, 3), keepdim=True)
+    deviation = value.std(dim=(1, 2, 3), keepdim=True).clamp_min(1.0)
+    return (value - mean) / deviation

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground to overhead: features of the camera's image resampled onto the ground plane."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_MINIMUM_DEPTH = 1.0
+"""Metres along the optical axis below which the ground lies under the bonnet."""
+
+
+def overhead_xy(cells: int, cell_m: float, device: torch.device | None = None) -> Tensor:
+    """Centres of the cells of an overhead view: (cells, cells, 2), metres east and north.
+
+    The view's centre is the vehicle; row 0 is north. For an even number of cells the vehicle
+    stands between the middle ones.
+    """
+    offset = (torch.arange(cells, device=device) - (cells - 1) / 2.0) * cell_m
+    north, east = torch.meshgrid(-offset, offset, indexing="ij")
+    return torch.stack([east, north], dim=-1)
+
+
+def rotate_xy(xy: Tensor, angle: Tensor) -> Tensor:
+    """Points (H, W, 2) turned counter-clockwise by each angle (B,) in rad: (B, H, W, 2)."""
+    c, s = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
+    x, y = xy[..., 0], xy[..., 1]
+    return torch.stack([c * x - s * y, s * x + c * y], dim=-1)
+
+
+def ground_to_overhead(
+    features: Tensor,
+    K: Tensor,
+    T_base_camera: Tensor,
+    yaw: Tensor,
+    cells: int,
+    cell_m: float,
+) -> tuple[Tensor, Tensor]:
+    """Overhead view of the ground plane, in map axes, around the vehicle.
+
+    features       (B, C, h, w) of the ground image
+    K              (B, 3, 3) intrinsics of the feature map (not of the image)
+    T_base_camera  (B, 4, 4) optical frame to base_link, whose z = 0 is the ground
+    yaw            (B,) heading of the vehicle in map, rad counter-clockwise from east
+    Returns the view (B, C, cells, cells) and its validity (B, 1, cells, cells): 1 where the
+    camera sees the cell and the cell lies within the circle of the view, so that the view keeps
+    its content under every yaw. Sampling is bilinear.
+    """
+    height, width = features.shape[-2:]
+    east_north = overhead_xy(cells, cell_m, features.device)
+    base = rotate_xy(east_north, -yaw)
+    points = torch.cat([base, base.new_zeros(*base.shape[:3], 1)], dim=-1)
+    R, t = T_base_camera[:, :3, :3], T_base_camera[:, :3, 3]
+    camera = torch.einsum("bhwi,bij->bhwj", points - t[:, None, None], R)
+    depth = camera[..., 2]
+    pixel = torch.einsum("bhwj,bij->bhwi", camera, K)
+    uv = pixel[..., :2] / depth.clamp_min(1e-6)[..., None]
+    u, v = uv[..., 0], uv[..., 1]
+    reach = cells * cell_m / 2.0
+    visible = (
+        (depth > _MINIMUM_DEPTH)
+        & (u >= 0)
+        & (u <= width - 1)
+        & (v >= 0)
+        & (v <= height - 1)
+        & (east_north.square().sum(-1) < reach**2)
+    )
+    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / height - 1], dim=-1)
+    grid = torch.where(visible[..., None], grid, grid.new_full((), -2.0))
+    view = F.grid_sample(features, grid, mode="bilinear", align_corners=False)
+    mask = visible[:, None].to(features.dtype)
+    return view * mask, mask
+
+
+def turn_overhead(features: Tensor, yaw: Tensor, cells: int) -> Tensor:
+    """The middle of a north-up map of features, turned counter-clockwise by `yaw` (B,) in rad.
+
+    features (B, C, A, A) -> (B, C, cells, cells), one bilinear sampling: what a vehicle at the
+    centre would take for the overhead view if its heading were off by `yaw`.
+    """
+    side = features.shape[-1]
+    xy = rotate_xy(overhead_xy(cells, 1.0, features.device), -yaw)
+    grid = torch.stack([xy[..., 0], -xy[..., 1]], dim=-1) * (2.0 / side)
+    return F.grid_sample(features, grid, mode="bilinear", align_corners=False)

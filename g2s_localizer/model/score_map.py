@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The score map: log-probability of the vehicle's position over the cells of a crop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A peak of the score map and the probability around it."""
+
+    xy: Tensor
+    """(2,) mean position within the peak's window, metres east and north of the crop's centre"""
+    covariance: Tensor
+    """(2, 2) covariance within the window (m^2), with the variance inside one cell"""
+    mass: float
+    """probability within the window"""
+    border_cells: int
+    """cells between the peak and the nearest edge of the map"""
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """log_probability (H, W), row 0 = north, normalised over the map; cell_m metres a cell.
+
+    The centre of the map is the centre of the crop.
+    """
+
+    log_probability: Tensor
+    cell_m: float
+
+    @classmethod
+    def from_scores(cls, scores: Tensor, temperature: float | Tensor, cell_m: float) -> ScoreMap:
+        """Softmax of scores (H, W) times the temperature."""
+        logits = scores.float() * temperature
+        return cls(torch.log_softmax(logits.flatten(), 0).view_as(logits), cell_m)
+
+    def cell_xy(self) -> Tensor:
+        """(H, W, 2) centres of the cells, metres east and north of the crop's centre."""
+        rows, columns = self.log_probability.shape
+        device = self.log_probability.device
+        north = ((rows - 1) / 2.0 - torch.arange(rows, device=device)) * self.cell_m
+        east = (torch.arange(columns, device=device) - (columns - 1) / 2.0) * self.cell_m
+        grid = torch.meshgrid(north, east, indexing="ij")
+        return torch.stack([grid[1], grid[0]], dim=-1)
+
+    @property
+    def mean(self) -> Tensor:
+        """(2,) expected position over the whole map."""
+        return _moments(self.log_probability.exp(), self.cell_xy(), self.cell_m)[0]
+
+    @property
+    def covariance(self) -> Tensor:
+        """(2, 2) covariance (m^2) over the whole map."""
+        return _moments(self.log_probability.exp(), self.cell_xy(), self.cell_m)[1]
+
+    @property
+    def entropy(self) -> float:
+        """Entropy over that of the uniform map: 0 for certainty, 1 for a flat map."""
+        p = self.log_probability.exp()
+        nats = -(p * self.log_probability).sum().item()
+        return nats / math.log(self.log_probability.numel())
+
+    def modes(self, count: int, radius_m: float) -> list[Mode]:
+        """The `count` highest peaks, best first, no two within twice `radius_m` of each other.
+
+        The window of a peak is the disc of `radius_m` around its highest cell. Fewer are
+        returned when the windows fill the map.
+        """
+        remaining = self.log_probability.clone()
+        probability, xy = self.log_probability.exp(), self.cell_xy()
+        rows, columns = remaining.shape
+        found = []
+        for _ in range(count):
+            peak = int(remaining.argmax())
+            if not math.isfinite(remaining.view(-1)[peak].item()):
+                break
+            row, column = divmod(peak, columns)
+            distance = (xy - xy[row, column]).square().sum(-1).sqrt()
+            window = torch.where(distance <= radius_m, probability, 0.0)
+            mean, covariance = _moments(window, xy, self.cell_m)
+            border = min(row, column, rows - 1 - row, columns - 1 - column)
+            found.append(Mode(mean, covariance, window.sum().item(), border))
+            remaining[distance <= 2.0 * radius_m] = -math.inf
+        return found
+
+    def peak_ratio(self, radius_m: float) -> float:
+        """Probability around the second peak over that around the first: 1 for two equal ones."""
+        modes = self.modes(2, radius_m)
+        return modes[1].mass / modes[0].mass if len(modes) > 1 else 0.0
+
+
+def _moments(weight: Tensor, xy: Tensor, cell_m: float) -> tuple[Tensor, Tensor]:
+    total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+    mean = (weight[..., None] * xy).sum(dim=(0, 1)) / total
+    centred = xy - mean
+    covariance = torch.einsum("hw,hwi,hwj->ij", weight, centred, centred) / total
+    return mean, covariance + torch.eye(2, device=xy.device) * cell_m**2 / 12.0

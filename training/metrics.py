@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy and honesty of estimated poses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from g2s_localizer.geometry import Pose2D
+
+FloatArray = NDArray[np.float64]
+
+
+def vehicle_errors(estimates: Sequence[Pose2D], truths: Sequence[Pose2D]) -> FloatArray:
+    """(N, 3) longitudinal, lateral (m) and yaw (rad) errors, along and across the TRUE heading.
+
+    Positive: the estimate lies ahead, to the left, turned counter-clockwise.
+    """
+    pairs = zip(estimates, truths, strict=True)
+    errors = [truth.between(estimate) for estimate, truth in pairs]
+    return np.array([(e.x, e.y, e.yaw) for e in errors]).reshape(-1, 3)
+
+
+def squared_mahalanobis(
+    estimates: Sequence[Pose2D], covariances: ArrayLike, truths: Sequence[Pose2D]
+) -> FloatArray:
+    """(N,) normalised squared position errors (NEES) under covariances (N, 3, 3), map axes."""
+    offset = np.array(
+        [(e.x - t.x, e.y - t.y) for e, t in zip(estimates, truths, strict=True)]
+    ).reshape(-1, 2)
+    blocks = np.asarray(covariances, dtype=np.float64).reshape(-1, 3, 3)[:, :2, :2]
+    solved = np.linalg.solve(blocks, offset[:, :, None])[:, :, 0]
+    return np.asarray((offset * solved).sum(axis=1))
+
+
+def coverage(nees: FloatArray, share: float) -> float:
+    """Share of the squared Mahalanobis distances inside the ellipse that should hold `share`."""
+    return float(np.mean(nees <= -2.0 * math.log(1.0 - share))) if len(nees) else math.nan
+
+
+def summarise(errors: FloatArray, nees: FloatArray) -> dict[str, float]:
+    """The table's figures from `vehicle_errors` (N, 3) and NEES (N,); NaN when N = 0."""
+    if len(errors) == 0:
+        errors = np.full((1, 3), np.nan)
+    longitudinal, lateral, yaw = errors.T
+    distance = np.hypot(longitudinal, lateral)
+    return {
+        "median_m": float(np.median(distance)),
+        "mean_m": float(np.mean(distance)),
+        "offset_longitudinal_m": float(np.median(longitudinal)),
+        "offset_lateral_m": float(np.median(lateral)),
+        "longitudinal_within_1m": float(np.mean(np.abs(longitudinal) <= 1.0)),
+        "lateral_within_1m": float(np.mean(np.abs(lateral) <= 1.0)),
+        "yaw_median_deg": float(np.degrees(np.median(np.abs(yaw)))),
+        "anees": float(np.mean(nees)) / 2.0 if len(nees) else math.nan,
+        "coverage_50": coverage(nees, 0.5),
+        "coverage_90": coverage(nees, 0.9),
+        "coverage_95": coverage(nees, 0.95),
+        "coverage_99": coverage(nees, 0.99),
+    }
