@@ -17,10 +17,14 @@ from g2s_localizer.geometry.pose import wrap_angle
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
+# fmt: off
 OXTS_COLUMNS = (
-    "lat lon alt roll pitch yaw vn ve vf vl vu ax ay az af al au wx wy wz wf wl wu "
-    "pos_accuracy vel_accuracy navstat numsats posmode velmode orimode"
-).split()
+    "lat", "lon", "alt", "roll", "pitch", "yaw",
+    "vn", "ve", "vf", "vl", "vu", "ax", "ay", "az", "af", "al", "au",
+    "wx", "wy", "wz", "wf", "wl", "wu", "pos_accuracy", "vel_accuracy",
+    "navstat", "numsats", "posmode", "velmode", "orimode",
+)
+# fmt: on
 """Columns of an OXTS record: degrees, metres, radians, m/s, m/s^2, rad/s."""
 
 IMU_HEIGHT = 0.93

@@ -50,22 +50,24 @@ def sample_positions(
     they lie at index + 0.5.
     """
     x = (np.arange(count) - (count - 1) / 2.0) * spacing_m
-    y = -x[:, None]
-    along, across, origins = [], [], []
-    for c0, cx, cy, cxx, cxy, cyy in fit.T:
-        origin = math.floor(c0)
-        # Small numbers before single precision: a world pixel index needs more than 24 bits.
-        along.append((c0 - origin - 0.5 + cx * x + cxx * x * x).astype(np.float32))
-        across.append((cy * y + cyy * y * y).astype(np.float32))
-        origins.append((origin, np.float32(cxy)))
-    xy = x.astype(np.float32) * y.astype(np.float32)
-    windows, firsts = [], []
-    for row_part, column_part, (origin, cxy) in zip(along, across, origins, strict=True):
-        position = row_part + column_part + cxy * xy
-        first = math.floor(float(position.min()))
-        windows.append(position - np.float32(first))
-        firsts.append(origin + first)
-    return windows[0], windows[1], firsts[0], firsts[1]
+    u, column = _axis_positions(fit[:, 0], x, -x[:, None])
+    v, row = _axis_positions(fit[:, 1], x, -x[:, None])
+    return u, v, column, row
+
+
+def _axis_positions(
+    coefficients: FloatArray, x: FloatArray, y: FloatArray
+) -> tuple[Float32Array, int]:
+    c0, cx, cy, cxx, cxy, cyy = coefficients
+    origin = math.floor(c0)
+    # Small numbers before single precision: a world pixel index needs more than 24 bits.
+    along = (c0 - origin - 0.5 + cx * x + cxx * x * x).astype(np.float32)
+    across = (cy * y + cyy * y * y).astype(np.float32)
+    position = along + across
+    position += (cxy * x).astype(np.float32) * y.astype(np.float32)
+    first = math.floor(float(position.min()))
+    position -= np.float32(first)
+    return position, origin + first
 
 
 def reach(position: Float32Array) -> int:
