@@ -133,16 +133,12 @@ def _apart(
     for _ in range(100):
         picked: list[int] = []
         for i in rng.permutation(len(labels)):
-            near = (
-                np.hypot(labels[i].x - labels[j].x, labels[i].y - labels[j].y) for j in picked
-            )
+            near = (np.hypot(labels[i].x - labels[j].x, labels[i].y - labels[j].y) for j in picked)
             if all(distance >= spacing_m for distance in near):
                 picked.append(int(i))
             if len(picked) == count:
                 return picked
-    raise ValueError(
-        f"a drive of {len(labels)} frames has no {count} that lie {spacing_m} m apart"
-    )
+    raise ValueError(f"a drive of {len(labels)} frames has no {count} that lie {spacing_m} m apart")
 
 
 def _stack(arrays: Sequence[np.ndarray]) -> Tensor:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated drives as data: simulated when they are not there yet, then read as any KITTI drive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from g2s_localizer.geometry import LocalFrame, Pose2D
+from g2s_localizer.imagery import Imagery, open_imagery
+from g2s_localizer.kitti import KittiDrive
+from g2s_localizer.model import ModelConfig
+from training.datasets.sample import DriveDataset, PriorNoise, drive_truths
+
+
+@dataclass(frozen=True)
+class SimulatedDrive:
+    """A drive with exact poses; `truths` is for scoring, `dataset` for training."""
+
+    seed: int
+    drive: KittiDrive
+    imagery: Imagery
+    frame: LocalFrame
+    truths: list[Pose2D]
+
+    def dataset(self, model: ModelConfig, noise: PriorNoise) -> DriveDataset:
+        """Crops around labels that carry `noise`, drawn once from the drive's seed."""
+        labels = noise.labels(self.truths, seed=(self.seed, 7))
+        return DriveDataset(self.drive, self.imagery, self.frame, labels, model)
+
+
+def open_drive(folder: Path, seed: int) -> SimulatedDrive:
+    """The drive that `training.simulate --out folder --seed seed` wrote."""
+    drive = KittiDrive(folder, f"2011_09_26_drive_{seed % 10000:04d}_sync")
+    frame = LocalFrame(drive.latlon(drive.frames[0]))
+    imagery = open_imagery(f"slippy:{folder / 'imagery'}")
+    return SimulatedDrive(seed, drive, imagery, frame, drive_truths(drive, frame))
+
+
+def open_drives(
+    folder: Path, difficulty: str, seeds: Sequence[int], frames: int, rate: float
+) -> list[SimulatedDrive]:
+    """The drives of `seeds`, one process a core simulating those that are missing.
+
+    Raises RuntimeError with the simulator's own words when it fails.
+    """
+    folders = {s: folder / f"{difficulty}_{frames}x{rate:g}Hz_{s:04d}" for s in seeds}
+    missing = [seed for seed in seeds if not (folders[seed] / "world.json").is_file()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = (
+            pool.submit(_simulate, folders[seed], difficulty, seed, frames, rate)
+            for seed in missing
+        )
+        for job in tqdm(list(jobs), desc="simulating drives", disable=not missing):
+            job.result()
+    return [open_drive(folders[seed], seed) for seed in seeds]
+
+
+def _simulate(folder: Path, difficulty: str, seed: int, frames: int, rate: float) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    command = [sys.executable, "-m", "training.simulate", "--out", str(partial)]
+    command += ["--seed", str(seed), "--frames", str(frames), "--rate", str(rate)]
+    command += ["--difficulty", difficulty]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    partial.rename(folder)
