@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into the localizer and what comes out: NumPy only, no tensor leaves the estimator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2s_localizer.geometry import Camera, LocalFrame, Pose2D
+from g2s_localizer.imagery.crop import SatelliteCrop
+
+FloatArray = NDArray[np.float64]
+
+
+class Rejection(Enum):
+    """Why no pose is published; the value is the sentence a user reads.
+
+    The order is that of the constants in msg/Registration.msg, which count from 1.
+    """
+
+    NO_PRIOR = "there is no GNSS fix or no heading"
+    STALE_PRIOR = "GNSS fix or heading is too far in time from the image"
+    UNCERTAIN_PRIOR = "the prior is wider than the search window"
+    NO_CAMERA = "there is no usable CameraInfo or camera extrinsic"
+    NO_IMAGERY = "imagery is missing around the prior"
+    FLAT_SCORE = "the score map is flat: nothing stands out"
+    AMBIGUOUS = "the score map has two peaks of similar height"
+    WIDE_ELLIPSE = "the error ellipse is too long"
+    INNOVATION = "the pose disagrees with the prior"
+    AT_BORDER = "the peak lies at the edge of the search window"
+    BAD_IMAGE = "the image is black, saturated or without texture"
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Pose of base_link in `frame` at `stamp_ns`, with covariance (3, 3) of (x, y, yaw)."""
+
+    stamp_ns: int
+    pose: Pose2D
+    covariance: FloatArray
+    frame: LocalFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One ground image (H, W, 3) uint8 RGB with its camera, and the prior at its stamp."""
+
+    stamp_ns: int
+    image: NDArray[np.uint8]
+    camera: Camera
+    prior: Prior
+
+    def __post_init__(self) -> None:
+        expected = (self.camera.height, self.camera.width, 3)
+        if self.image.shape != expected or self.image.dtype != np.uint8:
+            raise ValueError(
+                f"Observation.image must be uint8 of shape {expected} as its camera says, "
+                f"got {self.image.dtype} {self.image.shape}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreGrid:
+    """Log-probability (H, W) float32 that base_link stands in a cell; row 0 is the north edge.
+
+    cell_m is the side of a cell; (centre_x, centre_y) the middle of the grid in map (m).
+    """
+
+    log_probability: NDArray[np.float32]
+    cell_m: float
+    centre_x: float
+    centre_y: float
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What the localizer says of one observation: a pose, or a rejection, or both.
+
+    pose, covariance   base_link in the prior's frame, (3, 3) of (x, y, yaw); kept also when the
+                       gate refused them, so only `accepted` makes them fit to be used
+    detail             the value seen and the limit it broke
+    innovation         Mahalanobis distance between pose and prior position
+    entropy            of the score map over its maximum, 0..1
+    peak_ratio         probability of the second mode over the first, 0..1
+    latency_s          seconds of work; all four NaN where not computed
+    """
+
+    stamp_ns: int
+    prior: Prior | None = None
+    pose: Pose2D | None = None
+    covariance: FloatArray | None = None
+    rejection: Rejection | None = None
+    detail: str = ""
+    score_grid: ScoreGrid | None = None
+    crop: SatelliteCrop | None = None
+    innovation: float = math.nan
+    entropy: float = math.nan
+    peak_ratio: float = math.nan
+    latency_s: float = math.nan
+
+    def __post_init__(self) -> None:
+        if self.rejection is None and (self.pose is None or self.covariance is None):
+            raise ValueError("an accepted Estimate needs a pose and a covariance")
+
+    @property
+    def accepted(self) -> bool:
+        return self.rejection is None
+
+    @property
+    def reason(self) -> str:
+        """The rejection in words with its detail; empty when accepted."""
+        if self.rejection is None:
+            return ""
+        return f"{self.rejection.value} ({self.detail})" if self.detail else self.rejection.value

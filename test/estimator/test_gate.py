@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+
+import numpy as np
+import pytest
+
+from g2s_localizer.estimator.estimate import Prior, Rejection
+from g2s_localizer.estimator.gate import GateConfig, gate, innovation, long_axis
+from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry.pose import rotate_covariance
+
+CONFIG = GateConfig(max_ellipse_m=2.0, max_innovation=3.0, max_entropy=0.8, max_peak_ratio=0.7)
+PRIOR = Prior(
+    0, Pose2D(10, 20, 0), np.diag([24.0, 24.0, 0.01]), LocalFrame(LatLon(49.0, 8.4))
+)
+COVARIANCE = np.diag([1.0, 1.0, 0.001])
+
+
+def judged(x=11.0, y=21.0, covariance=COVARIANCE, entropy=0.3, peak_ratio=0.2):
+    return gate(Pose2D(x, y, 0), covariance, PRIOR, entropy, peak_ratio, CONFIG)
+
+
+def test_a_good_estimate_passes():
+    assert judged() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "rejection", "detail"),
+    [
+        ({"entropy": 0.9}, Rejection.FLAT_SCORE, "entropy 0.9, limit 0.8"),
+        ({"peak_ratio": 0.75}, Rejection.AMBIGUOUS, "peak ratio 0.75, limit 0.7"),
+        ({"covariance": np.diag([0.1, 6.25, 0.001])}, Rejection.WIDE_ELLIPSE, "sigma 2.5 m"),
+        ({"x": 30.0}, Rejection.INNOVATION, "Mahalanobis distance 4"),
+    ],
+)
+def test_each_limit_refuses_by_name_with_the_value_and_the_limit(change, rejection, detail):
+    verdict = judged(**change)
+    assert verdict is not None and verdict[0] is rejection
+    assert detail in verdict[1]
+
+
+@pytest.mark.parametrize("name", ["entropy", "peak_ratio", "covariance"])
+def test_a_nan_never_passes(name):
+    value = np.full((3, 3), np.nan) if name == "covariance" else math.nan
+    assert judged(**{name: value}) is not None
+
+
+def test_innovation_counts_sigmas_of_the_summed_covariance():
+    assert innovation(Pose2D(25, 20, 0), COVARIANCE, PRIOR) == pytest.approx(15 / 5)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.7, 2.0, -1.3])
+def test_the_long_axis_does_not_depend_on_the_heading(yaw):
+    assert long_axis(rotate_covariance(np.diag([9.0, 0.25, 0.01]), yaw)) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_ellipse_m", 0.0), ("max_innovation", math.nan), ("max_entropy", 1.1),
+     ("max_peak_ratio", -0.1)],
+)
+def test_a_limit_that_limits_nothing_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"GateConfig.{name} .*{value}"):
+        GateConfig(**{name: value})

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from g2s_localizer.estimator.estimate import Rejection
+from g2s_localizer.estimator.prior import SAMPLES_KEPT, Prior, PriorBuffer
+from g2s_localizer.geometry import LatLon, LocalFrame
+from g2s_localizer.geometry.pose import rotation, wrap_angle
+
+FRAME = LocalFrame(LatLon(49.01, 8.43))
+FIX_COVARIANCE = np.diag([4.0, 9.0])
+SECOND = 1_000_000_000
+
+
+def filled(times, position, yaw=lambda t: 0.3, **options):
+    """A buffer with a fix and a heading at each time (s); position(t) -> (x, y) of the antenna."""
+    buffer = PriorBuffer(FRAME, **options)
+    for t in times:
+        add(buffer, t, position(t), yaw(t))
+    return buffer
+
+
+def add(buffer, t, xy, yaw=0.3):
+    stamp = round(t * SECOND)
+    buffer.add_fix(stamp, FRAME.to_latlon(*xy), FIX_COVARIANCE)
+    buffer.add_heading(stamp, yaw, 1e-4)
+
+
+def at(buffer, t) -> Prior:
+    prior = buffer.at(round(t * SECOND))
+    assert isinstance(prior, Prior), prior
+    return prior
+
+
+def along_a_line(t):
+    return 14.0 * t - 3.0, 5.0 - 2.0 * t
+
+
+@pytest.mark.parametrize("t", [0.0, 0.13, 0.5, 1.0, 1.77, 2.0, 2.4])
+def test_motion_on_a_straight_line_is_met_exactly(t):
+    prior = at(filled(np.arange(0, 2.1, 0.5), along_a_line), t)
+    assert (prior.pose.x, prior.pose.y) == pytest.approx(along_a_line(t), abs=1e-6)
+    assert prior.stamp_ns == round(t * SECOND)
+
+
+def test_yaw_takes_the_shorter_arc():
+    buffer = filled([0.0], along_a_line, lambda t: math.radians(170))
+    add(buffer, 1.0, along_a_line(1.0), math.radians(-170))
+    assert at(buffer, 0.5).pose.yaw == pytest.approx(math.pi)
+
+
+def test_between_fixes_the_covariance_never_shrinks_below_theirs():
+    buffer = filled([0.0, 1.0], along_a_line)
+    for t in np.linspace(0, 1, 11):
+        excess = at(buffer, t).covariance[:2, :2] - FIX_COVARIANCE
+        assert np.linalg.eigvalsh(excess)[0] > -1e-9
+
+
+def test_past_the_newest_fix_the_covariance_grows_with_age():
+    buffer = filled(np.arange(0, 3.0, 0.1), along_a_line)
+    traces = [np.trace(at(buffer, 2.9 + age).covariance) for age in (0.0, 0.2, 0.5, 1.0)]
+    assert traces == sorted(traces) and traces[-1] > 1.5 * traces[0]
+
+
+def test_spinning_in_place_moves_the_antenna_but_not_the_base():
+    offset = np.array([0.8, -0.3])
+    buffer = filled(
+        np.arange(0, 10, 0.1),
+        lambda t: rotation(0.6 * t) @ offset + (20.0, 7.0),
+        lambda t: wrap_angle(0.6 * t),
+        antenna_offset_xy=tuple(offset),
+    )
+    for t in np.arange(0, 9.8, 0.037):
+        pose = at(buffer, t).pose
+        assert math.hypot(pose.x - 20.0, pose.y - 7.0) < 1e-3
+
+
+def test_a_lever_arm_turns_heading_noise_into_position_noise_across_it():
+    buffer = PriorBuffer(FRAME, antenna_offset_xy=(10.0, 0.0))
+    buffer.add_fix(0, FRAME.datum, 1e-6 * np.eye(2))
+    buffer.add_heading(0, 0.0, 0.01)
+    covariance = at(buffer, 0.0).covariance
+    assert covariance[1, 1] == pytest.approx(10.0**2 * 0.01, rel=1e-3)
+    assert covariance[0, 0] == pytest.approx(1e-6, rel=1e-3)
+
+
+def test_without_a_frame_the_first_fix_is_the_datum_and_survives_a_reset():
+    buffer = PriorBuffer(None)
+    buffer.add_fix(0, LatLon(-33.9, 18.4), FIX_COVARIANCE)
+    buffer.reset()
+    buffer.add_fix(0, LatLon(-33.8, 18.5), FIX_COVARIANCE)
+    assert buffer.frame is not None and buffer.frame.datum == LatLon(-33.9, 18.4)
+
+
+@pytest.mark.parametrize("what", ["nothing", "fix", "heading"])
+def test_without_both_a_fix_and_a_heading_there_is_no_prior(what):
+    buffer = PriorBuffer(FRAME)
+    if what == "fix":
+        buffer.add_fix(0, FRAME.datum, FIX_COVARIANCE)
+    if what == "heading":
+        buffer.add_heading(0, 0.0, 0.01)
+    rejection, detail = buffer.at(0)
+    assert rejection is Rejection.NO_PRIOR
+    assert detail == ("no heading yet" if what == "fix" else "no GNSS fix yet")
+
+
+@pytest.mark.parametrize(
+    ("times", "t", "detail"),
+    [
+        ([10.0, 10.5], 9.9, "oldest heading kept is 0.100 s newer"),
+        ([0.0, 3.0], 1.5, "gap of 3.000 s"),
+        ([0.0, 0.5], 2.0, "1.500 s older than the image, limit 1.2 s"),
+        ([0.0], 0.1, "only one fix, 0.100 s older"),
+    ],
+)
+def test_too_far_in_time_is_a_stale_prior_that_names_the_distance(times, t, detail):
+    rejection, seen = filled(times, along_a_line).at(round(t * SECOND))
+    assert rejection is Rejection.STALE_PRIOR
+    assert detail in seen
+
+
+def test_a_backward_jump_empties_the_buffer_and_the_new_time_is_served():
+    buffer = filled(np.arange(100.0, 110.0), along_a_line)
+    for t in (5.0, 5.5):
+        add(buffer, t, along_a_line(t))
+    assert buffer.resets == 1
+    assert at(buffer, 5.25).pose.x == pytest.approx(along_a_line(5.25)[0])
+
+
+def test_a_late_or_repeated_sample_is_refused_and_nothing_is_lost():
+    buffer = filled([0.0, 0.5, 1.0], along_a_line)
+    for t in (1.0, 0.7):
+        with pytest.raises(ValueError, match="older than the newest"):
+            buffer.add_fix(round(t * SECOND), FRAME.datum, FIX_COVARIANCE)
+    assert at(buffer, 0.5).pose.x == pytest.approx(along_a_line(0.5)[0])
+
+
+@pytest.mark.parametrize("covariance", [np.zeros((2, 2)), np.diag([1, np.nan]), np.eye(3)])
+def test_a_covariance_that_is_none_is_refused(covariance):
+    with pytest.raises(ValueError, match="fix covariance must be"):
+        PriorBuffer(FRAME).add_fix(0, FRAME.datum, covariance)
+
+
+def test_memory_is_bounded_in_time_and_in_number():
+    buffer = filled(np.arange(0, 40, 0.5), along_a_line, horizon_s=5.0)
+    assert buffer.at(30 * SECOND)[0] is Rejection.STALE_PRIOR
+    for i in range(2 * SAMPLES_KEPT):
+        buffer.add_heading(100 * SECOND + i, 0.0, 0.01)
+    assert len(buffer._headings) == SAMPLES_KEPT
+
+
+@cache
+def husky_samples():
+    """All fixes and the IMU's headings of a real ROS 1 bag, in the order of recording.
+
+    The IMU stands on its side and calls north zero: its mounting is undone as it is in the node.
+    """
+    data = Path(os.environ.get("G2S_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+    bag = data / "bags" / "husky_outdoor_ros1.bag"
+    if not bag.exists():
+        pytest.skip(f"real bag not found: {bag} (set G2S_TEST_DATA)")
+    from rosbags.highlevel import AnyReader
+
+    from g2s_localizer.ros.conversions import fix_from_message, heading_from_imu, matrix_from_rpy
+
+    mounting = matrix_from_rpy(math.pi / 2, 0.0, -math.pi / 2)
+    samples = []
+    with AnyReader([bag]) as reader:
+        for connection, _, raw in reader.messages():
+            if connection.topic in ("/fix", "/imu/data"):
+                message = reader.deserialize(raw, connection.msgtype)
+                stamp = message.header.stamp.sec * SECOND + message.header.stamp.nanosec
+                if connection.topic == "/fix":
+                    samples.append((stamp, "fix", fix_from_message(message, 10.0)))
+                else:
+                    heading = heading_from_imu(message, mounting, 0.1, offset=math.pi / 2)
+                    samples.append((stamp, "heading", heading))
+    return samples
+
+
+def test_a_real_drive_of_395_s_gives_a_prior_at_every_moment_without_a_jump():
+    buffer, priors, query = PriorBuffer(None), [], None
+    for stamp, kind, sample in husky_samples():
+        buffer.add_fix(stamp, *sample) if kind == "fix" else buffer.add_heading(stamp, *sample)
+        # The first velocity needs two fixes; from then on ask at 10 Hz, as soon as time allows.
+        if query is None and kind == "fix" and len(buffer._fixes) == 2:
+            query = stamp
+        while query is not None and stamp >= query:
+            priors.append(buffer.at(query))
+            query += SECOND // 10
+    assert buffer.resets == 0 and len(priors) > 3940
+    assert all(isinstance(prior, Prior) for prior in priors)
+    xy = np.array([(prior.pose.x, prior.pose.y) for prior in priors])
+    steps = np.hypot(*np.diff(xy, axis=0).T)
+    assert max(steps) < 1.5
+    assert all(prior.covariance[0, 0] >= 0.6399 for prior in priors)
