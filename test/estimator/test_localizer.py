@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from g2s_localizer.estimator.estimate import Observation, Prior, Rejection
+from g2s_localizer.estimator.gate import GateConfig
+from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry.geodesy import mercator_pixel
+from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
+
+PLACE = LatLon(49.01, 8.42)
+TINY = ModelConfig(
+    width=4, levels=3, features=4, crop_m=48.0, reach_m=12.0, gsd=0.5, ground_height=64,
+    ground_width=128,
+)  # fmt: skip
+CAMERA = Camera(
+    np.array([[80.0, 0, 63.5], [0, 80.0, 30.0], [0, 0, 1]]),
+    128,
+    96,
+    np.zeros(5),
+    np.array([[0, 0, 1, 1.0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1.0]]),
+)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("localizer")
+    px, py = mercator_pixel(PLACE.lat, PLACE.lon, 19)
+    x, y = int(px // 256), int(py // 256)
+    rng = np.random.default_rng(0)
+    for column in range(x - 1, x + 2):
+        (folder / f"19/{column}").mkdir(parents=True)
+        for row in range(y - 1, y + 2):
+            tile = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / f"19/{column}/{row}.png"), tile)
+    torch.manual_seed(0)
+    checkpoint = folder / "tiny.safetensors"
+    save_checkpoint(checkpoint, G2SNet(TINY), {})
+    wide_open = GateConfig(max_ellipse_m=1e3, max_innovation=1e3, max_entropy=1, max_peak_ratio=1)
+    return LocalizerConfig(f"slippy:{folder}", str(checkpoint), gate=wide_open)
+
+
+@pytest.fixture(scope="module")
+def localizer(config):
+    return Localizer.from_config(config)
+
+
+def observation(x=0.0, y=0.0, sigma=1.0, image=None) -> Observation:
+    if image is None:
+        image = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    prior = Prior(7, Pose2D(x, y, 0.4), np.diag([sigma**2, sigma**2, 0.01]), LocalFrame(PLACE))
+    return Observation(7, image, CAMERA, prior)
+
+
+def test_the_estimate_lies_in_the_search_window_and_carries_the_images_stamp(localizer):
+    estimate = localizer.localize(observation(3.0, -2.5))
+    assert estimate.stamp_ns == 7
+    assert abs(estimate.pose.x - 4.0) <= TINY.search_m
+    assert abs(estimate.pose.y + 4.0) <= TINY.search_m
+    assert estimate.crop.centre == LocalFrame(PLACE).to_latlon(4.0, -4.0)
+
+
+def test_the_same_observation_gives_the_same_estimate(localizer):
+    first, second = localizer.localize(observation()), localizer.localize(observation())
+    assert first.pose == second.pose
+    np.testing.assert_array_equal(first.covariance, second.covariance)
+    np.testing.assert_array_equal(
+        first.score_grid.log_probability, second.score_grid.log_probability
+    )
+
+
+def test_only_numpy_leaves_the_estimator(localizer):
+    estimate = localizer.localize(observation())
+    assert isinstance(estimate.covariance, np.ndarray)
+    assert isinstance(estimate.score_grid.log_probability, np.ndarray)
+    assert not any(isinstance(value, torch.Tensor) for value in vars(estimate).values())
+
+
+def test_the_covariance_never_falls_below_the_imagerys_own_error(localizer):
+    covariance = localizer.localize(observation()).covariance
+    assert np.linalg.eigvalsh(covariance[:2, :2]).min() >= 0.3**2
+    assert covariance[2, 2] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "rejection", "detail"),
+    [
+        ({"sigma": 9.0}, Rejection.UNCERTAIN_PRIOR, "18.0 m, the search window 10.0 m"),
+        ({"x": 5000.0}, Rejection.NO_IMAGERY, "19/"),
+        ({"image": np.zeros((96, 128, 3), np.uint8)}, Rejection.BAD_IMAGE, "deviation"),
+    ],
+)
+def test_expected_trouble_is_a_named_rejection_without_a_pose(
+    localizer, changes, rejection, detail
+):
+    estimate = localizer.localize(observation(**changes))
+    assert estimate.rejection is rejection and estimate.pose is None
+    assert detail in estimate.detail
+    assert localizer.localize(observation()).pose is not None
+
+
+def test_bf16_finds_what_fp32_finds(config, localizer):
+    reduced = Localizer.from_config(dataclasses.replace(config, precision="bf16"))
+    full, half = (one.localize(observation()).score_grid for one in (localizer, reduced))
+    assert half.log_probability.dtype == np.float32
+    np.testing.assert_allclose(half.log_probability, full.log_probability, atol=1.0)
+
+
+def test_a_precision_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="fp32, bf16, fp16, got 'int4'"):
+        LocalizerConfig("slippy:x", precision="int4")
+
+
+def test_a_missing_checkpoint_is_named(config):
+    with pytest.raises(ValueError, match="nowhere"):
+        Localizer.from_config(LocalizerConfig(config.imagery, "nowhere.safetensors"))
