@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a vehicle driving a KITTI drive would have published: records to ROS messages.
+
+The messages are those of a rosbags type store, so no ROS installation is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rosbags.interfaces import Typestore
+
+from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
+from g2s_localizer.kitti import IMU_HEIGHT, OXTS_COLUMNS, KittiDrive
+from g2s_localizer.tools.gauss_markov import gauss_markov
+
+FloatArray = NDArray[np.float64]
+
+CAMERA_FRAME = "camera_color_left"
+TIME_CONSTANT = 5.0
+"""s after which the error of position and heading has mostly become another one."""
+
+CLIP = 2.0
+"""Errors stay within this many standard deviations."""
+
+ATTITUDE_STD = math.radians(0.5)
+"""Least standard deviation (rad) that /imu/data claims for its orientation."""
+
+TURN_RATE_STD = math.radians(0.1)
+"""Standard deviation (rad/s) that /imu/data and /odometry claim for their turn rates."""
+
+ACCELERATION_STD = 0.1
+"""Standard deviation (m/s^2) that /imu/data claims for its accelerations."""
+
+UNKNOWN_STD = 1e3
+"""Standard deviation (m, rad) of what the pose of /odometry leaves out: z, roll, pitch."""
+
+
+class DriveMessages:
+    """Messages of one drive, each from the index of its OXTS record or image.
+
+    gnss_noise     standard deviation per axis (m) of the noise added to /gnss/fix
+    heading_noise  standard deviation (deg) of the noise added to the yaw of /imu/data
+    """
+
+    def __init__(
+        self,
+        drive: KittiDrive,
+        typestore: Typestore,
+        gnss_noise: float,
+        heading_noise: float,
+        seed: int,
+    ) -> None:
+        self._drive = drive
+        self._types = typestore.types
+        self._gnss_noise = gnss_noise
+        self._heading_noise = math.radians(heading_noise)
+        seconds = (drive.oxts_stamps - drive.oxts_stamps[0]) * 1e-9
+        rng = np.random.default_rng(seed)
+        self._east, self._north, self._turn = (
+            gauss_markov(seconds, sigma, TIME_CONSTANT, CLIP, rng)
+            for sigma in (gnss_noise, gnss_noise, self._heading_noise)
+        )
+        forward, left, turn, speed_std = (
+            drive.oxts[:, OXTS_COLUMNS.index(name)] for name in ("vf", "vl", "wu", "vel_accuracy")
+        )
+        self._path = dead_reckon(seconds, forward, left, turn)
+        # As if the errors of speed and turn rate never changed: the worst case.
+        self._path_std = np.stack([_integrate(seconds, speed_std), TURN_RATE_STD * seconds], axis=1)
+        self._map = LocalFrame(drive.latlon(0))
+
+    def image(self, frame: int) -> Any:
+        pixels = self._drive.image(frame)
+        return self._new(
+            "sensor_msgs/msg/Image",
+            header=self._header(int(self._drive.image_stamps[frame]), CAMERA_FRAME),
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            encoding="rgb8",
+            is_bigendian=0,
+            step=3 * pixels.shape[1],
+            data=pixels.reshape(-1),
+        )
+
+    def camera_info(self, frame: int) -> Any:
+        camera = self._drive.camera
+        return self._new(
+            "sensor_msgs/msg/CameraInfo",
+            header=self._header(int(self._drive.image_stamps[frame]), CAMERA_FRAME),
+            height=camera.height,
+            width=camera.width,
+            distortion_model="plumb_bob",
+            d=camera.distortion,
+            k=camera.K.reshape(-1),
+            r=np.eye(3).reshape(-1),
+            p=np.hstack([camera.K, np.zeros((3, 1))]).reshape(-1),
+            binning_x=0,
+            binning_y=0,
+            roi=self._new(
+                "sensor_msgs/msg/RegionOfInterest",
+                x_offset=0,
+                y_offset=0,
+                height=0,
+                width=0,
+                do_rectify=False,
+            ),
+        )
+
+    def fix(self, record: int) -> Any:
+        """NavSatFix of the antenna, which rides IMU_HEIGHT above base_link, with its noise."""
+        place = self._drive.latlon(record)
+        if self._gnss_noise:
+            place = LocalFrame(place).to_latlon(self._east[record], self._north[record])
+        std = max(self._gnss_noise, self._value(record, "pos_accuracy"))
+        return self._nav_sat_fix(record, "gnss", place, self._value(record, "alt"), std)
+
+    def truth_fix(self, record: int) -> Any:
+        """NavSatFix of base_link without noise."""
+        altitude = self._value(record, "alt") - IMU_HEIGHT
+        accuracy = self._value(record, "pos_accuracy")
+        place = self._drive.latlon(record)
+        return self._nav_sat_fix(record, "base_link", place, altitude, accuracy)
+
+    def imu(self, record: int) -> Any:
+        roll, pitch = self._value(record, "roll"), self._value(record, "pitch")
+        yaw = self._drive.yaw(record) + self._turn[record]
+        heading_std = max(self._heading_noise, ATTITUDE_STD)
+        return self._new(
+            "sensor_msgs/msg/Imu",
+            header=self._header(int(self._drive.oxts_stamps[record]), "imu_link"),
+            orientation=self._quaternion(_rotation(roll, pitch, yaw)),
+            orientation_covariance=_diagonal([ATTITUDE_STD, ATTITUDE_STD, heading_std]),
+            angular_velocity=self._vector([self._value(record, w) for w in ("wx", "wy", "wz")]),
+            angular_velocity_covariance=_diagonal([TURN_RATE_STD] * 3),
+            linear_acceleration=self._vector([self._value(record, a) for a in ("ax", "ay", "az")]),
+            linear_acceleration_covariance=_diagonal([ACCELERATION_STD] * 3),
+        )
+
+    def odometry(self, record: int) -> Any:
+        """Twist of base_link, and the pose dead-reckoned from it: zero at the first record."""
+        x, y, yaw = self._path[record]
+        xy_std, yaw_std = self._path_std[record]
+        speed_std = self._value(record, "vel_accuracy")
+        return self._new(
+            "nav_msgs/msg/Odometry",
+            header=self._header(int(self._drive.oxts_stamps[record]), "odom"),
+            child_frame_id="base_link",
+            pose=self._new(
+                "geometry_msgs/msg/PoseWithCovariance",
+                pose=self._pose([x, y, 0.0], _rotation(0.0, 0.0, yaw)),
+                covariance=_diagonal([xy_std] * 2 + [UNKNOWN_STD] * 3 + [yaw_std]),
+            ),
+            twist=self._new(
+                "geometry_msgs/msg/TwistWithCovariance",
+                twist=self._new(
+                    "geometry_msgs/msg/Twist",
+                    linear=self._vector([self._value(record, v) for v in ("vf", "vl", "vu")]),
+                    angular=self._vector([self._value(record, w) for w in ("wf", "wl", "wu")]),
+                ),
+                covariance=_diagonal([speed_std] * 3 + [TURN_RATE_STD] * 3),
+            ),
+        )
+
+    def truth_pose(self, stamp: int) -> Any:
+        """Exact pose of base_link at `stamp` (ns) in the ENU map at the first exact position.
+
+        Roll, pitch and height are those of the nearest record.
+        """
+        place, yaw = self._drive.pose_at(stamp)
+        record = int(np.abs(self._drive.oxts_stamps - stamp).argmin())
+        roll, pitch = self._value(record, "roll"), self._value(record, "pitch")
+        height = self._value(record, "alt") - self._value(0, "alt")
+        return self._new(
+            "geometry_msgs/msg/PoseStamped",
+            header=self._header(stamp, "map"),
+            pose=self._pose([*self._map.to_xy(place), height], _rotation(roll, pitch, yaw)),
+        )
+
+    def tf_static(self, stamp: int) -> Any:
+        T_base_imu = np.eye(4)
+        T_base_imu[2, 3] = IMU_HEIGHT
+        children = {
+            CAMERA_FRAME: self._drive.camera.T_base_camera,
+            "imu_link": T_base_imu,
+            "gnss": T_base_imu,
+        }
+        return self._new(
+            "tf2_msgs/msg/TFMessage",
+            transforms=[
+                self._new(
+                    "geometry_msgs/msg/TransformStamped",
+                    header=self._header(stamp, "base_link"),
+                    child_frame_id=child,
+                    transform=self._new(
+                        "geometry_msgs/msg/Transform",
+                        translation=self._vector(T[:3, 3]),
+                        rotation=self._quaternion(T[:3, :3]),
+                    ),
+                )
+                for child, T in children.items()
+            ],
+        )
+
+    def _value(self, record: int, column: str) -> float:
+        return float(self._drive.oxts[record, OXTS_COLUMNS.index(column)])
+
+    def _new(self, msgtype: str, **fields: Any) -> Any:
+        return self._types[msgtype](**fields)
+
+    def _header(self, stamp: int, frame_id: str) -> Any:
+        time = self._new("builtin_interfaces/msg/Time", sec=stamp // 10**9, nanosec=stamp % 10**9)
+        return self._new("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
+
+    def _nav_sat_fix(
+        self, record: int, frame_id: str, place: LatLon, altitude: float, std: float
+    ) -> Any:
+        fix = self._types["sensor_msgs/msg/NavSatFix"]
+        status = self._types["sensor_msgs/msg/NavSatStatus"]
+        return fix(
+            header=self._header(int(self._drive.oxts_stamps[record]), frame_id),
+            status=status(status=status.STATUS_FIX, service=status.SERVICE_GPS),
+            latitude=place.lat,
+            longitude=place.lon,
+            altitude=altitude,
+            position_covariance=_diagonal([std] * 3),
+            position_covariance_type=fix.COVARIANCE_TYPE_DIAGONAL_KNOWN,
+        )
+
+    def _pose(self, position: ArrayLike, rotation: FloatArray) -> Any:
+        x, y, z = (float(value) for value in np.asarray(position))
+        return self._new(
+            "geometry_msgs/msg/Pose",
+            position=self._new("geometry_msgs/msg/Point", x=x, y=y, z=z),
+            orientation=self._quaternion(rotation),
+        )
+
+    def _vector(self, values: ArrayLike) -> Any:
+        x, y, z = (float(value) for value in np.asarray(values))
+        return self._new("geometry_msgs/msg/Vector3", x=x, y=y, z=z)
+
+    def _quaternion(self, rotation: FloatArray) -> Any:
+        axis_angle = cv2.Rodrigues(rotation)[0].reshape(3)
+        angle = float(np.linalg.norm(axis_angle))
+        # sin(angle / 2) / angle, which sinc keeps finite at zero.
+        x, y, z = axis_angle * 0.5 * np.sinc(0.5 * angle / math.pi)
+        return self._new(
+            "geometry_msgs/msg/Quaternion",
+            x=float(x),
+            y=float(y),
+            z=float(z),
+            w=math.cos(0.5 * angle),
+        )
+
+
+def _rotation(roll: float, pitch: float, yaw: float) -> FloatArray:
+    """(3, 3) Rz(yaw) Ry(pitch) Rx(roll), angles in rad: KITTI's and REP-103's convention."""
+    cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
+    cy, sy = math.cos(yaw), math.sin(yaw)
+    Rx = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
+    Ry = np.array([[cp, 0.0, sp], [0.0, 1.0, 0.0], [-sp, 0.0, cp]])
+    Rz = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
+    return Rz @ Ry @ Rx
+
+
+def _diagonal(stds: ArrayLike) -> FloatArray:
+    """Covariance, row-major and flat, of independent components."""
+    return np.diag(np.square(np.asarray(stds, np.float64))).reshape(-1)
+
+
+def dead_reckon(
+    seconds: FloatArray, forward: FloatArray, left: FloatArray, turn: FloatArray
+) -> FloatArray:
+    """Path (N, 3) of x, y, yaw from zero, by trapezoids between the records.
+
+    seconds (N,) s; forward and left (N,) m/s in the vehicle frame; turn (N,) rad/s.
+    """
+    yaw = _integrate(seconds, turn)
+    xy = _integrate(seconds, (forward + 1j * left) * np.exp(1j * yaw))
+    return np.stack([xy.real, xy.imag, yaw], axis=1)
+
+
+def _integrate(seconds: FloatArray, rates: NDArray[Any]) -> NDArray[Any]:
+    steps = 0.5 * (rates[1:] + rates[:-1]) * np.diff(seconds)
+    return np.concatenate([np.zeros(1, rates.dtype), np.cumsum(steps)])
