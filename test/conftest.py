@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests in several folders need: the repository, and the folder of real recordings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the source tree."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def test_data(repository: Path) -> Path:
+    """The folder of real recordings; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("G2S_TEST_DATA", repository.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings at {folder} (set G2S_TEST_DATA)")
+    return folder

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Imports run strictly down, and the core needs neither ROS nor PyTorch."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Each room of the package, and the rooms it may import from (besides itself).
+MAY_IMPORT = {
+    "geometry": set(),
+    "kitti": {"geometry"},
+    "imagery": {"geometry"},
+    "model": {"geometry"},
+    "estimator": {"geometry", "imagery", "model"},
+    "ros": {"geometry", "imagery", "estimator", "msg"},
+    "tools": {"geometry", "imagery", "kitti", "estimator", "ros", "msg"},
+    "training": {"geometry", "imagery", "kitti", "model", "estimator"},
+}
+# Parts under network.py, which do not know each other.
+MODEL_PARTS = {"features", "projection", "rotation", "correlation", "score_map"}
+ROS_PACKAGES = {
+    "ament_index_python",
+    "builtin_interfaces",
+    "cv_bridge",
+    "message_filters",
+    "rclpy",
+    "rosbag2_py",
+    "rosidl_runtime_py",
+    "std_srvs",
+    "tf2_ros",
+    "tf_transformations",
+}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Dotted names that a file imports anywhere in it, relative ones made absolute."""
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(file.read_text(), str(file))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def files_of(room: str) -> list[Path]:
+    if room == "training":
+        return sorted((ROOT / "training").rglob("*.py"))
+    if room == "kitti":
+        return [ROOT / "g2s_localizer" / "kitti.py"]
+    return sorted((ROOT / "g2s_localizer" / room).rglob("*.py"))
+
+
+def ours(name: str) -> str | None:
+    """The room a dotted name belongs to; None for a foreign package."""
+    head, _, rest = name.partition(".")
+    if head == "g2s_localizer":
+        return rest.partition(".")[0]
+    return "training" if head == "training" else None
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_imports_run_strictly_down(room):
+    files = files_of(room)
+    assert files, f"{room} is empty"
+    upward = {
+        (str(file.relative_to(ROOT)), name)
+        for file in files
+        for name in imports(file)
+        if (target := ours(name)) is not None and target not in MAY_IMPORT[room] | {room}
+    }
+    assert not upward
+
+
+def test_every_room_of_the_package_has_its_rule():
+    package = ROOT / "g2s_localizer"
+    rooms = {path.stem for path in package.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert rooms - {"__init__", "__pycache__"} == set(MAY_IMPORT) - {"training"}
+
+
+@pytest.mark.parametrize("room", sorted(set(MAY_IMPORT) - {"ros", "tools"}))
+def test_only_the_edge_imports_ros(room):
+    ros = {
+        (str(file.relative_to(ROOT)), name)
+        for file in files_of(room)
+        for name in imports(file)
+        if name.partition(".")[0] in ROS_PACKAGES or name.partition(".")[0].endswith("_msgs")
+    }
+    assert not ros
+
+
+@pytest.mark.parametrize("room", ["geometry", "imagery", "kitti"])
+def test_torch_stays_above_the_ground_floor(room):
+    names = [name for file in files_of(room) for name in imports(file)]
+    assert not [name for name in names if name.partition(".")[0] in {"torch", "safetensors"}]
+
+
+@pytest.mark.parametrize("part", sorted(MODEL_PARTS))
+def test_the_parts_of_the_model_do_not_know_each_other(part):
+    others = {f"g2s_localizer.model.{other}" for other in (MODEL_PARTS | {"network"}) - {part}}
+    names = set(imports(ROOT / "g2s_localizer" / "model" / f"{part}.py"))
+    known = {name for name in names for other in others if f"{name}.".startswith(f"{other}.")}
+    assert not known
+
+
+def test_the_core_imports_without_ros_and_torch():
+    code = (
+        "import sys\n"
+        "sys.modules['rclpy'] = sys.modules['torch'] = None\n"
+        "import g2s_localizer, g2s_localizer.geometry, g2s_localizer.imagery\n"
+        "g2s_localizer.Pose2D(1.0, 2.0, 0.5), g2s_localizer.open_imagery, g2s_localizer.KittiDrive"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
