@@ -16,9 +16,10 @@ from training.datasets.sample import PriorNoise
 @dataclass(frozen=True)
 class DataConfig:
     folder: str
-    difficulty: str
-    seeds: list[int]
-    calibration_seeds: list[int]
+    drives: dict[str, list[int]]
+    """seeds of the drives to train on, for each difficulty"""
+    calibration: dict[str, list[int]]
+    """seeds of the drives to calibrate on, for each difficulty"""
     frames: int
     rate: float
     noise: PriorNoise

@@ -37,7 +37,7 @@ def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
     offset = (2 * torch.rand(size, 2, device=device) - 1) * config.search_m * 0.9
     crops = recolour(batch.satellite.float())
     copies = recolour(_moved(batch.satellite.float(), yaw, offset, config.gsd))
-    features, _ = network._extract(network.satellite_extractor, torch.cat([crops, copies]))
+    features = network.satellite_features(torch.cat([crops, copies]))
     satellite = network.satellite_spectra(features[:size])
     view = F.avg_pool2d(features[size:], 2)
     cells = config.overhead_cells // 2
@@ -76,8 +76,7 @@ def translation_loss(network: G2SNet, batch: Batch) -> Tensor:
     what is learned.
     """
     batch = quarter_turns(batch)
-    features, _ = network._extract(network.satellite_extractor, batch.satellite)
-    satellite = network.satellite_spectra(features)
+    satellite = network.encode_satellite(batch.satellite)
     ground = network.encode_ground(batch.ground)
     with torch.no_grad():
         scores = network.yaw_scores(ground, batch.K, batch.T_base_camera, batch.yaw, satellite)

@@ -23,9 +23,9 @@ from tqdm import tqdm
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import G2SNet, save_checkpoint
 from training.calibration import calibrate_covariance, calibrate_offset
-from training.config import StageConfig, TrainingConfig, load_config
+from training.config import DataConfig, StageConfig, TrainingConfig, load_config
 from training.datasets.sample import Batch, distant_batches
-from training.datasets.simulated import open_drives
+from training.datasets.simulated import SimulatedDrive, open_drives
 from training.evaluate import evaluate, predict
 from training.stages import rotation_loss, translation_loss
 
@@ -78,10 +78,8 @@ def train(config: TrainingConfig, command: str) -> dict[str, float]:
     start = time.monotonic()
 
     data = config.data
-    drives = open_drives(Path(data.folder), data.difficulty, data.seeds, data.frames, data.rate)
-    held_out = open_drives(
-        Path(data.folder), data.difficulty, data.calibration_seeds, data.frames, data.rate
-    )
+    drives = _open(data, data.drives)
+    held_out = _open(data, data.calibration)
     datasets = [
         drive.dataset(config.model, data.noise) for drive in tqdm(drives, desc="reading drives")
     ]
@@ -147,6 +145,14 @@ def train(config: TrainingConfig, command: str) -> dict[str, float]:
     }
     save_checkpoint(Path(config.out), network, provenance)
     return figures
+
+
+def _open(data: DataConfig, seeds: dict[str, list[int]]) -> list[SimulatedDrive]:
+    return [
+        drive
+        for difficulty, chosen in seeds.items()
+        for drive in open_drives(Path(data.folder), difficulty, chosen, data.frames, data.rate)
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -95,8 +95,12 @@ class DriveDataset:
 
 
 def drive_truths(drive: KittiDrive, frame: LocalFrame) -> list[Pose2D]:
-    """True poses of base_link in `frame` at the drive's images, from their OXTS records."""
-    return [Pose2D(*frame.to_xy(drive.latlon(i)), drive.yaw(i)) for i in drive.frames]
+    """True poses of base_link in `frame` at the stamps of the drive's images."""
+    truths = []
+    for i in drive.frames:
+        place, yaw = drive.pose_at(int(drive.image_stamps[i]))
+        truths.append(Pose2D(*frame.to_xy(place), yaw))
+    return truths
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:
