@@ -41,7 +41,7 @@ def along_a_line(t):
     return 14.0 * t - 3.0, 5.0 - 2.0 * t
 
 
-@pytest.mark.parametrize("t", [0.0, 0.13, 0.5, 1.0, 1.77, 2.0, 2.4])
+@pytest.mark.parametrize("t", [-0.3, 0.0, 0.13, 0.5, 1.0, 1.77, 2.0, 2.4])
 def test_motion_on_a_straight_line_is_met_exactly(t):
     prior = at(filled(np.arange(0, 2.1, 0.5), along_a_line), t)
     assert (prior.pose.x, prior.pose.y) == pytest.approx(along_a_line(t), abs=1e-6)
@@ -97,6 +97,15 @@ def test_without_a_frame_the_first_fix_is_the_datum_and_survives_a_reset():
     assert buffer.frame is not None and buffer.frame.datum == LatLon(-33.9, 18.4)
 
 
+def test_a_prior_settles_when_two_fixes_and_a_heading_reach_past_the_image():
+    buffer = filled([0.0], along_a_line)
+    assert buffer.is_settled(0) and not buffer.is_settled(-1) and not buffer.is_settled(1)
+    buffer.add_fix(SECOND, FRAME.datum, FIX_COVARIANCE)
+    assert buffer.is_settled(-1) and not buffer.is_settled(1)
+    buffer.add_heading(SECOND, 0.3, 1e-4)
+    assert buffer.is_settled(1) and buffer.is_settled(SECOND)
+
+
 @pytest.mark.parametrize("what", ["nothing", "fix", "heading"])
 def test_without_both_a_fix_and_a_heading_there_is_no_prior(what):
     buffer = PriorBuffer(FRAME)
@@ -112,10 +121,10 @@ def test_without_both_a_fix_and_a_heading_there_is_no_prior(what):
 @pytest.mark.parametrize(
     ("times", "t", "detail"),
     [
-        ([10.0, 10.5], 9.9, "oldest heading kept is 0.100 s newer"),
+        ([10.0, 10.5], 8.7, "oldest heading kept is 1.300 s newer than the image, limit 1.2 s"),
         ([0.0, 3.0], 1.5, "gap of 3.000 s"),
         ([0.0, 0.5], 2.0, "1.500 s older than the image, limit 1.2 s"),
-        ([0.0], 0.1, "only one fix, 0.100 s older"),
+        ([0.0], 0.1, "only one fix, 0.100 s from the image"),
     ],
 )
 def test_too_far_in_time_is_a_stale_prior_that_names_the_distance(times, t, detail):
@@ -197,5 +206,6 @@ def test_a_real_drive_of_395_s_gives_a_prior_at_every_moment_without_a_jump():
     assert all(isinstance(prior, Prior) for prior in priors)
     xy = np.array([(prior.pose.x, prior.pose.y) for prior in priors])
     steps = np.hypot(*np.diff(xy, axis=0).T)
-    assert max(steps) < 1.5
+    # A Husky drives 1 m/s; its receiver claims 0.8 m and, asked past the newest fix, so much twice.
+    assert steps.max() < 0.1 + 2 * 0.8 and np.median(steps) < 0.12
     assert all(prior.covariance[0, 0] >= 0.6399 for prior in priors)

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packages that come with a ROS install and not from PyPI.
+
+cv_bridge, message_filters and tf_transformations are the real ones where they are installed;
+elsewhere the fallbacks below take the same calls. `MISSING` says which, for the log.
+tf2_ros has no fallback: it is None, and the extrinsic then comes from parameters.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import threading
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+class CvBridge:
+    """cv_bridge.CvBridge for the encodings that the localizer reads."""
+
+    _TO_RGB: ClassVar = {"rgb8": None, "bgr8": cv2.COLOR_BGR2RGB, "mono8": cv2.COLOR_GRAY2RGB}
+
+    def imgmsg_to_cv2(self, img_msg: Any, desired_encoding: str = "passthrough") -> NDArray[Any]:
+        """sensor_msgs/Image -> (H, W, C) or (H, W); `desired_encoding` rgb8 or passthrough."""
+        if img_msg.encoding not in self._TO_RGB or desired_encoding not in ("rgb8", "passthrough"):
+            raise ValueError(f"no conversion from {img_msg.encoding} to {desired_encoding}")
+        channels = 1 if img_msg.encoding == "mono8" else 3
+        rows = np.frombuffer(img_msg.data, np.uint8).reshape(img_msg.height, img_msg.step)
+        image = rows[:, : img_msg.width * channels]
+        if channels == 3:
+            image = image.reshape(img_msg.height, img_msg.width, 3)
+        code = self._TO_RGB[img_msg.encoding]
+        if desired_encoding == "passthrough" or code is None:
+            return image
+        return cv2.cvtColor(image, code)
+
+
+class Subscriber:
+    """message_filters.Subscriber: a subscription that several filters may listen to."""
+
+    def __init__(self, node: Any, msg_type: type, topic: str, **kwargs: Any) -> None:
+        kwargs.setdefault("qos_profile", 10)
+        self.topic = topic
+        self._callbacks: list[Callable[[Any], None]] = []
+        self.sub = node.create_subscription(msg_type, topic, self.callback, **kwargs)
+
+    def registerCallback(self, cb: Callable[[Any], None]) -> None:
+        self._callbacks.append(cb)
+
+    def callback(self, msg: Any) -> None:
+        for listener in self._callbacks:
+            listener(msg)
+
+
+class TimeSynchronizer:
+    """message_filters.TimeSynchronizer: calls back with messages whose stamps are equal.
+
+    Each input keeps its `queue_size` newest stamps.
+    """
+
+    def __init__(self, fs: list[Subscriber], queue_size: int) -> None:
+        self.queue_size = queue_size
+        self.queues: list[dict[int, Any]] = [{} for _ in fs]
+        self._callbacks: list[Callable[..., None]] = []
+        self._lock = threading.Lock()
+        for queue, filter_ in zip(self.queues, fs, strict=True):
+            filter_.registerCallback(partial(self._add, queue))
+
+    def registerCallback(self, cb: Callable[..., None]) -> None:
+        self._callbacks.append(cb)
+
+    def _add(self, queue: dict[int, Any], msg: Any) -> None:
+        stamp = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+        with self._lock:
+            queue[stamp] = msg
+            while len(queue) > self.queue_size:
+                del queue[min(queue)]
+            if not all(stamp in other for other in self.queues):
+                return
+            matched = [other.pop(stamp) for other in self.queues]
+        for listener in self._callbacks:
+            listener(*matched)
+
+
+def quaternion_from_euler(ai: float, aj: float, ak: float) -> tuple[float, float, float, float]:
+    """tf_transformations: roll, pitch, yaw about the fixed axes x, y, z (rad) -> x, y, z, w."""
+    cr, sr = math.cos(ai / 2), math.sin(ai / 2)
+    cp, sp = math.cos(aj / 2), math.sin(aj / 2)
+    cy, sy = math.cos(ak / 2), math.sin(ak / 2)
+    return (
+        sr * cp * cy - cr * sp * sy,
+        cr * sp * cy + sr * cp * sy,
+        cr * cp * sy - sr * sp * cy,
+        cr * cp * cy + sr * sp * sy,
+    )
+
+
+def quaternion_matrix(quaternion: Any) -> NDArray[np.float64]:
+    """tf_transformations: x, y, z, w of any length > 0 -> homogeneous (4, 4) rotation."""
+    x, y, z, w = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
+    T = np.eye(4)
+    T[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return T
+
+
+def euler_matrix(ai: float, aj: float, ak: float) -> NDArray[np.float64]:
+    """tf_transformations: roll, pitch, yaw about the fixed axes x, y, z (rad) -> (4, 4)."""
+    return quaternion_matrix(quaternion_from_euler(ai, aj, ak))
+
+
+def _import(name: str, fallback: Any) -> Any:
+    try:
+        return importlib.import_module(name)
+    # A cv_bridge built for another NumPy fails with AttributeError, not with ImportError.
+    except (ImportError, AttributeError) as error:
+        instead = "its fallback serves" if fallback else "without it"
+        MISSING[name] = f"{name} is not usable, {instead} ({error})"
+        return fallback
+
+
+MISSING: dict[str, str] = {}
+"""Packages that could not be imported: what happens instead, and why."""
+
+cv_bridge = _import("cv_bridge", SimpleNamespace(CvBridge=CvBridge))
+message_filters = _import(
+    "message_filters", SimpleNamespace(Subscriber=Subscriber, TimeSynchronizer=TimeSynchronizer)
+)
+tf_transformations = _import(
+    "tf_transformations",
+    SimpleNamespace(
+        quaternion_from_euler=quaternion_from_euler,
+        quaternion_matrix=quaternion_matrix,
+        euler_matrix=euler_matrix,
+    ),
+)
+tf2_ros = _import("tf2_ros", None)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of the node's parameters: names, defaults, ranges and meanings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+
+from g2s_localizer.estimator.gate import GateConfig
+
+Value = str | bool | float | list[float]
+
+
+@dataclass(frozen=True)
+class Specification:
+    """One parameter; `low` and `high` are inclusive. An array keeps the length of its default."""
+
+    name: str
+    default: Value
+    meaning: str
+    low: float = -math.inf
+    high: float = math.inf
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+
+    def descriptor(self) -> ParameterDescriptor:
+        descriptor = ParameterDescriptor(
+            name=self.name, description=self.meaning, read_only=self.read_only
+        )
+        if self.choices:
+            descriptor.additional_constraints = f"one of: {', '.join(self.choices)}"
+        if isinstance(self.default, float) and math.isfinite(self.low):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=self.low, to_value=self.high)
+            ]
+        return descriptor
+
+    def fault(self, value: Any) -> str | None:
+        """What rclpy's own check of type and range does not see."""
+        if self.choices and value not in self.choices:
+            return f"{self.name} must be one of {', '.join(self.choices)}, got '{value}'"
+        if isinstance(self.default, list) and len(value) != len(self.default):
+            return f"{self.name} needs {len(self.default)} numbers, got {list(value)}"
+        return None
+
+
+SPECIFICATIONS = (
+    Specification(
+        "autostart",
+        True,
+        "configure and activate without being asked; false under a lifecycle manager",
+        read_only=True,
+    ),
+    Specification(
+        "imagery.uri",
+        "",
+        "satellite imagery on disk: slippy:DIR ({z}/{x}/{y}.png|jpg|webp) or mbtiles:FILE; "
+        "must be given",
+    ),
+    Specification("checkpoint", "", "network weights (.safetensors); empty: those shipped"),
+    Specification("device", "cpu", "PyTorch device: cpu, cuda or cuda:N"),
+    Specification(
+        "precision", "fp32", "arithmetic of the network", choices=("fp32", "bf16", "fp16")
+    ),
+    Specification("map.frame_id", "map", "frame of the published poses: ENU, origin at the datum"),
+    Specification(
+        "map.datum_latitude", math.nan, "origin of map (degrees, WGS 84); NaN: the first fix"
+    ),
+    Specification(
+        "map.datum_longitude", math.nan, "origin of map (degrees, WGS 84); NaN: the first fix"
+    ),
+    Specification(
+        "map.sigma_m",
+        0.3,
+        "standard deviation per axis of the imagery's georeferencing (m): floor of the covariance",
+        0.0,
+        100.0,
+    ),
+    Specification("base_frame", "base_link", "frame whose pose is published (x forward, y left)"),
+    Specification(
+        "camera.extrinsic_source",
+        "parameters",
+        "camera pose on the vehicle from camera.translation and camera.rotation_rpy, or from tf "
+        "(base_frame <- frame_id of CameraInfo)",
+        choices=("parameters", "tf"),
+    ),
+    Specification(
+        "camera.translation",
+        [math.nan, math.nan, math.nan],
+        "optical centre in base_frame (m: forward, left, up); must be given unless it is from tf",
+    ),
+    Specification(
+        "camera.rotation_rpy",
+        [0.0, 0.0, 0.0],
+        "roll, pitch, yaw (rad) of the camera's body (x forward, y left, z up, not the optical "
+        "axes) about base_frame's fixed axes: zeros look straight ahead, positive pitch looks "
+        "down, positive yaw looks left",
+    ),
+    Specification(
+        "camera.base_link_height",
+        0.0,
+        "height of base_frame's origin above the ground (m)",
+        -10.0,
+        10.0,
+    ),
+    Specification(
+        "camera.rectified",
+        False,
+        "images are rectified: use P of CameraInfo and no distortion; false: K and D (plumb_bob)",
+    ),
+    Specification(
+        "image.transport",
+        "raw",
+        "raw: image (sensor_msgs/Image); compressed: image/compressed (CompressedImage)",
+        choices=("raw", "compressed"),
+    ),
+    Specification(
+        "gnss.antenna_offset", [0.0, 0.0], "GNSS antenna in base_frame (m: forward, left)"
+    ),
+    Specification(
+        "gnss.default_sigma_m",
+        10.0,
+        "standard deviation per axis of a fix whose covariance is unknown or zero (m)",
+        0.01,
+        1000.0,
+    ),
+    Specification(
+        "heading.source",
+        "imu",
+        "imu: orientation of sensor_msgs/Imu; odometry: of nav_msgs/Odometry, which must then be "
+        "in an ENU frame (an EKF's global estimate, not wheel odometry from zero)",
+        choices=("imu", "odometry"),
+    ),
+    Specification(
+        "heading.offset",
+        0.0,
+        "added to the measured yaw (rad): what its zero is from east, counter-clockwise. An ENU "
+        "compass needs minus the declination (Boston, declination 14 deg west: +0.244); one "
+        "whose zero is north +pi/2 more",
+        -2.0 * math.pi,
+        2.0 * math.pi,
+    ),
+    Specification(
+        "heading.imu_rotation_rpy",
+        [0.0, 0.0, 0.0],
+        "how the IMU is mounted: roll, pitch, yaw (rad) of its axes about base_frame's",
+    ),
+    Specification(
+        "heading.default_sigma",
+        0.05,
+        "standard deviation of a heading whose covariance is zero (rad)",
+        0.0001,
+        3.2,
+    ),
+    Specification(
+        "prior.max_gap_s",
+        2.5,
+        "fixes or headings further apart in time are not interpolated (s)",
+        0.01,
+        60.0,
+    ),
+    Specification(
+        "prior.max_extrapolation_s",
+        1.2,
+        "how far past the newest fix or heading there is still a prior, its covariance growing (s)",
+        0.0,
+        10.0,
+    ),
+    Specification(
+        "prior.max_wait_s",
+        0.15,
+        "how long an image waits for a fix and a heading newer than itself (s of wall time); the "
+        "prior is extrapolated after that",
+        0.0,
+        5.0,
+    ),
+    Specification(
+        "gate.max_ellipse_m",
+        GateConfig.max_ellipse_m,
+        "longest 1-sigma axis of the position ellipse that is published (m)",
+        0.01,
+        100.0,
+    ),
+    Specification(
+        "gate.max_innovation",
+        GateConfig.max_innovation,
+        "largest Mahalanobis distance between pose and prior (square: chi-square of 2 degrees of "
+        "freedom; 3.03 refuses 1 % of honest estimates, 3.72 0.1 %)",
+        0.1,
+        100.0,
+    ),
+    Specification(
+        "gate.max_entropy",
+        GateConfig.max_entropy,
+        "largest entropy of the score map, as a share of a flat one's",
+        0.001,
+        1.0,
+    ),
+    Specification(
+        "gate.max_peak_ratio",
+        GateConfig.max_peak_ratio,
+        "largest probability of the second peak over the first",
+        0.001,
+        1.0,
+    ),
+    Specification(
+        "diagnostics.period_s",
+        0.5,
+        "seconds between messages on /diagnostics",
+        0.05,
+        60.0,
+        read_only=True,
+    ),
+)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's parameters, declared, checked and read into the configurations they fill.
+
+They take effect at the configure transition. Whatever is wrong with them (an unknown name, a
+value of another type or out of range) is collected while the node is made and refused when it is
+configured, so that the process stays manageable and the value can be set again.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from g2s_localizer.estimator.gate import GateConfig
+from g2s_localizer.estimator.localizer import LocalizerConfig
+from g2s_localizer.geometry import LatLon
+from g2s_localizer.ros.bridge import BridgeConfig
+from g2s_localizer.ros.parameter_table import SPECIFICATIONS, Specification, Value
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """What the parameters say, as the parts of the node take it."""
+
+    localizer: LocalizerConfig
+    bridge: BridgeConfig
+    image_transport: str
+    extrinsic_source: str
+    max_wait_s: float
+
+
+class Parameters:
+    """Declares the table on a node made with automatically_declare_parameters_from_overrides.
+
+    That is rclpy's public way to see every override, declared or not: they are undeclared again,
+    and declared with their descriptors.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._by_name = {spec.name: spec for spec in SPECIFICATIONS}
+        self._faults: dict[str, str] = {}
+        overrides = {
+            name: parameter.value
+            for name, parameter in node.get_parameters_by_prefix("").items()
+            if not _belongs_to_rclpy(name)
+        }
+        for name in overrides:
+            node.undeclare_parameter(name)
+            if name not in self._by_name:
+                self._faults[name] = f"unknown parameter {name} = {overrides[name]!r}"
+        for spec in SPECIFICATIONS:
+            self._declare(spec, overrides.get(spec.name))
+
+    def read(self) -> NodeConfig:
+        """Raises ValueError naming every parameter that is wrong, with its value."""
+        if self._faults:
+            raise ValueError("; ".join(self._faults.values()))
+        values = {spec.name: self[spec.name] for spec in SPECIFICATIONS}
+        if not values["imagery.uri"]:
+            raise ValueError("imagery.uri is empty: give slippy:DIR or mbtiles:FILE")
+        for spec in SPECIFICATIONS:
+            from_tf = spec.name.startswith("camera.") and values["camera.extrinsic_source"] == "tf"
+            if isinstance(spec.default, list) and not from_tf:
+                _require_finite(spec.name, values[spec.name])
+        return NodeConfig(
+            localizer=LocalizerConfig(
+                imagery=values["imagery.uri"],
+                checkpoint=values["checkpoint"],
+                device=values["device"],
+                precision=values["precision"],
+                map_sigma_m=values["map.sigma_m"],
+                gate=GateConfig(
+                    max_ellipse_m=values["gate.max_ellipse_m"],
+                    max_innovation=values["gate.max_innovation"],
+                    max_entropy=values["gate.max_entropy"],
+                    max_peak_ratio=values["gate.max_peak_ratio"],
+                ),
+            ),
+            bridge=BridgeConfig(
+                map_frame=values["map.frame_id"],
+                datum=_datum(values["map.datum_latitude"], values["map.datum_longitude"]),
+                camera_translation=_numbers(values["camera.translation"]),
+                camera_rpy=_numbers(values["camera.rotation_rpy"]),
+                base_link_height=values["camera.base_link_height"],
+                rectified=values["camera.rectified"],
+                antenna_offset=_numbers(values["gnss.antenna_offset"]),
+                gnss_default_sigma_m=values["gnss.default_sigma_m"],
+                heading_source=values["heading.source"],
+                heading_offset=values["heading.offset"],
+                imu_rpy=_numbers(values["heading.imu_rotation_rpy"]),
+                heading_default_sigma=values["heading.default_sigma"],
+                max_gap_s=values["prior.max_gap_s"],
+                max_extrapolation_s=values["prior.max_extrapolation_s"],
+            ),
+            image_transport=values["image.transport"],
+            extrinsic_source=values["camera.extrinsic_source"],
+            max_wait_s=values["prior.max_wait_s"],
+        )
+
+    def __getitem__(self, name: str) -> Any:
+        return self._node.get_parameter(name).value
+
+    def check(self, parameters: Sequence[Parameter], configured: bool) -> SetParametersResult:
+        """The node's on-set callback; a value set anew clears the fault of the old one."""
+        for parameter in parameters:
+            spec = self._by_name.get(parameter.name)
+            if spec is None:
+                continue
+            fault = spec.fault(parameter.value)
+            if configured:
+                fault = f"{spec.name} takes effect at configure: deactivate and clean up first"
+            if fault:
+                return SetParametersResult(successful=False, reason=fault)
+        for parameter in parameters:
+            self._faults.pop(parameter.name, None)
+        return SetParametersResult(successful=True)
+
+    def _declare(self, spec: Specification, override: Value | None) -> None:
+        value: Any = spec.default if override is None else override
+        if isinstance(spec.default, float) and type(value) is int:
+            value = float(value)
+        if isinstance(spec.default, list) and _are_integers(value):
+            value = [float(number) for number in value]
+        fault = None
+        try:
+            _require_type(spec, value)
+            self._node.declare_parameter(spec.name, value, spec.descriptor(), ignore_override=True)
+            fault = spec.fault(value)
+        except (InvalidParameterValueException, InvalidParameterTypeException, TypeError) as error:
+            fault = str(error)
+            self._node.declare_parameter(
+                spec.name, spec.default, spec.descriptor(), ignore_override=True
+            )
+        if fault:
+            self._faults[spec.name] = fault
+
+
+def _belongs_to_rclpy(name: str) -> bool:
+    return name in ("use_sim_time", "start_type_description_service") or name.startswith(
+        "qos_overrides."
+    )
+
+
+def _are_integers(value: Any) -> bool:
+    """[0, 0, 0] in YAML where [0.0, 0.0, 0.0] is meant."""
+    return isinstance(value, (list, array)) and all(type(number) is int for number in value)
+
+
+def _require_type(spec: Specification, value: Any) -> None:
+    expected = Parameter.Type.from_parameter_value(spec.default)
+    seen = Parameter.Type.from_parameter_value(value)
+    if seen is not expected:
+        raise TypeError(
+            f"{spec.name} must be {expected.name.lower()}, got {seen.name.lower()} {value!r}"
+        )
+
+
+def _require_finite(name: str, values: Sequence[float]) -> None:
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError(f"{name} must be given and finite, got {list(values)}")
+
+
+def _datum(latitude: float, longitude: float) -> LatLon | None:
+    if math.isnan(latitude) and math.isnan(longitude):
+        return None
+    try:
+        return LatLon(latitude, longitude)
+    except ValueError as error:
+        raise ValueError(f"map.datum_latitude, map.datum_longitude: {error}") from None
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real node in a process of its own, a small real localizer for it, and a peer over DDS."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import yaml
+
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 101 + 1))
+
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped, Quaternion
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix, NavSatStatus
+
+from g2s_localizer.geometry import LatLon, LocalFrame
+from g2s_localizer.geometry.geodesy import mercator_pixel
+from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
+from g2s_localizer.ros.conversions import image_message, time_message
+
+ROOT = Path(__file__).parents[2]
+PLACE = LatLon(49.01, 8.42)
+SECOND = 1_000_000_000
+TINY = ModelConfig(
+    width=4, levels=3, features=4, crop_m=48.0, reach_m=12.0, gsd=0.5, ground_height=64,
+    ground_width=128,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def registration_type():
+    """g2s_localizer/Registration, which `make setup` generates."""
+    messages = pytest.importorskip(
+        "g2s_localizer.msg", reason="messages are not generated: run the tests by `make test`"
+    )
+    return messages.Registration
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """Parameters of a small, untrained localizer on random tiles around PLACE, its gate open."""
+    folder = tmp_path_factory.mktemp("store")
+    px, py = mercator_pixel(PLACE.lat, PLACE.lon, 19)
+    x, y = int(px // 256), int(py // 256)
+    rng = np.random.default_rng(0)
+    for column in range(x - 2, x + 3):
+        (folder / f"19/{column}").mkdir(parents=True)
+        for row in range(y - 2, y + 3):
+            tile = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / f"19/{column}/{row}.png"), tile)
+    torch.manual_seed(0)
+    save_checkpoint(folder / "tiny.safetensors", G2SNet(TINY), {})
+    return {
+        "imagery.uri": f"slippy:{folder}",
+        "checkpoint": str(folder / "tiny.safetensors"),
+        "gate.max_ellipse_m": 100.0,
+        "gate.max_innovation": 100.0,
+        "gate.max_entropy": 1.0,
+        "gate.max_peak_ratio": 1.0,
+        "map.datum_latitude": PLACE.lat,
+        "map.datum_longitude": PLACE.lon,
+    }
+
+
+class NodeProcess:
+    """`g2s-node` with the shipped YAML and changes, output in a file; ended by SIGINT."""
+
+    def __init__(self, folder: Path, changes: dict, *remaps: str):
+        parameters = {"/**": {"ros__parameters": changes}}
+        (folder / "changes.yaml").write_text(yaml.safe_dump(parameters))
+        files = [ROOT / "config" / "localizer.yaml", folder / "changes.yaml"]
+        command = [sys.executable, "-m", "g2s_localizer.ros.node", "--ros-args"]
+        for file in files:
+            command += ["--params-file", str(file)]
+        for remap in remaps:
+            command += ["-r", remap]
+        self.output = folder / "output.txt"
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def stop(self, how: int = signal.SIGINT) -> int:
+        """The exit code; a process that does not end by itself is killed."""
+        self.process.send_signal(how)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+@pytest.fixture
+def start_node(tmp_path):
+    """start_node(parameters, *remaps) -> NodeProcess; whatever still runs is ended."""
+    started = []
+
+    def start(changes: dict, *remaps: str) -> NodeProcess:
+        folder = tmp_path / f"node{len(started)}"
+        folder.mkdir()
+        started.append(NodeProcess(folder, changes, *remaps))
+        return started[-1]
+
+    yield start
+    for node in started:
+        if node.process.poll() is None:
+            node.stop(signal.SIGKILL)
+
+
+class Peer:
+    """The vehicle: publishes sensors, keeps what the localizer says. Spins in a thread."""
+
+    def __init__(self, registration_type: type, name: str = "localizer"):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = Node("peer", context=self.context)
+        self.name = name
+        self.registrations, self.poses, self.diagnostics = [], [], []
+        self.pictures: dict[str, list] = {}
+        best_effort = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        self.publishers = {
+            kind: self.node.create_publisher(kind, topic, qos)
+            for kind, topic, qos in (
+                (Image, "image", best_effort),
+                (CameraInfo, "camera_info", best_effort),
+                (NavSatFix, "fix", 10),
+                (Imu, "imu", 10),
+            )
+        }
+        for kind, topic, kept in (
+            (registration_type, f"/{name}/registration", self.registrations),
+            (PoseWithCovarianceStamped, f"/{name}/pose", self.poses),
+            (DiagnosticArray, "/diagnostics", self.diagnostics),
+        ):
+            self.node.create_subscription(kind, topic, kept.append, 50)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.executor.spin)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.thread.join()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def watch(self, picture: str) -> list:
+        kept = self.pictures.setdefault(picture, [])
+        self.node.create_subscription(Image, f"/{self.name}/{picture}", kept.append, 10)
+        return kept
+
+    def publish(self, *messages) -> None:
+        for message in messages:
+            self.publishers[type(message)].publish(message)
+
+    def wait_connected(self) -> None:
+        """The active node's subscriptions and publishers are matched with ours."""
+        wait_for(lambda: all(p.get_subscription_count() for p in self.publishers.values()))
+        wait_for(lambda: self.node.count_publishers(f"/{self.name}/registration"))
+
+    def call(self, service_type: type, service: str, request, timeout: float = 30.0):
+        client = self.node.create_client(service_type, f"/{self.name}/{service}")
+        assert client.wait_for_service(timeout), f"no service {service}"
+        future = client.call_async(request)
+        wait_for(future.done, timeout)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def change_state(self, transition: int) -> bool:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        return self.call(ChangeState, "change_state", request).success
+
+    def state(self) -> str:
+        return self.call(GetState, "get_state", GetState.Request()).current_state.label
+
+    def diagnosis(self) -> dict[str, str]:
+        """Values of the newest DiagnosticStatus, with its message and level."""
+        status = self.diagnostics[-1].status[0]
+        values = {item.key: item.value for item in status.values}
+        return {**values, "message": status.message, "level": str(status.level[0])}
+
+
+@pytest.fixture
+def peer(registration_type):
+    peer = Peer(registration_type)
+    yield peer
+    peer.close()
+
+
+def wait_for(condition, timeout: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not so within {timeout} s"
+        time.sleep(0.01)
+
+
+def fix(t: float, x: float = 0.0, y: float = 0.0) -> NavSatFix:
+    """At t seconds, x, y metres from PLACE, with a sigma of 1 m."""
+    place = LocalFrame(PLACE).to_latlon(x, y)
+    message = NavSatFix(latitude=place.lat, longitude=place.lon)
+    message.header.stamp = stamp(t)
+    message.status.status = NavSatStatus.STATUS_FIX
+    message.position_covariance = np.diag([1.0, 1.0, 4.0]).ravel()
+    message.position_covariance_type = NavSatFix.COVARIANCE_TYPE_DIAGONAL_KNOWN
+    return message
+
+
+def imu(t: float, yaw: float = 0.4) -> Imu:
+    message = Imu(orientation=Quaternion(z=np.sin(yaw / 2), w=np.cos(yaw / 2)))
+    message.header.stamp = stamp(t)
+    message.orientation_covariance = np.diag([1e-3, 1e-3, 1e-3]).ravel()
+    return message
+
+
+def image(t: float, width: int = 128, height: int = 96) -> Image:
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    message = image_message(pixels, imu(t).header, "rgb8", width)
+    message.header.frame_id = "camera"
+    return message
+
+
+def camera_info(t: float, width: int = 128, height: int = 96) -> CameraInfo:
+    message = CameraInfo(width=width, height=height, distortion_model="plumb_bob")
+    message.header.stamp = stamp(t)
+    message.header.frame_id = "camera"
+    message.k = [80.0, 0.0, 63.5, 0.0, 80.0, 30.0, 0.0, 0.0, 1.0]
+    message.p = [80.0, 0.0, 63.5, 0.0, 0.0, 80.0, 30.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    return message
+
+
+def stamp(t: float) -> Time:
+    return time_message(round(t * SECOND))
