@@ -16,7 +16,6 @@ from training.simulation.street_view import render_street
 from training.simulation.world import build_world
 
 NOTHING = Objects.of([], [])
-RED = (220.0, 0.0, 0.0)
 
 
 @pytest.fixture(scope="module", params=["easy", "hard"])
@@ -32,63 +31,63 @@ def bare(request):
     return world, draw_motion(world)
 
 
-def square_ahead(motion, t, ahead, left, side):
-    """Corners (4, 2) m of a square of `side` metres, in base_link's axes at time t."""
-    T = motion.transform(t)
-    yaw_axes = T[:2, :2] / np.linalg.norm(T[:2, :2], axis=0)
-    centre = motion.position(t)[:2] + yaw_axes @ (ahead, left)
-    corners = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * side / 2
-    return centre + corners
+def place_ahead(motion, ahead, left):
+    """(2,) m: a point in front of the vehicle, two seconds after the start."""
+    T = motion.transform(2.0)
+    forward = T[:2, 0] / np.linalg.norm(T[:2, 0])
+    return T[:2, 3] + ahead * forward + left * np.array([-forward[1], forward[0]])
 
 
-def to_base(T, points):
-    return (points - T[:3, 3]) @ T[:3, :3]
+def with_square(world, centre):
+    """The world with a square of 3 m painted around `centre`."""
+    ground = replace(world.ground, classes=world.ground.classes.copy())
+    ground.fill(centre + 1.5 * np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]), Ground.MARKING)
+    return replace(world, ground=ground)
+
+
+def project(camera, world, T, x, y, above):
+    """Pixels (N, 2) of places `above` metres over the terrain, seen from base_link at T."""
+    points = np.stack(np.broadcast_arrays(x, y, world.terrain.height(x, y) + above), axis=-1)
+    return camera.project((points - T[:3, 3]) @ T[:3, :3])[0]
 
 
 def test_a_painted_square_lies_in_the_street_image_where_camera_projects_it(bare, kitti_camera):
     world, motion = bare
-    square = square_ahead(motion, 2.0, 12.0, 1.5, 3.0)
-    ground = replace(world.ground, classes=world.ground.classes.copy())
-    ground.fill(square, Ground.MARKING)
-    T = motion.transform(2.0)
-    image = render_street(replace(world, ground=ground), kitti_camera, T, NOTHING)
-    rows, columns = np.nonzero(image[..., 2] > 160)
-    rows, columns = rows[rows > 200], columns[rows > 200]
-    inside = np.stack(np.meshgrid(*(np.linspace(0.01, 0.99, 60),) * 2), -1).reshape(-1, 2)
-    grid = square[2] + inside * 3.0
-    heights = world.terrain.height(grid[:, 0], grid[:, 1])
-    uv, _ = kitti_camera.project(to_base(T, np.column_stack([grid, heights])))
-    assert columns.min() == pytest.approx(uv[:, 0].min(), abs=4.0)
-    assert columns.max() == pytest.approx(uv[:, 0].max(), abs=4.0)
-    assert rows.min() == pytest.approx(uv[:, 1].min(), abs=2.0)
-    assert rows.max() == pytest.approx(uv[:, 1].max(), abs=2.0)
+    centre, T = place_ahead(motion, 12.0, 1.5), motion.transform(2.0)
+    views = [
+        render_street(w, kitti_camera, T, NOTHING) for w in (world, with_square(world, centre))
+    ]
+    rows, columns = np.nonzero(np.abs(views[1] - views[0]).max(axis=2) > 40)
+    x, y = (centre[:, None, None] + np.mgrid[-1.5:1.5:61j, -1.5:1.5:61j]).reshape(2, -1)
+    uv = project(kitti_camera, world, T, x, y, 0.0)
+    for seen, expected in ((columns, uv[:, 0]), (rows, uv[:, 1])):
+        assert (seen.min(), seen.max()) == pytest.approx((expected.min(), expected.max()), abs=5)
 
 
 def test_a_post_stands_in_the_street_image_where_camera_projects_it(bare, kitti_camera):
     world, motion = bare
-    T = motion.transform(2.0)
-    x, y = square_ahead(motion, 2.0, 15.0, -2.0, 0.0)[0]
-    post = [x, y, 0.0, 1.5, 0.1, 0.1, 0.0, Kind.POST, *RED, 1.0]
-    image = render_street(replace(world, objects=Objects.of([post], [])), kitti_camera, T, NOTHING)
+    (x, y), T = place_ahead(motion, 15.0, -2.0), motion.transform(2.0)
+    post = [x, y, 0.0, 1.5, 0.1, 0.1, 0.0, Kind.POST, 220.0, 0.0, 0.0, 1.0]
+    world = replace(world, objects=Objects.of([post], []))
+    image = render_street(world, kitti_camera, T, NOTHING)
     rows, columns = np.nonzero(image[..., 0] > 4.0 * image[..., 1])
-    foot = np.array([[x, y, float(world.terrain.height(x, y)) + z] for z in (0.0, 1.5)])
-    uv, _ = kitti_camera.project(to_base(T, foot))
+    uv = project(kitti_camera, world, T, x, y, np.array([0.0, 1.5]))
     assert np.median(columns) == pytest.approx(uv[0, 0], abs=1.5)
     assert (rows.max(), rows.min()) == pytest.approx(tuple(uv[:, 1]), abs=2.0)
 
 
 def test_a_painted_square_lies_in_the_imagery_at_its_place_plus_the_offset(bare, tmp_path):
     world, motion = bare
-    square = square_ahead(motion, 2.0, 5.0, 0.0, 3.0)
-    ground = replace(world.ground, classes=world.ground.classes.copy())
-    ground.fill(square, Ground.MARKING)
-    offset = write_tiles(replace(world, ground=ground), tmp_path)
-    centre = LocalFrame(world.datum).to_latlon(*(square.mean(axis=0) + offset))
-    crop = open_imagery(f"slippy:{tmp_path}").crop(centre, 12.0, 0.1)
-    bright = crop.image[..., 2] > 150
-    uv = np.argwhere(bright)[:, ::-1].mean(axis=0)
-    assert crop.xy_from_uv(uv[None])[0] == pytest.approx((0.0, 0.0), abs=0.08)
-    assert np.sqrt(bright.mean() * 144.0) == pytest.approx(3.0, abs=0.25)
+    centre = place_ahead(motion, 5.0, 0.0)
+    crops = []
+    for name, painted in (("bare", world), ("square", with_square(world, centre))):
+        offset = write_tiles(painted, tmp_path / name)
+        place = LocalFrame(world.datum).to_latlon(*(centre + offset))
+        crops.append(open_imagery(f"slippy:{tmp_path / name}").crop(place, 12.0, 0.1))
+    change = (crops[1].image.astype(float) - crops[0].image).sum(axis=2)
+    v, u = np.nonzero(change > 0.5 * np.median(change[55:65, 55:65]))
+    assert crops[0].xy_from_uv([[u.mean(), v.mean()]])[0] == pytest.approx((0.0, 0.0), abs=0.06)
+    assert np.sqrt(len(u)) * 0.1 == pytest.approx(3.0, abs=0.2)
 
 
 def test_imagery_reaches_ninety_metres_beyond_every_pose(bare, tmp_path):
@@ -96,5 +95,5 @@ def test_imagery_reaches_ninety_metres_beyond_every_pose(bare, tmp_path):
     write_tiles(world, tmp_path)
     imagery, frame = open_imagery(f"slippy:{tmp_path}"), LocalFrame(world.datum)
     for t in (0.0, 4.0, 8.0):
-        centre = frame.to_latlon(*motion.position(t)[:2])
-        assert imagery.crop(centre, 180.0, 1.0).image.shape == (180, 180, 3)
+        place = frame.to_latlon(*motion.position(t)[:2])
+        assert imagery.crop(place, 180.0, 1.0).image.shape == (180, 180, 3)

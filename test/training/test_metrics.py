@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+
+import numpy as np
+import pytest
+
+from g2s_localizer.geometry import Pose2D
+from training.metrics import coverage, squared_mahalanobis, summarise, vehicle_errors
+
+NORTHBOUND = Pose2D(10.0, 20.0, math.pi / 2)
+
+
+def test_a_shift_across_the_heading_is_lateral_and_one_along_it_longitudinal():
+    west, north = Pose2D(8.0, 20.0, math.pi / 2), Pose2D(10.0, 23.0, math.pi / 2)
+    errors = vehicle_errors([west, north], [NORTHBOUND, NORTHBOUND])
+    np.testing.assert_allclose(errors, [[0, 2, 0], [3, 0, 0]], atol=1e-12)
+
+
+def test_the_axes_are_those_of_the_true_heading_not_of_the_estimated_one():
+    turned = Pose2D(8.0, 20.0, math.pi / 2 + 0.5)
+    np.testing.assert_allclose(vehicle_errors([turned], [NORTHBOUND]), [[0, 2, 0.5]], atol=1e-12)
+
+
+def test_a_two_sigma_error_has_a_squared_distance_of_four():
+    covariance = np.diag([0.25, 4.0, 0.1])
+    estimates = [Pose2D(11.0, 20.0, 0), Pose2D(10.0, 24.0, 0)]
+    nees = squared_mahalanobis(estimates, [covariance] * 2, [NORTHBOUND] * 2)
+    np.testing.assert_allclose(nees, [4.0, 4.0])
+
+
+def test_honest_gaussian_errors_are_covered_as_promised():
+    rng = np.random.default_rng(0)
+    nees = (rng.standard_normal((100_000, 2)) ** 2).sum(axis=1)
+    for share in (0.5, 0.9, 0.95, 0.99):
+        assert coverage(nees, share) == pytest.approx(share, abs=0.005)
+
+
+def test_the_table_by_hand():
+    errors = np.array([[0.5, 3.0, 0.0], [-4.0, 0.0, math.radians(2)], [0.0, 1.0, math.radians(-1)]])
+    table = summarise(errors, np.array([2.0, 2.0, 2.0]))
+    assert table["median_m"] == pytest.approx(math.hypot(0.5, 3.0))
+    assert table["lateral_within_1m"] == pytest.approx(2 / 3)
+    assert table["longitudinal_within_1m"] == pytest.approx(2 / 3)
+    assert table["yaw_median_deg"] == pytest.approx(1.0)
+    assert table["anees"] == pytest.approx(1.0)
+    assert (table["offset_longitudinal_m"], table["offset_lateral_m"]) == (0.0, 1.0)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weak labels only: the true pose has no way into the loss."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model import G2SNet, ModelConfig
+from training.calibration import calibrate_offset
+from training.datasets.sample import Batch, DriveDataset, PriorNoise, distant_batches
+from training.datasets.simulated import open_drive
+from training.simulate import simulate
+from training.stages import rotation_loss, translation_loss
+
+TINY = ModelConfig(
+    width=4, levels=3, features=4, gsd=1.0, ground_height=32, ground_width=128, yaw_step_deg=6.0
+)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weak") / "drive"
+    simulate(folder, 31, 4, "easy", rate=0.25)
+    return open_drive(folder, 31)
+
+
+@pytest.fixture(scope="module")
+def labels(simulated):
+    return PriorNoise().labels(simulated.truths, seed=(31, 7))
+
+
+def loss_and_gradient(loss_of, dataset):
+    torch.manual_seed(0)
+    network = G2SNet(TINY).train()
+    loss = loss_of(network, dataset.batch(range(len(dataset))))
+    loss.backward()
+    gradient = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    return loss.item(), gradient
+
+
+@pytest.mark.parametrize("loss_of", [rotation_loss, translation_loss])
+def test_another_truth_behind_the_same_labels_does_not_move_the_loss(simulated, labels, loss_of):
+    def dataset(drive):
+        return DriveDataset(drive, simulated.imagery, simulated.frame, labels, TINY)
+
+    loss, gradient = loss_and_gradient(loss_of, dataset(simulated.drive))
+    true_records = simulated.drive.oxts.copy()
+    simulated.drive.oxts[:, :2] += 1e-3
+    simulated.drive.oxts[:, 5] += 1.0
+    other_loss, other_gradient = loss_and_gradient(loss_of, dataset(simulated.drive))
+    simulated.drive.oxts[:] = true_records
+    assert loss == other_loss
+    assert all(map(torch.equal, gradient, other_gradient))
+
+
+def test_other_labels_do_move_the_loss(simulated, labels):
+    moved = [Pose2D(p.x + 5.0, p.y, p.yaw) for p in labels]
+    losses = [
+        loss_and_gradient(
+            translation_loss,
+            DriveDataset(simulated.drive, simulated.imagery, simulated.frame, poses, TINY),
+        )[0]
+        for poses in (labels, moved)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_a_batch_has_no_field_that_holds_a_true_pose():
+    assert [f.name for f in dataclasses.fields(Batch)] == [
+        "ground", "K", "T_base_camera", "satellite", "yaw",
+    ]  # fmt: skip
+
+
+def test_labels_are_as_noisy_as_the_prior_drawn_once_and_without_bias():
+    truths = [Pose2D(0, 0, 0)] * 20_000
+    noise = PriorNoise(20.0, 10.0)
+    labels = noise.labels(truths, seed=(1, 7))
+    xy = np.array([(p.x, p.y) for p in labels])
+    assert np.abs(xy).max() <= 20.0
+    assert xy.std() == pytest.approx(20.0 / np.sqrt(3), rel=0.02)
+    assert abs(xy.mean()) < 0.3
+    assert labels == noise.labels(truths, seed=(1, 7))
+
+
+def test_pairs_of_one_drive_in_a_batch_lie_apart(simulated, labels):
+    dataset = DriveDataset(simulated.drive, simulated.imagery, simulated.frame, labels, TINY)
+    batch = next(distant_batches([dataset], 1, 2, 40.0, np.random.default_rng(0)))
+    picked = [next(p for p in labels if np.float32(p.yaw) == y) for y in batch.yaw.tolist()]
+    assert np.hypot(picked[0].x - picked[1].x, picked[0].y - picked[1].y) >= 40.0
+
+
+def test_a_drive_too_short_for_its_batch_is_refused(simulated, labels):
+    dataset = DriveDataset(simulated.drive, simulated.imagery, simulated.frame, labels, TINY)
+    with pytest.raises(ValueError, match="4 frames has no 4 that lie 500.0 m apart"):
+        next(distant_batches([dataset], 1, 4, 500.0, np.random.default_rng(0)))
+
+
+def test_the_offset_is_found_from_labels_alone(simulated, labels):
+    torch.manual_seed(0)
+    network = G2SNet(TINY)
+    dataset = DriveDataset(simulated.drive, simulated.imagery, simulated.frame, labels, TINY)
+    standard_error = calibrate_offset(network, [dataset])
+    assert torch.isfinite(network.offset).all() and len(standard_error) == 3
