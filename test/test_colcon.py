@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def install(request, tmp_path_factory):
 def run_installed(install, command):
     """Standard output of a command in a shell that has sourced this installation alone."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PATH"] = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
     return subprocess.run(
         ["bash", "-c", f'source "{install}/setup.bash" && {command}'],
         cwd=install,
