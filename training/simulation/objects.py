@@ -200,7 +200,7 @@ def car(rng: np.random.Generator, x: float, y: float, yaw: float) -> list[list[f
     """Body and cabin of one car of about 4.4 m."""
     half_l, half_w = rng.uniform(1.9, 2.4), rng.uniform(0.82, 0.92)
     tone = rng.choice([30.0, 60.0, 120.0, 180.0, 225.0])
-    colour = np.clip(np.full(3, tone) + rng.normal(0, 18, 3), 8, 250)
+    colour = np.clip(np.full(3, tone) + rng.normal(0, 6, 3), 8, 250)
     if rng.random() < 0.25:
         colour = np.array([rng.uniform(60, 180), rng.uniform(20, 70), rng.uniform(20, 120)])
     c, s = math.cos(yaw), math.sin(yaw)

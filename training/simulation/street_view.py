@@ -140,20 +140,22 @@ def _ground(
             flat = math.sqrt(dx * dx + dy * dy)
             t = above / max(-dz, 1e-9)
             if dz < 0 and t * flat < _FAR_M * 1.5:
-                for _ in range(3):
-                    t = (eye[2] - _height(heights, heights_origin, eye[0] + t * dx,
-                                          eye[1] + t * dy)) / -dz  # fmt: skip
-                    t = max(t, 0.1)
+                for _ in range(4):
+                    fall = eye[2] - _height(
+                        heights, heights_origin, eye[0] + t * dx, eye[1] + t * dy
+                    )
+                    # beyond a rise that stands above the camera: look nearer
+                    t = fall / -dz if fall > 0 else 0.5 * t
             if dz >= 0 or t * flat > _FAR_M:
                 depth[v, u] = 1e9
                 rise = dz / flat
-                cloud = value_noise(math.atan2(dy, dx) * 6.0, rise * 14.0, seed + 5)
+                cloud = value_noise(dx / flat * 6.0 + rise * 14.0, dy / flat * 6.0, seed + 5)
                 for k in range(3):
                     top = 150.0 + 42.0 * k
                     sky = top + (225.0 - top) * math.exp(-4.0 * max(rise, 0.0))
                     sky += 40.0 * max(cloud - 0.55, 0.0)
                     # a line of woods closes the horizon
-                    wood = 0.035 + 0.025 * value_noise(math.atan2(dy, dx) * 25.0, 3.0, seed + 9)
+                    wood = 0.035 + 0.025 * value_noise(dx / flat * 25.0, dy / flat * 25.0, seed + 9)
                     if rise < wood:
                         sky = (96.0, 110.0, 100.0)[k]
                     image[v, u, k] = sky
