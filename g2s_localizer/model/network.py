@@ -128,8 +128,11 @@ class G2SNet(nn.Module):
 
     def encode_satellite(self, image: Tensor) -> SatelliteFeatures:
         """Satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
-        features, _ = self._extract(self.satellite_extractor, image)
-        return self.satellite_spectra(features)
+        return self.satellite_spectra(self.satellite_features(image))
+
+    def satellite_features(self, image: Tensor) -> Tensor:
+        """Satellite crops (B, 3, S, S) of any numeric type -> features (B, C, S / 2, S / 2)."""
+        return self._extract(self.satellite_extractor, image)[0]
 
     def satellite_spectra(self, features: Tensor) -> SatelliteFeatures:
         """Features (B, C, A, A) of satellite crops, ready to be correlated."""
