@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from rosbags.interfaces import Typestore
+from rosbags.typesys.store import Typestore
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
 from g2s_localizer.kitti import IMU_HEIGHT, OXTS_COLUMNS, KittiDrive
@@ -263,7 +263,8 @@ def _rotation(roll: float, pitch: float, yaw: float) -> FloatArray:
     Rx = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
     Ry = np.array([[cp, 0.0, sp], [0.0, 1.0, 0.0], [-sp, 0.0, cp]])
     Rz = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
-    return Rz @ Ry @ Rx
+    product: FloatArray = Rz @ Ry @ Rx
+    return product
 
 
 def _diagonal(stds: ArrayLike) -> FloatArray:

@@ -20,14 +20,12 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import StoragePlugin
 from tqdm import tqdm
 
 from g2s_localizer.kitti import KittiDrive
+from g2s_localizer.tools.bag import jazzy_types, new_bag
 from g2s_localizer.tools.drive_messages import DriveMessages
-
-JAZZY_BAG_VERSION = 9
 
 
 def _qos(depth: int, reliability: QosReliability, durability: QosDurability) -> Qos:
@@ -104,13 +102,12 @@ def convert(
     gnss_noise in m, heading_noise in degrees: standard deviations. Message stamps are the
     drive's. Raises FileExistsError when `out` is there; leaves nothing behind when it fails.
     """
-    if out.exists():
-        raise FileExistsError(f"{out} exists already; the bag needs a new folder")
-    typestore = get_typestore(Stores.ROS2_JAZZY)
+    writer = new_bag(out, storage)
+    typestore = jazzy_types()
     messages = DriveMessages(drive, typestore, gnss_noise, heading_noise, seed)
     counts: Counter[str] = Counter()
     try:
-        with Writer(out, version=JAZZY_BAG_VERSION, storage_plugin=storage) as bag:
+        with writer as bag:
             connections = {
                 topic: bag.add_connection(
                     topic, msgtype, typestore=typestore, offered_qos_profiles=[qos]

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rosbags.interfaces import Nodetype, Typestore
+from rosbags.interfaces import Nodetype
 from rosbags.typesys import get_types_from_msg
+from rosbags.typesys.store import Typestore
 
 
 def message_class(msgtype: str) -> type[Any]:

@@ -12,13 +12,10 @@ from types import TracebackType
 
 from rclpy.node import Node
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
+from g2s_localizer.tools.bag import jazzy_types, new_bag
 from g2s_localizer.tools.live_qos import recording_qos
 from g2s_localizer.tools.message_types import message_class, register_type
-
-JAZZY_BAG_VERSION = 9
 
 
 class Recorder:
@@ -35,15 +32,13 @@ class Recorder:
     def __init__(
         self, node: Node, topics: Sequence[str], out: Path, now: Callable[[], int]
     ) -> None:
-        if out.exists():
-            raise FileExistsError(f"{out} exists already; the recording needs a new folder")
         self.counts: Counter[str] = Counter(dict.fromkeys(topics, 0))
         self.unseen = list(dict.fromkeys(topics))
         self.last_arrival = time.monotonic()
         self._node = node
         self._now = now
-        self._typestore = get_typestore(Stores.ROS2_JAZZY)
-        self._bag = Writer(out, version=JAZZY_BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+        self._typestore = jazzy_types()
+        self._bag = new_bag(out)
 
     def __enter__(self) -> Recorder:
         self._bag.open()
