@@ -41,11 +41,16 @@ class Scene:
 
 
 class _Truth:
-    """True pose of base_link at any stamp within the drive."""
+    """True pose of base_link at any stamp within the drive, in the map of `frame`.
 
-    def __init__(self, fixes: list[Any], poses: list[Any], frame: LocalFrame) -> None:
-        self._stamps = np.array([_stamp(m) for m in fixes], dtype=np.float64)
-        self.xy = np.array([frame.to_xy(LatLon(m.latitude, m.longitude)) for m in fixes])
+    The bag's own truth stands in the map whose datum is its first true fix.
+    """
+
+    def __init__(self, poses: list[Any], datum: LatLon, frame: LocalFrame) -> None:
+        given = np.array([(m.pose.position.x, m.pose.position.y) for m in poses])
+        lat, lon = LocalFrame(datum).to_latlon_array(given[:, 0], given[:, 1])
+        self.xy = np.stack(frame.to_xy_array(lat, lon), axis=1)
+        self._stamps = np.array([_stamp(m) for m in poses], dtype=np.float64)
         self._yaw = np.unwrap([_yaw(m.pose.orientation) for m in poses])
 
     def at(self, stamp: int) -> Pose2D:
@@ -69,7 +74,8 @@ def score_recording(
     if not registrations:
         raise ValueError(f"{recording}: no message on /localizer/registration")
     frame = LocalFrame(LatLon(registrations[-1].datum_latitude, registrations[-1].datum_longitude))
-    truth = _Truth(sources["/truth/fix"], sources["/truth/pose"], frame)
+    first = sources["/truth/fix"][0]
+    truth = _Truth(sources["/truth/pose"], LatLon(first.latitude, first.longitude), frame)
     fixes = np.array([frame.to_xy(LatLon(m.latitude, m.longitude)) for m in sources["/gnss/fix"]])
     gnss_errors = [
         np.hypot(x - t.x, y - t.y)
