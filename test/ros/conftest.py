@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -29,10 +30,19 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix, NavSatStatus
 
-from g2s_localizer.geometry import LatLon, LocalFrame
+from g2s_localizer.estimator.estimate import Observation, Prior
+from g2s_localizer.estimator.gate import GateConfig
+from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
-from g2s_localizer.ros.conversions import image_message, time_message
+from g2s_localizer.ros.conversions import (
+    camera_from_message,
+    extrinsic_from_parameters,
+    image_from_message,
+    image_message,
+    time_message,
+)
 
 ROOT = Path(__file__).parents[2]
 PLACE = LatLon(49.01, 8.42)
@@ -54,7 +64,11 @@ def registration_type():
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
-    """Parameters of a small, untrained localizer on random tiles around PLACE, its gate open."""
+    """Parameters of a small, untrained localizer on random tiles around PLACE, its gate open.
+
+    What an untrained network answers is chance: this one accepts the image of `sensors` 2.5 m
+    east of PLACE.
+    """
     folder = tmp_path_factory.mktemp("store")
     px, py = mercator_pixel(PLACE.lat, PLACE.lon, 19)
     x, y = int(px // 256), int(py // 256)
@@ -64,11 +78,11 @@ def store(tmp_path_factory):
         for row in range(y - 2, y + 3):
             tile = rng.integers(0, 256, (256, 256, 3), dtype=np.uint8)
             cv2.imwrite(str(folder / f"19/{column}/{row}.png"), tile)
-    torch.manual_seed(0)
-    save_checkpoint(folder / "tiny.safetensors", G2SNet(TINY), {})
+    checkpoint = folder / "tiny.safetensors"
+    save_accepting_network(checkpoint, f"slippy:{folder}")
     return {
         "imagery.uri": f"slippy:{folder}",
-        "checkpoint": str(folder / "tiny.safetensors"),
+        "checkpoint": str(checkpoint),
         "gate.max_ellipse_m": 100.0,
         "gate.max_innovation": 100.0,
         "gate.max_entropy": 1.0,
@@ -76,6 +90,23 @@ def store(tmp_path_factory):
         "map.datum_latitude": PLACE.lat,
         "map.datum_longitude": PLACE.lon,
     }
+
+
+OPEN = GateConfig(max_ellipse_m=100.0, max_innovation=100.0, max_entropy=1.0, max_peak_ratio=1.0)
+
+
+def save_accepting_network(checkpoint: Path, imagery: str) -> None:
+    T = extrinsic_from_parameters(np.array([1.0805, -0.25, 1.6593]), np.zeros(3))
+    camera = camera_from_message(camera_info(0), T, rectified=False)
+    prior = Prior(0, Pose2D(2.5, 0.0, 0.4), np.diag([1.0, 1.0, 1e-3]), LocalFrame(PLACE))
+    observation = Observation(0, image_from_message(image(0)), camera, prior)
+    for seed in range(50):
+        torch.manual_seed(seed)
+        save_checkpoint(checkpoint, G2SNet(TINY), {})
+        localizer = Localizer.from_config(LocalizerConfig(imagery, str(checkpoint), gate=OPEN))
+        if localizer.localize(observation).accepted:
+            return
+    raise AssertionError("no untrained network accepts the image")
 
 
 class NodeProcess:
@@ -246,3 +277,22 @@ def camera_info(t: float, width: int = 128, height: int = 96) -> CameraInfo:
 
 def stamp(t: float) -> Time:
     return time_message(round(t * SECOND))
+
+
+@pytest.fixture(scope="session")
+def sensors():
+    """Messages of a vehicle at PLACE: fix, imu, image, camera_info(t), and a drive east."""
+
+    def drive(begin: float, end: float, step: float = 0.1) -> list:
+        """Fixes and headings from begin to end, 5 m/s east from PLACE at t = begin."""
+        times = np.arange(begin, end + 1e-9, step)
+        return [m for t in times for m in (fix(t, 5.0 * (t - begin)), imu(t))]
+
+    return SimpleNamespace(
+        place=PLACE, fix=fix, imu=imu, image=image, camera_info=camera_info, drive=drive
+    )
+
+
+@pytest.fixture(scope="session")
+def wait():
+    return wait_for

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real node in a process of its own, over DDS on loopback."""
+
+import math
+import signal
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+
+pytestmark = pytest.mark.ros
+
+
+def start(start_node, peer, wait, store, **changes):
+    node = start_node(store | changes)
+    wait(lambda: peer.diagnostics, 60)
+    wait(lambda: peer.diagnosis()["state"] == "active")
+    peer.wait_connected()
+    return node
+
+
+def ask(peer, sensors, t):
+    """A second of driving around an image at t, and the image."""
+    peer.publish(*sensors.drive(t - 0.5, t + 0.5))
+    peer.publish(sensors.camera_info(t), sensors.image(t))
+
+
+def test_one_image_gets_exactly_one_registration_with_its_stamp(
+    start_node, peer, wait, store, sensors
+):
+    node = start(start_node, peer, wait, store)
+    overlay, score_map = peer.watch("overlay"), peer.watch("score_map")
+    wait(lambda: peer.node.count_subscribers("/localizer/overlay"))
+    wait(lambda: peer.node.count_subscribers("/localizer/score_map"))
+    ask(peer, sensors, 100.25)
+    wait(lambda: peer.registrations and overlay and score_map)
+    peer_settles(peer, wait)
+    (registration,), (pose,) = peer.registrations, peer.poses
+    assert registration.header == pose.header == overlay[0].header
+    assert (pose.header.stamp.sec, pose.header.stamp.nanosec) == (100, 250_000_000)
+    assert registration.prior.pose.position.x == pytest.approx(2.5, abs=1e-3)
+    assert (overlay[0].encoding, score_map[0].encoding) == ("rgb8", "mono8")
+    assert node.stop() == 0
+
+
+def peer_settles(peer, wait):
+    """Two more diagnostics: whatever was under way has arrived."""
+    seen = len(peer.diagnostics)
+    wait(lambda: len(peer.diagnostics) > seen + 2)
+
+
+def test_bad_messages_are_counted_by_name_and_the_next_good_image_is_answered(
+    start_node, peer, wait, store, sensors
+):
+    start(start_node, peer, wait, store)
+    peer.publish(sensors.camera_info(5.0), sensors.image(5.0))
+    wait(lambda: [r.rejection for r in peer.registrations] == [1])
+    nan_fix, yuv, no_camera = sensors.fix(9.0), sensors.image(10.1), sensors.camera_info(10.2)
+    nan_fix.latitude, yuv.encoding, no_camera.k = math.nan, "yuv422", [0.0] * 9
+    peer.publish(nan_fix, *sensors.drive(9.5, 10.5), sensors.camera_info(10.1), yuv)
+    wait(lambda: "dropped image" in peer.diagnosis())
+    peer.publish(no_camera, sensors.image(10.2))
+    wait(lambda: len(peer.registrations) == 2)
+    peer.publish(sensors.camera_info(10.0), sensors.image(10.0))
+    wait(lambda: len(peer.poses) == 1)
+    wait(lambda: peer.diagnosis()["accepted"] == "1")
+    values = peer.diagnosis()
+    assert values["dropped fix"] == "1 (last: NavSatFix: LatLon must be finite, got (nan, 8.42))"
+    assert values["dropped image"].startswith("1 (last: image encoding 'yuv422'")
+    assert "fx 0.0" in values["dropped camera_info"]
+    assert values["rejected NO_PRIOR"] == values["rejected NO_CAMERA"] == "1"
+
+
+def test_the_lifecycle_goes_round_and_the_node_answers_in_its_second_life(
+    start_node, peer, wait, store, sensors
+):
+    node = start_node(store | {"autostart": False})
+    assert peer.state() == "unconfigured"
+    for _ in range(2):
+        assert peer.change_state(Transition.TRANSITION_CONFIGURE)
+        assert peer.change_state(Transition.TRANSITION_ACTIVATE)
+        peer.wait_connected()
+        peer.registrations.clear()
+        ask(peer, sensors, 100.0)
+        wait(lambda: peer.registrations)
+        assert peer.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert peer.change_state(Transition.TRANSITION_CLEANUP)
+    assert peer.state() == "unconfigured"
+    assert node.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("checkpoint", "absent.safetensors", "absent"),
+        ("imagery.uri", "slippy:absent", "absent"),
+        ("imagery.uri", "https://tiles", "https://tiles"),
+        ("device", "tpu9", "tpu9"),
+        ("camera.extrinsic_source", "tf", "tf2_ros is not installed"),
+    ],
+)
+def test_a_broken_set_up_fails_configure_by_name_and_can_be_mended(
+    start_node, peer, wait, store, name, value, said
+):
+    node = start_node(store | {name: value})
+    wait(lambda: peer.diagnostics, 60)
+    wait(lambda: peer.diagnosis()["message"].startswith("configure failed"))
+    assert said in peer.diagnosis()["message"] and said in node.output.read_text()
+    assert peer.state() == "unconfigured"
+    good = store.get(name, "parameters" if "extrinsic" in name else "cpu")
+    mended = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=good)
+    request = SetParameters.Request(parameters=[Parameter(name=name, value=mended)])
+    assert peer.call(SetParameters, "set_parameters", request).results[0].successful
+    assert peer.change_state(Transition.TRANSITION_CONFIGURE)
+    assert node.stop() == 0
+
+
+def test_an_unknown_name_in_the_yaml_fails_configure(start_node, peer, wait, store):
+    node = start_node(store | {"gate.max_entropi": 0.5})
+    wait(lambda: "gate.max_entropi = 0.5" in node.output.read_text(), 60)
+    assert peer.state() == "unconfigured"
+
+
+def test_sensors_may_be_slower_than_images_and_time_may_start_again(
+    start_node, peer, wait, store, sensors
+):
+    start(start_node, peer, wait, store, **{"prior.max_wait_s": 0.01})
+    for _ in range(3):
+        ask(peer, sensors, 50.0)
+        wait(lambda: peer.poses)
+        # Infos without their image, as images are lost, fill the queue that pairs them.
+        for i in range(10):
+            peer.publish(*sensors.drive(90.0 + i, 90.5 + i), sensors.camera_info(90.0 + i))
+        peer_settles(peer, wait)
+        assert len(peer.registrations) == len(peer.poses) == 1
+        peer.registrations.clear()
+        peer.poses.clear()

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+from pathlib import Path
+
+import pytest
+import rclpy
+import yaml
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from g2s_localizer.geometry import LatLon
+from g2s_localizer.ros.parameter_table import SPECIFICATIONS
+from g2s_localizer.ros.parameters import Parameters
+
+GIVEN = {"imagery.uri": "slippy:tiles", "camera.translation": [1.0, 0.0, 1.5]}
+
+
+@pytest.fixture
+def make():
+    """make(overrides) -> (node, Parameters)"""
+    context, nodes = rclpy.Context(), []
+    rclpy.init(context=context)
+
+    def make(overrides):
+        node = Node(
+            f"parameters{len(nodes)}",
+            context=context,
+            parameter_overrides=[Parameter(name, value=v) for name, v in overrides.items()],
+            automatically_declare_parameters_from_overrides=True,
+        )
+        nodes.append(node)
+        return node, Parameters(node)
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+    context.try_shutdown()
+
+
+def flat(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_the_shipped_yaml_names_every_parameter_with_its_default():
+    text = (Path(__file__).parents[2] / "config" / "localizer.yaml").read_text()
+    shipped = dict(flat(yaml.safe_load(text)["/**"]["ros__parameters"]))
+    assert list(shipped) == [spec.name for spec in SPECIFICATIONS]
+    for spec in SPECIFICATIONS:
+        if not spec.name.startswith(("camera.translation", "camera.rotation_rpy")):
+            assert shipped[spec.name] == pytest.approx(spec.default, nan_ok=True), spec.name
+
+
+def test_every_parameter_is_described_and_numbers_have_a_range(make):
+    node, _ = make({})
+    for spec in SPECIFICATIONS:
+        descriptor = node.describe_parameter(spec.name)
+        assert descriptor.description
+        ranged = bool(descriptor.floating_point_range)
+        assert ranged == (isinstance(spec.default, float) and "datum" not in spec.name)
+
+
+def test_parameters_reach_the_configurations(make):
+    given = {"gate.max_entropy": 0.5, "heading.offset": 0.244, "map.sigma_m": 1, "device": "cuda"}
+    config = make(GIVEN | given)[1].read()
+    assert (config.localizer.imagery, config.localizer.device) == ("slippy:tiles", "cuda")
+    assert (config.localizer.gate.max_entropy, config.localizer.map_sigma_m) == (0.5, 1.0)
+    assert config.bridge.heading_offset == 0.244
+    assert config.bridge.datum is None
+
+
+def test_a_datum_is_a_place(make):
+    given = GIVEN | {"map.datum_latitude": -33.9, "map.datum_longitude": 18.4}
+    assert make(given)[1].read().bridge.datum == LatLon(-33.9, 18.4)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"gate.max_entropi": 0.5}, "unknown parameter gate.max_entropi = 0.5"),
+        ({"gate.max_entropy": 1.5}, "gate.max_entropy out of range .* 1.5"),
+        ({"gnss.default_sigma_m": math.nan}, "gnss.default_sigma_m out of range .* nan"),
+        ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16, got 'fp8'"),
+        ({"device": 3}, "device must be string, got integer 3"),
+        ({"camera.rectified": 1}, "camera.rectified must be bool, got integer 1"),
+        ({"gnss.antenna_offset": [1.0]}, "gnss.antenna_offset needs 2 numbers, got"),
+        ({"gnss.antenna_offset": "left"}, "gnss.antenna_offset must be double_array"),
+        ({"camera.translation": [1.0, math.nan, 1.0]}, "camera.translation must be given and fin"),
+        ({"imagery.uri": ""}, "imagery.uri is empty"),
+        ({"map.datum_latitude": 49.0}, r"map.datum_longitude: .*\(49.0, nan\)"),
+    ],
+)
+def test_what_is_wrong_is_refused_by_name_with_the_value(make, given, said):
+    with pytest.raises(ValueError, match=said):
+        make(GIVEN | given)[1].read()
+
+
+def test_all_faults_are_told_at_once(make):
+    with pytest.raises(ValueError, match="unknown parameter a = 1.*max_entropy"):
+        make(GIVEN | {"a": 1, "gate.max_entropy": 7.0})[1].read()
+
+
+def test_a_value_that_is_set_right_clears_its_fault(make):
+    node, parameters = make(GIVEN | {"gate.max_entropy": 7.0})
+    node.add_on_set_parameters_callback(lambda p: parameters.check(p, configured=False))
+    assert node.set_parameters([Parameter("gate.max_entropy", value=0.6)])[0].successful
+    assert parameters.read().localizer.gate.max_entropy == 0.6
+
+
+@pytest.mark.parametrize(
+    ("configured", "value", "said"),
+    [(True, "bf16", "takes effect at configure"), (False, "fp8", "must be one of")],
+)
+def test_a_value_that_cannot_take_effect_is_not_accepted(make, configured, value, said):
+    node, parameters = make(GIVEN)
+    node.add_on_set_parameters_callback(lambda p: parameters.check(p, configured=configured))
+    result = node.set_parameters([Parameter("precision", value=value)])[0]
+    assert not result.successful and said in result.reason
