@@ -94,7 +94,7 @@ def demo(out: Path) -> int:
         run(
             [
                 *(str(_BIN / "g2s-replay"), str(bag), "--record", str(recording)),
-                *("--record-topics", "/localizer/pose", "/localizer/registration", "/diagnostics"),
+                *("--record-topics", "/localizer/pose", "/localizer/registration"),
             ],
             timeout_s=180,
         )

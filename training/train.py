@@ -84,7 +84,7 @@ def train(config: TrainingConfig, command: str) -> dict[str, float]:
         drive.dataset(config.model, data.noise) for drive in tqdm(drives, desc="reading drives")
     ]
 
-    network = G2SNet(config.model).to(memory_format=torch.channels_last)
+    network = G2SNet(config.model)
     network.precision = PRECISIONS[config.precision]
 
     rotation_parameters = [

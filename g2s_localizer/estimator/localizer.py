@@ -75,7 +75,7 @@ class Localizer:
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution
         self._device = torch.device(config.device)
-        self._network = network.eval().to(self._device, memory_format=torch.channels_last)
+        self._network = network.eval().to(self._device)
         self._network.precision = PRECISIONS[config.precision]
         self._imagery = imagery
         self._config = config
@@ -140,13 +140,14 @@ class Localizer:
         image, camera = prepare_ground(
             observation.image, observation.camera, (model.ground_height, model.ground_width)
         )
-        return self._network.register(
+        registration: Registration = self._network.register(
             image[None].to(self._device),
             self._tensor(camera.K),
             self._tensor(camera.T_base_camera),
             observation.prior.pose.yaw,
             satellite.features,
         )
+        return registration
 
     def _conclude(
         self,
