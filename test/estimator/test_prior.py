@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
-import os
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,16 +160,15 @@ def test_memory_is_bounded_in_time_and_in_number():
     assert len(buffer._headings) == SAMPLES_KEPT
 
 
-@cache
-def husky_samples():
+@pytest.fixture(scope="module")
+def husky_samples(test_data):
     """All fixes and the IMU's headings of a real ROS 1 bag, in the order of recording.
 
     The IMU stands on its side and calls north zero: its mounting is undone as it is in the node.
     """
-    data = Path(os.environ.get("G2S_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-    bag = data / "bags" / "husky_outdoor_ros1.bag"
+    bag = test_data / "bags" / "husky_outdoor_ros1.bag"
     if not bag.exists():
-        pytest.skip(f"real bag not found: {bag} (set G2S_TEST_DATA)")
+        pytest.skip(f"{test_data} has no bags/husky_outdoor_ros1.bag")
     from rosbags.highlevel import AnyReader
 
     from g2s_localizer.ros.conversions import fix_from_message, heading_from_imu, matrix_from_rpy
@@ -192,9 +188,9 @@ def husky_samples():
     return samples
 
 
-def test_a_real_drive_of_395_s_gives_a_prior_at_every_moment_without_a_jump():
+def test_a_real_drive_of_395_s_gives_a_prior_at_every_moment_without_a_jump(husky_samples):
     buffer, priors, query = PriorBuffer(None), [], None
-    for stamp, kind, sample in husky_samples():
+    for stamp, kind, sample in husky_samples:
         buffer.add_fix(stamp, *sample) if kind == "fix" else buffer.add_heading(stamp, *sample)
         # The first velocity needs two fixes; from then on ask at 10 Hz, as soon as time allows.
         if query is None and kind == "fix" and len(buffer._fixes) == 2:

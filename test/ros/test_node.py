@@ -8,6 +8,7 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rosgraph_msgs.msg import Clock
 
 pytestmark = pytest.mark.ros
 
@@ -90,28 +91,29 @@ def test_the_lifecycle_goes_round_and_the_node_answers_in_its_second_life(
     assert node.stop(signal.SIGTERM) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("checkpoint", "absent.safetensors", "absent"),
-        ("imagery.uri", "slippy:absent", "absent"),
-        ("imagery.uri", "https://tiles", "https://tiles"),
-        ("device", "tpu9", "tpu9"),
-        ("camera.extrinsic_source", "tf", "tf2_ros is not installed"),
-    ],
-)
-def test_a_broken_set_up_fails_configure_by_name_and_can_be_mended(
-    start_node, peer, wait, store, name, value, said
-):
-    node = start_node(store | {name: value})
-    wait(lambda: peer.diagnostics, 60)
-    wait(lambda: peer.diagnosis()["message"].startswith("configure failed"))
-    assert said in peer.diagnosis()["message"] and said in node.output.read_text()
-    assert peer.state() == "unconfigured"
-    good = store.get(name, "parameters" if "extrinsic" in name else "cpu")
-    mended = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=good)
-    request = SetParameters.Request(parameters=[Parameter(name=name, value=mended)])
+def set_text(peer, name, value):
+    text = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value)
+    request = SetParameters.Request(parameters=[Parameter(name=name, value=text)])
     assert peer.call(SetParameters, "set_parameters", request).results[0].successful
+
+
+def test_a_broken_set_up_fails_configure_by_name_and_can_be_mended(start_node, peer, wait, store):
+    node = start_node(store | {"checkpoint": "absent.safetensors"})
+    wait(lambda: "configure failed: absent" in node.output.read_text(), 60)
+    set_text(peer, "checkpoint", store["checkpoint"])
+    for name, value, said, good in (
+        ("imagery.uri", "slippy:nowhere", "nowhere", store["imagery.uri"]),
+        ("imagery.uri", "https://tiles", 'got "https://tiles"', store["imagery.uri"]),
+        ("device", "tpu9", "tpu9", "cpu"),
+        ("camera.extrinsic_source", "tf", "tf2_ros is not installed", "parameters"),
+    ):
+        set_text(peer, name, value)
+        assert not peer.change_state(Transition.TRANSITION_CONFIGURE)
+        assert said in node.output.read_text() and peer.state() == "unconfigured"
+        peer.diagnostics.clear()
+        wait(lambda: peer.diagnostics)
+        assert peer.diagnosis()["message"].startswith("configure failed: ")
+        set_text(peer, name, good)
     assert peer.change_state(Transition.TRANSITION_CONFIGURE)
     assert node.stop() == 0
 
@@ -136,3 +138,18 @@ def test_sensors_may_be_slower_than_images_and_time_may_start_again(
         assert len(peer.registrations) == len(peer.poses) == 1
         peer.registrations.clear()
         peer.poses.clear()
+
+
+def test_with_simulated_time_the_node_answers_and_starts_again_with_the_clock(
+    start_node, peer, wait, store, sensors
+):
+    node = start(start_node, peer, wait, store, use_sim_time=True)
+    clock = peer.node.create_publisher(Clock, "/clock", 10)
+    wait(clock.get_subscription_count)
+    for t in (100.0, 20.0):
+        clock.publish(Clock(clock=sensors.fix(t).header.stamp))
+        wait(lambda: peer.diagnostics[-1].header.stamp == sensors.fix(t).header.stamp)  # noqa: B023
+        ask(peer, sensors, t)
+        wait(lambda: peer.poses and peer.poses[-1].header.stamp.sec == t)  # noqa: B023
+    assert "time was set back" in node.output.read_text()
+    assert node.stop() == 0
