@@ -40,6 +40,8 @@ sys.exit(not os.path.exists(os.path.join(s.get_path("include"), "Python.h")))' |
   fi
   command -v gcc >/dev/null || echo gcc
   command -v g++ >/dev/null || echo g++
+  # Beside a sourced ROS install colcon comes from where ROS came from.
+  [ -z "$ROS_DISTRO" ] || command -v colcon >/dev/null || echo python3-colcon-common-extensions
 }
 
 install_packages() {
