@@ -38,9 +38,7 @@ class GateConfig:
                 raise ValueError(f"GateConfig.{name} must be positive, got {getattr(self, name)}")
         for name in ("max_entropy", "max_peak_ratio"):
             if not 0 < getattr(self, name) <= 1:
-                raise ValueError(
-                    f"GateConfig.{name} must lie in (0, 1], got {getattr(self, name)}"
-                )
+                raise ValueError(f"GateConfig.{name} must lie in (0, 1], got {getattr(self, name)}")
 
 
 def gate(

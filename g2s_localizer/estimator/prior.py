@@ -69,7 +69,8 @@ class PriorBuffer:
     frame              ENU frame of the poses; None: its datum is the first fix, and stays so
     antenna_offset_xy  the antenna in base_link (m, forward and left)
     max_gap_s          neighbouring samples further apart are not interpolated
-    max_extrapolation_s  how far past the newest sample a prior is still given
+    max_extrapolation_s  how far before the first or past the newest sample there is a prior;
+                       its covariance grows with that age
     horizon_s          how much history is kept (and never more than 4096 samples of each)
 
     Stamps are nanoseconds of one clock. A sample that goes back by more than a second empties
@@ -100,15 +101,19 @@ class PriorBuffer:
         self._headings: _Series[_Heading] = _Series("heading", horizon_s)
 
     @property
-    def newest_ns(self) -> int | None:
-        """Up to this stamp there are both fixes and headings; None before the first of each."""
-        if not self._fixes or not self._headings:
-            return None
-        return min(self._fixes[-1].stamp_ns, self._headings[-1].stamp_ns)
-
-    @property
     def newest_fix_ns(self) -> int | None:
         return self._fixes[-1].stamp_ns if self._fixes else None
+
+    def is_settled(self, stamp_ns: int) -> bool:
+        """True when no later sample will make the prior at `stamp_ns` better.
+
+        An image usually comes before the fix that follows it: who asks may wait for this.
+        """
+        if not self._fixes or not self._headings:
+            return False
+        newest_ns = min(self._fixes[-1].stamp_ns, self._headings[-1].stamp_ns)
+        alone = len(self._fixes) == 1 and self._fixes[0].stamp_ns != stamp_ns
+        return stamp_ns <= newest_ns and not alone
 
     def add_fix(self, stamp_ns: int, place: LatLon, covariance_xy: ArrayLike) -> None:
         """A position of the antenna with its covariance (2, 2) (m^2, east and north)."""
@@ -162,8 +167,8 @@ class PriorBuffer:
 
     def _position_at(self, stamp_ns: int) -> _Fix:
         before, after = self._fixes.around(stamp_ns, self.max_gap_s)
-        if after is None:
-            return self._extrapolate(before, stamp_ns)
+        if before is None or after is None:
+            return self._extrapolate(stamp_ns, newest=after is None)
         t, gap_s = _between(before, after, stamp_ns)
         # The errors of neighbouring fixes are nearly the same error (multipath, troposphere and
         # orbits change over minutes), so their mean is no better than either: the weighted mean
@@ -174,40 +179,47 @@ class PriorBuffer:
         xy = (1 - t) * before.xy + t * after.xy
         return _Fix(stamp_ns, xy, covariance + bend**2 * np.eye(2))
 
-    def _extrapolate(self, last: _Fix, stamp_ns: int) -> _Fix:
-        """Constant velocity past the newest fix; its noise and any acceleration are paid for."""
-        age_s = (stamp_ns - last.stamp_ns) * 1e-9
-        self._refuse_old(self._fixes.name, age_s)
-        first = self._fixes.baseline(self.max_gap_s)
-        if first is None:
-            detail = f"only one fix, {age_s:.3f} s older than the image: no velocity"
+    def _extrapolate(self, stamp_ns: int, newest: bool) -> _Fix:
+        """Constant velocity past either end of the fixes; noise and acceleration are paid for."""
+        end = self._fixes[-1 if newest else 0]
+        age_s = self._age(self._fixes, end, stamp_ns)
+        inner = self._fixes.baseline(newest, self.max_gap_s)
+        if inner is None:
+            detail = f"only one fix, {age_s:.3f} s from the image: no velocity"
             raise _Refused(Rejection.STALE_PRIOR, detail)
-        baseline_s = (last.stamp_ns - first.stamp_ns) * 1e-9
+        baseline_s = abs(end.stamp_ns - inner.stamp_ns) * 1e-9
         a = age_s / baseline_s
         # Upper bound for noise that is not negatively correlated in time.
-        covariance = (1 + a) ** 2 * last.covariance + a**2 * first.covariance
+        covariance = (1 + a) ** 2 * end.covariance + a**2 * inner.covariance
         bend = 0.5 * ACCELERATION_SIGMA * age_s * (age_s + baseline_s)
-        xy = last.xy + a * (last.xy - first.xy)
+        xy = end.xy + a * (end.xy - inner.xy)
         return _Fix(stamp_ns, xy, covariance + bend**2 * np.eye(2))
 
     def _heading_at(self, stamp_ns: int) -> _Heading:
         before, after = self._headings.around(stamp_ns, self.max_gap_s)
-        if after is None:
+        if before is None or after is None:
             # Held, not turned on: a rate from two compass readings 10 ms apart is noise.
-            age_s = (stamp_ns - before.stamp_ns) * 1e-9
-            self._refuse_old(self._headings.name, age_s)
-            return replace(before, variance=before.variance + (TURN_RATE_SIGMA * age_s) ** 2)
+            end = self._headings[-1 if after is None else 0]
+            drift = TURN_RATE_SIGMA * self._age(self._headings, end, stamp_ns)
+            return replace(end, variance=end.variance + drift**2)
         t, gap_s = _between(before, after, stamp_ns)
         yaw = before.yaw + t * wrap_angle(after.yaw - before.yaw)
         variance = (1 - t) * before.variance + t * after.variance
         bend = TURN_RATE_SIGMA * t * (1 - t) * gap_s
         return _Heading(stamp_ns, wrap_angle(yaw), variance + bend**2)
 
-    def _refuse_old(self, name: str, age_s: float) -> None:
-        if age_s > self.max_extrapolation_s:
+    def _age(self, series: _Series[SampleT], end: SampleT, stamp_ns: int) -> float:
+        """Seconds between the image and the end of the series; refused beyond the limit."""
+        age_s = (stamp_ns - end.stamp_ns) * 1e-9
+        if abs(age_s) > self.max_extrapolation_s:
+            seen = (
+                f"newest {series.name} is {age_s:.3f} s older than the image"
+                if age_s > 0
+                else f"oldest {series.name} kept is {-age_s:.3f} s newer than the image"
+            )
             limit = f"limit {self.max_extrapolation_s:g} s"
-            detail = f"newest {name} is {age_s:.3f} s older than the image, {limit}"
-            raise _Refused(Rejection.STALE_PRIOR, detail)
+            raise _Refused(Rejection.STALE_PRIOR, f"{seen}, {limit}")
+        return abs(age_s)
 
 
 def _between(before: _Sample, after: _Sample, stamp_ns: int) -> tuple[float, float]:
@@ -238,32 +250,33 @@ class _Series(Generic[SampleT]):
         while self._samples[0].stamp_ns < sample.stamp_ns - self._horizon_ns:
             self._samples.popleft()
 
-    def around(self, stamp_ns: int, max_gap_s: float) -> tuple[SampleT, SampleT | None]:
-        """The samples before and after the stamp; None after it when the newest is older."""
+    def around(self, stamp_ns: int, max_gap_s: float) -> tuple[SampleT | None, SampleT | None]:
+        """The samples before and after the stamp; None on the side where there is none."""
         samples: Sequence[SampleT] = self._samples
-        i = bisect.bisect_right(samples, stamp_ns, key=lambda sample: sample.stamp_ns)
-        if i == 0:
-            ahead_s = (samples[0].stamp_ns - stamp_ns) * 1e-9
-            detail = f"oldest {self.name} kept is {ahead_s:.3f} s newer than the image"
-            raise _Refused(Rejection.STALE_PRIOR, detail)
-        before = samples[i - 1]
-        if before.stamp_ns == stamp_ns:
-            return before, before
+        i = bisect.bisect_left(samples, stamp_ns, key=lambda sample: sample.stamp_ns)
         if i == len(samples):
-            return before, None
-        gap_s = (samples[i].stamp_ns - before.stamp_ns) * 1e-9
+            return samples[-1], None
+        if samples[i].stamp_ns == stamp_ns:
+            return samples[i], samples[i]
+        if i == 0:
+            return None, samples[0]
+        gap_s = (samples[i].stamp_ns - samples[i - 1].stamp_ns) * 1e-9
         if gap_s > max_gap_s:
             detail = f"{self.name} gap of {gap_s:.3f} s around the image, limit {max_gap_s:g} s"
             raise _Refused(Rejection.STALE_PRIOR, detail)
-        return before, samples[i]
+        return samples[i - 1], samples[i]
 
-    def baseline(self, max_gap_s: float) -> SampleT | None:
-        """The youngest one VELOCITY_BASELINE_S before the newest, or the oldest before a gap."""
-        samples: Sequence[SampleT] = self._samples
-        newest_ns = samples[-1].stamp_ns
-        for i in range(len(samples) - 2, -1, -1):
-            if (samples[i + 1].stamp_ns - samples[i].stamp_ns) * 1e-9 > max_gap_s:
-                return samples[i + 1] if i + 2 < len(samples) else None
-            if (newest_ns - samples[i].stamp_ns) * 1e-9 >= VELOCITY_BASELINE_S:
-                return samples[i]
-        return samples[0] if len(samples) > 1 else None
+    def baseline(self, newest: bool, max_gap_s: float) -> SampleT | None:
+        """Inward from an end: the first sample VELOCITY_BASELINE_S away, or the last before a gap.
+
+        None where the end stands alone.
+        """
+        inward = iter(reversed(self._samples) if newest else self._samples)
+        end = previous = next(inward)
+        for sample in inward:
+            if abs(sample.stamp_ns - previous.stamp_ns) * 1e-9 > max_gap_s:
+                break
+            previous = sample
+            if abs(sample.stamp_ns - end.stamp_ns) * 1e-9 >= VELOCITY_BASELINE_S:
+                break
+        return None if previous is end else previous

@@ -79,7 +79,11 @@ SPECIFICATIONS = (
         0.0,
         100.0,
     ),
-    Specification("base_frame", "base_link", "frame whose pose is published (x forward, y left)"),
+    Specification(
+        "base_frame",
+        "base_link",
+        "frame whose pose is published (x forward, y left, z up); looked up with extrinsic_source tf",
+    ),
     Specification(
         "camera.extrinsic_source",
         "parameters",

@@ -10,9 +10,7 @@ from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotate_covariance
 
 CONFIG = GateConfig(max_ellipse_m=2.0, max_innovation=3.0, max_entropy=0.8, max_peak_ratio=0.7)
-PRIOR = Prior(
-    0, Pose2D(10, 20, 0), np.diag([24.0, 24.0, 0.01]), LocalFrame(LatLon(49.0, 8.4))
-)
+PRIOR = Prior(0, Pose2D(10, 20, 0), np.diag([24.0, 24.0, 0.01]), LocalFrame(LatLon(49.0, 8.4)))
 COVARIANCE = np.diag([1.0, 1.0, 0.001])
 
 
@@ -56,8 +54,12 @@ def test_the_long_axis_does_not_depend_on_the_heading(yaw):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_ellipse_m", 0.0), ("max_innovation", math.nan), ("max_entropy", 1.1),
-     ("max_peak_ratio", -0.1)],
+    [
+        ("max_ellipse_m", 0.0),
+        ("max_innovation", math.nan),
+        ("max_entropy", 1.1),
+        ("max_peak_ratio", -0.1),
+    ],
 )
 def test_a_limit_that_limits_nothing_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"GateConfig.{name} .*{value}"):
