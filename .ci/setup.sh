@@ -103,7 +103,7 @@ made_from=$(hash_of "${ROS_DISTRO:-wheels} $root $(cat "$venv/.made_from")" \
 if [ "$(cat install/.made_from 2>/dev/null)" = "$made_from" ]; then
   say "install/ is up to date"
 else
-  say "building the messages with colcon into install/ (about a minute)"
+  say "building the messages with colcon into install/"
   bash .ci/colcon_build.sh "$root" "$root" --symlink-install
   echo "$made_from" >install/.made_from
 fi
