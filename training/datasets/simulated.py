@@ -19,6 +19,7 @@ from g2s_localizer.imagery import Imagery, open_imagery
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.model import ModelConfig
 from training.datasets.sample import DriveDataset, PriorNoise, drive_truths
+from training.simulation.preset import PRESET_VERSION
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def open_drives(
 
     Raises RuntimeError with the simulator's own words when it fails.
     """
-    folders = {s: folder / f"{difficulty}_{frames}x{rate:g}Hz_{s:04d}" for s in seeds}
+    kind = f"{difficulty}_v{PRESET_VERSION}_{frames}x{rate:g}Hz"
+    folders = {seed: folder / f"{kind}_{seed:04d}" for seed in seeds}
     missing = [seed for seed in seeds if not (folders[seed] / "world.json").is_file()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = (

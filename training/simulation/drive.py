@@ -17,6 +17,7 @@ from g2s_localizer.geometry import Camera, LocalFrame
 from g2s_localizer.kitti import IMU_HEIGHT, KittiDrive
 from training.simulation.objects import draw_traffic
 from training.simulation.preset import PRESET_VERSION, Stream, stream
+from training.simulation.route import LEAD_M
 from training.simulation.street_view import expose, render_street
 from training.simulation.world import World
 
@@ -25,7 +26,6 @@ FloatArray = NDArray[np.float64]
 DATE = "2011_09_26"
 _START = np.datetime64("2011-09-26T10:00:00", "ns").astype(np.int64)
 _IMAGE_LAG_NS = 4_000_000
-_ROUTE_START_M = 12.0
 _ALTITUDE_M = 110.0
 
 CALIBRATION = {
@@ -68,7 +68,7 @@ class Motion:
 
     def distance(self, t: float) -> float:
         mean, amplitude, frequency = self.speed
-        return _ROUTE_START_M + mean * t + amplitude / frequency * (1 - math.cos(frequency * t))
+        return LEAD_M + mean * t + amplitude / frequency * (1 - math.cos(frequency * t))
 
     def position(self, t: float) -> FloatArray:
         """(3,) m; z is the terrain's."""
@@ -111,7 +111,7 @@ def draw_motion(world: World) -> Motion:
 
 def route_length(frames: int, rate: float) -> float:
     """Metres of route that `frames` at `rate` per second need, whatever the motion."""
-    return 11.0 * frames / rate + 2 * _ROUTE_START_M + 20.0
+    return 11.0 * frames / rate + 20.0
 
 
 def write_calibration(root: Path) -> None:

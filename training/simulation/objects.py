@@ -10,7 +10,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from training.simulation.paint import Ground, GroundMap, open_stretches
+from training.simulation.paint import CELL_M, Ground, GroundMap, open_stretches
 from training.simulation.preset import Preset, Stream, stream
 from training.simulation.route import Road, RoadNetwork
 from training.simulation.style import Style
@@ -29,6 +29,10 @@ class Kind(IntEnum):
     CABIN = 5
     POST = 6
 
+
+_BESIDE_TRAFFIC = (
+    Ground.GRASS, Ground.SOIL, Ground.GRAVEL, Ground.SIDEWALK, Ground.CURB, Ground.DRIVEWAY,
+)  # fmt: skip
 
 BOX_FIELDS = ("x", "y", "z0", "z1", "half_length", "half_width", "yaw", "kind", "r", "g", "b", "id")
 CROWN_FIELDS = ("x", "y", "z", "radius", "half_height", "r", "g", "b", "id")
@@ -69,8 +73,7 @@ def build_plots(ground: GroundMap, network: RoadNetwork, style: Style, seed: int
     rng = stream(seed, Stream.PLOTS)
     boxes: list[list[float]] = []
     crowns: list[list[float]] = []
-    taken = np.zeros_like(ground.classes)
-    reserved = GroundMap(taken, ground.origin)
+    reserved = GroundMap(np.zeros_like(ground.classes), ground.origin)
     for road in network.roads:
         verge = style.verge_m if road.main else 0.0
         edge = road.half_width + verge + style.sidewalk_m
@@ -81,6 +84,7 @@ def build_plots(ground: GroundMap, network: RoadNetwork, style: Style, seed: int
                 if rng.random() < style.building_share:
                     _plot(ground, reserved, road, style, rng, s, side, edge, front, boxes, crowns)
                 s += front + rng.uniform(0.5, 6.0)
+    _back_gardens(ground, reserved, style, rng, boxes, crowns)
     return Objects.of(boxes, crowns)
 
 
@@ -143,7 +147,45 @@ def _plot(
         _tree(rng, *road.line.at(at, side * (edge + setback * 0.5))[0], 0.6, boxes, crowns)
 
 
-def plant_street(network: RoadNetwork, style: Style, preset: Preset, seed: int) -> Objects:
+def _back_gardens(
+    ground: GroundMap, reserved: GroundMap, style: Style, rng: np.random.Generator,
+    boxes: list[list[float]], crowns: list[list[float]],
+) -> None:  # fmt: skip
+    """Sheds, beds, gravel and trees on the land behind the houses."""
+    extent = np.array(ground.classes.shape[::-1]) * CELL_M
+    for _ in range(round(float(extent.prod()) / 150.0)):
+        x, y = ground.origin + rng.uniform(0.0, 1.0, 2) * extent
+        half_l, half_w = rng.uniform(1.5, 6.0, 2)
+        yaw, what = rng.uniform(0.0, math.pi), rng.random()
+        corners = footprint(x, y, half_l, half_w, yaw)
+        border = np.concatenate(
+            [np.linspace(a, b, 9) for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
+        )
+        if reserved.at(border).any() or (ground.at(border) != Ground.GRASS).any():
+            continue
+        if what < 0.15 + 0.25 * style.building_share:
+            reserved.fill(corners, 1)
+            roof = style.roof_colours[rng.integers(len(style.roof_colours))]
+            wall = style.wall_colours[rng.integers(len(style.wall_colours))]
+            top, identity = rng.uniform(2.2, 5.0), float(rng.integers(1, 1 << 20))
+            boxes.append([x, y, 0.0, top, half_l, half_w, yaw, Kind.WALL, *wall, identity])
+            boxes.append([x, y, top, top + 0.3, half_l + 0.2, half_w + 0.2, yaw, Kind.ROOF,
+                          *roof, identity])  # fmt: skip
+        elif what < 0.7:
+            ground.fill(corners, int(rng.choice([Ground.SOIL, Ground.GRAVEL, Ground.DRIVEWAY])))
+        elif rng.random() < style.garden_trees:
+            _tree(rng, x, y, rng.uniform(0.5, 1.4), boxes, crowns)
+
+
+def _stands_free(ground: GroundMap, x: float, y: float) -> bool:
+    """Whether no carriageway lies within half a metre."""
+    near = np.array([x, y]) + 0.5 * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
+    return bool(np.isin(ground.at(near), _BESIDE_TRAFFIC).all())
+
+
+def plant_street(
+    ground: GroundMap, network: RoadNetwork, style: Style, preset: Preset, seed: int
+) -> Objects:
     """Street trees and lamp posts along the sidewalks."""
     rng = stream(seed, Stream.OBJECTS)
     boxes: list[list[float]] = []
@@ -153,10 +195,13 @@ def plant_street(network: RoadNetwork, style: Style, preset: Preset, seed: int) 
         for first, last in open_stretches(road):
             for side in (1.0, -1.0):
                 for s in np.arange(first + rng.uniform(0, 8), last, preset.street_tree_m):
-                    at = s + rng.uniform(-6.0, 6.0)
-                    _tree(rng, *road.line.at(at, side * beside)[0], 1.0, boxes, crowns)
+                    x, y = road.line.at(s + rng.uniform(-6.0, 6.0), side * beside)[0]
+                    if _stands_free(ground, x, y):
+                        _tree(rng, x, y, 1.0, boxes, crowns)
             for s in np.arange(first + rng.uniform(0, 15), last, style.pole_m):
-                x, y = road.line.at(s, -(road.half_width + 0.5))[0]
+                x, y = road.line.at(s, -(road.half_width + 0.7))[0]
+                if not _stands_free(ground, x, y):
+                    continue
                 boxes.append([x, y, 0.0, 7.0, 0.09, 0.09, 0.0, Kind.POST, 120, 124, 124, 1.0])
     return Objects.of(boxes, crowns)
 

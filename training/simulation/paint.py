@@ -148,5 +148,8 @@ def open_stretches(road: Road) -> list[tuple[float, float]]:
 
 
 def _quad(line: Line, s0: float, s1: float, left0: float, left1: float) -> FloatArray:
-    near, far = line.at(s0, np.array([left0, left1])), line.at(s1, np.array([left1, left0]))
+    # OpenCV also paints the cells that a border touches: half a cell less on each side
+    half = CELL_M / 2
+    lefts = np.array([left0 + half, left1 - half])
+    near, far = line.at(s0 + half, lefts), line.at(s1 - half, lefts[::-1])
     return np.concatenate([near, far])

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 import numpy as np
 
-PRESET_VERSION = 1
+PRESET_VERSION = 2
 """Goes up whenever the same seed gives other bytes."""
 
 

@@ -17,6 +17,9 @@ FloatArray = NDArray[np.float64]
 STEP_M = 0.5
 """Distance between the points of a centre-line."""
 
+LEAD_M = 110.0
+"""Length of the route before and after the part that is driven: no road ends in sight."""
+
 _TURN_RADIUS_M = 14.0
 
 
@@ -76,9 +79,12 @@ def main_half_width(style: Style) -> float:
     return style.lanes * style.lane_m + style.bike_m + style.parking_m
 
 
-def draw_network(seed: int, style: Style, length: float) -> RoadNetwork:
-    """A route of `length` metres with junctions (cross, T left, T right, turn) along it."""
+def draw_network(seed: int, style: Style, driven: float) -> RoadNetwork:
+    """A route with `driven` metres between its leads and with junctions (cross, T left, T right,
+    turn) along it.
+    """
     rng = stream(seed, Stream.ROUTE)
+    length = driven + 2.0 * LEAD_M
     half = main_half_width(style)
     curvature = np.zeros(round(length / STEP_M) + 1)
     junctions: list[tuple[float, str]] = []
@@ -138,7 +144,7 @@ def _straight_on(
 def _street(
     rng: np.random.Generator, start: FloatArray, heading: float, half: float, main_half: float
 ) -> Road:
-    count = round(rng.uniform(60.0, 110.0) / STEP_M)
+    count = round(rng.uniform(90.0, 150.0) / STEP_M)
     bend = rng.normal(0.0, 0.004) * np.sin(np.linspace(0.0, math.pi, count))
     return Road(_integrate(start, heading, bend), half, False, ((0.0, main_half + 6.0),))
 

@@ -139,6 +139,7 @@ def _ground(
             dz = rays[2, 0] * u + rays[2, 1] * v + rays[2, 2]
             flat = math.sqrt(dx * dx + dy * dy)
             t = above / max(-dz, 1e-9)
+            met = False  # grazing rays may not find the ground: they see the woods
             if dz < 0 and t * flat < _FAR_M * 1.5:
                 for _ in range(4):
                     fall = eye[2] - _height(
@@ -146,7 +147,9 @@ def _ground(
                     )
                     # beyond a rise that stands above the camera: look nearer
                     t = fall / -dz if fall > 0 else 0.5 * t
-            if dz >= 0 or t * flat > _FAR_M:
+                here = _height(heights, heights_origin, eye[0] + t * dx, eye[1] + t * dy)
+                met = abs(eye[2] + t * dz - here) < 0.1
+            if not met or t * flat > _FAR_M:
                 depth[v, u] = 1e9
                 rise = dz / flat
                 cloud = value_noise(dx / flat * 6.0 + rise * 14.0, dy / flat * 6.0, seed + 5)
@@ -168,6 +171,9 @@ def _ground(
                 shift = ((i + 0.5) / samples - 0.5) * footprint / flat
                 x = eye[0] + (t + shift) * dx
                 y = eye[1] + (t + shift) * dy
+                if t < 25.0:  # frayed edges in place of the map's steps
+                    x += 0.05 * (hash_unit(int(x * 70.0), int(y * 70.0), seed) - 0.5)
+                    y += 0.05 * (hash_unit(int(x * 70.0), int(y * 70.0), seed + 1) - 0.5)
                 column = int((x - origin[0]) / CELL_M)
                 row = int((y - origin[1]) / CELL_M)
                 kind = 0

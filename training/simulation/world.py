@@ -22,7 +22,7 @@ from training.simulation.objects import (
 )
 from training.simulation.paint import CELL_M, GroundMap, paint_roads
 from training.simulation.preset import PRESETS, Preset, Stream, stream
-from training.simulation.route import RoadNetwork, draw_network
+from training.simulation.route import LEAD_M, RoadNetwork, draw_network
 from training.simulation.shading import draw_palette
 from training.simulation.style import Style, draw_style
 from training.simulation.terrain import Terrain, draw_terrain
@@ -30,7 +30,7 @@ from training.simulation.terrain import Terrain, draw_terrain
 FloatArray = NDArray[np.float64]
 
 MARGIN_M = 100.0
-"""Imagery beyond the outermost point of the route (m)."""
+"""Imagery beyond the outermost point of the driven part of the route (m)."""
 
 _KARLSRUHE = LatLon(49.01, 8.41)
 SHADOW_CELL_M = 0.2
@@ -66,7 +66,7 @@ class World:
 
 
 def build_world(seed: int, difficulty: str, route_m: float) -> World:
-    """The world of `seed` with a route of `route_m` metres.
+    """The world of `seed` with `route_m` metres of route to drive.
 
     Raises ValueError for an unknown difficulty.
     """
@@ -76,13 +76,14 @@ def build_world(seed: int, difficulty: str, route_m: float) -> World:
     style = draw_style(seed)
     place = stream(seed, Stream.PLACE).uniform(-0.04, 0.04, 2)
     network = draw_network(seed, style, route_m)
-    points = network.route.line.points
+    line = network.route.line
+    points = line.at(np.arange(LEAD_M, line.length - LEAD_M + 1.0))
     low, high = points.min(axis=0) - MARGIN_M, points.max(axis=0) + MARGIN_M
     columns, rows = np.ceil((high - low) / CELL_M).astype(int)
     ground = GroundMap(np.zeros((rows, columns), np.uint8), low)
     paint_roads(ground, network, style, seed)
     objects = build_plots(ground, network, style, seed)
-    objects = objects.plus(plant_street(network, style, preset, seed))
+    objects = objects.plus(plant_street(ground, network, style, preset, seed))
     street_rng, sky_rng = (
         stream(seed, Stream.GROUND_TEXTURE),
         stream(seed, Stream.SATELLITE_TEXTURE),
