@@ -82,7 +82,7 @@ SPECIFICATIONS = (
     Specification(
         "base_frame",
         "base_link",
-        "frame whose pose is published (x forward, y left, z up); looked up with extrinsic_source tf",
+        "frame whose pose is published (x forward, y left, z up); tf looks it up",
     ),
     Specification(
         "camera.extrinsic_source",
