@@ -67,7 +67,7 @@ class ScoreMap:
         return nats / math.log(self.log_probability.numel())
 
     def modes(self, count: int, radius_m: float) -> list[Mode]:
-        """The `count` highest peaks, best first, no two within twice `radius_m` of each other.
+        """The `count` highest peaks, the one with most mass first, no two windows overlapping.
 
         The window of a peak is the disc of `radius_m` around its highest cell. Fewer are
         returned when the windows fill the map.
@@ -87,7 +87,7 @@ class ScoreMap:
             border = min(row, column, rows - 1 - row, columns - 1 - column)
             found.append(Mode(mean, covariance, window.sum().item(), border))
             remaining[distance <= 2.0 * radius_m] = -math.inf
-        return found
+        return sorted(found, key=lambda mode: mode.mass, reverse=True)
 
     def peak_ratio(self, radius_m: float) -> float:
         """Probability around the second peak over that around the first: 1 for two equal ones."""

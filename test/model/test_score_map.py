@@ -66,3 +66,10 @@ def test_a_higher_temperature_sharpens_the_map():
     entropies = [ScoreMap.from_scores(scores, t, 0.5).entropy for t in (1.0, 10.0, 100.0)]
     assert entropies == sorted(entropies, reverse=True)
     assert not math.isclose(entropies[0], entropies[2])
+
+
+def test_a_broad_peak_comes_before_a_higher_narrow_one_of_less_mass():
+    score_map = gaussian_map([(-8.0, 6.0, 0.3, 0.3), (7.0, 5.0, 1.5, 0.7)])
+    first, second = score_map.modes(2, radius_m=4.0)
+    assert first.xy[0] > 0 > second.xy[0]
+    assert 0.0 <= score_map.peak_ratio(4.0) <= 1.0
