@@ -55,7 +55,7 @@ def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
                 process.wait()
 
 
-def demo(out: Path) -> int:
+def demo(out: Path, frames: int = FRAMES) -> int:
     """Exit code: 0 when the node published and stopped cleanly."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(_ROOT / "config" / "fastdds.xml"))
@@ -66,7 +66,7 @@ def demo(out: Path) -> int:
     run(
         [
             *(sys.executable, "-m", "training.simulate", "--out", str(drive)),
-            *("--seed", str(SEED), "--frames", str(FRAMES), "--difficulty", DIFFICULTY),
+            *("--seed", str(SEED), "--frames", str(frames), "--difficulty", DIFFICULTY),
         ],
         timeout_s=240,
     )
