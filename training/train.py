@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import G2SNet, save_checkpoint
-from training.calibration import calibrate_covariance, calibrate_offset
+from training.calibration import calibrate
 from training.config import DataConfig, StageConfig, TrainingConfig, load_config
 from training.datasets.sample import Batch, distant_batches
 from training.datasets.simulated import SimulatedDrive, open_drives
@@ -122,10 +122,9 @@ def train(config: TrainingConfig, command: str) -> dict[str, float]:
     )
 
     network.precision = torch.float32
-    offset_error = calibrate_offset(network, datasets)
     calibration = [drive.dataset(config.model, data.noise) for drive in held_out]
     truths = [truth for drive in held_out for truth in drive.truths]
-    calibrate_covariance(network, calibration, truths)
+    calibrate(network, calibration, truths)
     predictions = [p for dataset in calibration for p in predict(network, dataset)]
     figures = evaluate(predictions, truths)
 
@@ -139,8 +138,6 @@ def train(config: TrainingConfig, command: str) -> dict[str, float]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "loss": {"rotation": rotation, "translation": translation},
-        "offset": network.offset.tolist(),
-        "offset_standard_error": offset_error,
         "calibration_drives": figures,
     }
     save_checkpoint(Path(config.out), network, provenance)

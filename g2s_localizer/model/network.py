@@ -104,14 +104,11 @@ class Registration:
 class G2SNet(nn.Module):
     """The network of the compact preset: two extractors, rotation, translation.
 
-    Buffers that calibration sets after training: `temperature` of the score map; `offset`
-    (longitudinal, lateral in m, yaw in rad), the constant T_label_prediction that the weak loss
-    leaves free, taken out by moving the camera by as much; `covariance_scale` of position and
-    yaw.
+    Buffers that calibration sets after training: `temperature` of the score map, and
+    `covariance_scale` of position and yaw.
     """
 
     temperature: Tensor
-    offset: Tensor
     covariance_scale: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
@@ -123,7 +120,6 @@ class G2SNet(nn.Module):
         self.satellite_extractor = CompactUNet(config.width, config.levels, config.features)
         self.rotation = RotationNet(config.yaw_range_deg, config.yaw_step_deg)
         self.register_buffer("temperature", torch.tensor(50.0))
-        self.register_buffer("offset", torch.zeros(3))
         self.register_buffer("covariance_scale", torch.ones(2))
 
     def encode_satellite(self, image: Tensor) -> SatelliteFeatures:
@@ -210,21 +206,12 @@ class G2SNet(nn.Module):
         view, mask = ground_to_overhead(
             stacked,
             feature_intrinsics(K),
-            planar_transform(self.offset) @ T_base_camera,
+            T_base_camera,
             yaw,
             self.config.overhead_cells // factor,
             self.config.cell_m * factor,
         )
         return view[:, :-1], view[:, -1:] * mask
-
-
-def planar_transform(pose: Tensor) -> Tensor:
-    """(x, y, yaw) as a homogeneous 4x4 matrix that leaves z alone."""
-    c, s = torch.cos(pose[2]), torch.sin(pose[2])
-    T = torch.eye(4, dtype=pose.dtype, device=pose.device)
-    T[0, 0], T[0, 1], T[1, 0], T[1, 1] = c, -s, s, c
-    T[:2, 3] = pose[:2]
-    return T
 
 
 def feature_intrinsics(K: Tensor) -> Tensor:

@@ -48,11 +48,14 @@ def test_the_shipped_checkpoint_loads_is_small_and_says_synthetic():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: {k: v for k, v in t.items() if k != "offset"}, "missing offset"),
+        (lambda t: {k: v for k, v in t.items() if k != "temperature"}, "missing temperature"),
         (lambda t: {**t, "extra": torch.zeros(1)}, "unknown extra"),
-        (lambda t: {**t, "offset": torch.zeros(4)}, r"offset is torch.float32 \(4,\), not"),
-        (lambda t: {**t, "offset": torch.zeros(3).double()}, "offset is torch.float64"),
-        (lambda t: {**t, "offset": torch.full((3,), torch.nan)}, "offset is not finite"),
+        (
+            lambda t: {**t, "temperature": torch.zeros(4)},
+            r"temperature is torch.float32 \(4,\), not",
+        ),
+        (lambda t: {**t, "temperature": torch.zeros(()).double()}, "temperature is torch.float64"),
+        (lambda t: {**t, "temperature": torch.tensor(torch.nan)}, "temperature is not finite"),
     ],
 )
 def test_tensors_that_are_not_the_networks_are_refused_by_name(checkpoint, change, message):

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from g2s_localizer.model import G2SNet, ModelConfig
-from g2s_localizer.model.network import planar_transform
 
 SMALL = ModelConfig(
     width=4,
@@ -58,25 +57,6 @@ def test_the_score_map_covers_the_search_window(network, images):
     score_map = register(network, images).score_map
     assert score_map.log_probability.shape == (25, 25)
     assert score_map.cell_xy()[0, 0].tolist() == [-SMALL.search_m, SMALL.search_m]
-
-
-def test_the_calibrated_offset_moves_the_view_forward_and_so_the_answer_back(network, images):
-    features = network.encode_ground(images[0])
-    yaw = torch.zeros(1)
-    before, weight = network.overhead(features, K, T_BASE_CAMERA, yaw)
-    network.offset.copy_(torch.tensor([2.0, 0.0, 0.0]))
-    after, moved_weight = network.overhead(features, K, T_BASE_CAMERA, yaw)
-    network.offset.zero_()
-    both = (weight[..., :-2] > 0) & (moved_weight[..., 2:] > 0)
-    assert both.sum() > 20
-    difference = (after[..., 2:] - before[..., :-2]) * both
-    assert difference.abs().max() < 1e-3
-
-
-def test_a_planar_transform_moves_points_as_its_pose_says():
-    T = planar_transform(torch.tensor([1.0, 2.0, math.pi / 2]))
-    moved = T @ torch.tensor([3.0, 0.0, 5.0, 1.0])
-    torch.testing.assert_close(moved, torch.tensor([1.0, 5.0, 5.0, 1.0]))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import torch
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import G2SNet, ModelConfig
-from training.calibration import calibrate_offset
 from training.datasets.sample import Batch, DriveDataset, PriorNoise, distant_batches
 from training.datasets.simulated import open_drive
 from training.simulate import simulate
@@ -96,11 +95,3 @@ def test_a_drive_too_short_for_its_batch_is_refused(simulated, labels):
     dataset = DriveDataset(simulated.drive, simulated.imagery, simulated.frame, labels, TINY)
     with pytest.raises(ValueError, match="4 frames has no 4 that lie 500.0 m apart"):
         next(distant_batches([dataset], 1, 4, 500.0, np.random.default_rng(0)))
-
-
-def test_the_offset_is_found_from_labels_alone(simulated, labels):
-    torch.manual_seed(0)
-    network = G2SNet(TINY)
-    dataset = DriveDataset(simulated.drive, simulated.imagery, simulated.frame, labels, TINY)
-    standard_error = calibrate_offset(network, [dataset])
-    assert torch.isfinite(network.offset).all() and len(standard_error) == 3
