@@ -29,8 +29,8 @@ class GateConfig:
 
     max_ellipse_m: float = 6.0
     max_innovation: float = 3.72
-    max_entropy: float = 0.7
-    max_peak_ratio: float = 0.7
+    max_entropy: float = 0.75
+    max_peak_ratio: float = 0.6
 
     def __post_init__(self) -> None:
         for name in ("max_ellipse_m", "max_innovation"):
