@@ -26,6 +26,8 @@ SEED = 7305
 FRAMES = 300
 GNSS_NOISE_M = 10.0
 HEADING_NOISE_DEG = 3.0
+REPLAY_RATE = 0.5
+"""Of real time: two cores simulate the camera, the network and the recorder at once."""
 
 _ROOT = Path(__file__).resolve().parent.parent
 _BIN = Path(sys.executable).parent
@@ -94,9 +96,10 @@ def demo(out: Path, frames: int = FRAMES) -> int:
         run(
             [
                 *(str(_BIN / "g2s-replay"), str(bag), "--record", str(recording)),
+                *("--rate", str(REPLAY_RATE)),
                 *("--record-topics", "/localizer/pose", "/localizer/registration"),
             ],
-            timeout_s=180,
+            timeout_s=240,
         )
         if process.poll() is not None:
             print(f"the node ended early; {out / 'node.log'} says why", file=sys.stderr)
@@ -112,6 +115,8 @@ def demo(out: Path, frames: int = FRAMES) -> int:
         "seed": SEED,
         "gnss_noise_m": GNSS_NOISE_M,
         "heading_noise_deg": HEADING_NOISE_DEG,
+        "frames": frames,
+        "replay_rate": REPLAY_RATE,
     }
     (out / "report.json").write_text(json.dumps({**description, **report}, indent=2) + "\n")
     draw_report(out / "report.png", scene, drive / "imagery", {**description, **report})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train the compact network on simulated drives from weak labels.
 
-python -m training.train --config training/configs/synthetic.yaml
+python -m training.train --config training/configs/synthetic.yaml [--start CHECKPOINT]
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from g2s_localizer.estimator.localizer import PRECISIONS
-from g2s_localizer.model import G2SNet, save_checkpoint
+from g2s_localizer.model import G2SNet, load_checkpoint, save_checkpoint
 from training.calibration import calibrate
 from training.config import DataConfig, StageConfig, TrainingConfig, load_config
-from training.datasets.sample import Batch, distant_batches
+from training.datasets.sample import Batch, DriveDataset, distant_batches
 from training.datasets.simulated import SimulatedDrive, open_drives
 from training.evaluate import evaluate, predict
 from training.stages import rotation_loss, translation_loss
@@ -70,8 +70,12 @@ def run_stage(
     return float(np.mean(history[-max(1, stage.steps // 10) :]))
 
 
-def train(config: TrainingConfig, command: str) -> dict[str, float]:
-    """The whole run; returns the figures on the calibration drives, which are not trained on."""
+def train(config: TrainingConfig, command: str, start_from: Path | None) -> dict[str, float]:
+    """The whole run; returns the figures on the calibration drives, which are not trained on.
+
+    start_from: a checkpoint whose weights stage 1 goes on from, in place of stage 0. Raises
+    ValueError when its network is not the configured one.
+    """
     random.seed(config.seed)
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -84,24 +88,15 @@ def train(config: TrainingConfig, command: str) -> dict[str, float]:
         drive.dataset(config.model, data.noise) for drive in tqdm(drives, desc="reading drives")
     ]
 
-    network = G2SNet(config.model)
+    if start_from is None:
+        network, rotation = _learn_rotation(config, datasets, rng)
+    else:
+        network, _ = load_checkpoint(start_from)
+        rotation = math.nan
+        if network.config != config.model:
+            raise ValueError(f"{start_from}: its network is {network.config}, not {config.model}")
     network.precision = PRECISIONS[config.precision]
 
-    rotation_parameters = [
-        *network.satellite_extractor.parameters(),
-        *network.rotation.parameters(),
-    ]
-    rotation = run_stage(
-        network,
-        rotation_parameters,
-        rotation_loss,
-        distant_batches(datasets, config.rotation.batch // 2, 2, SPACING_M, rng),
-        config.rotation,
-        "rotation",
-    )
-
-    # both views of a place begin with the same features, as in the paper's shared extractor
-    network.ground_extractor.load_state_dict(network.satellite_extractor.state_dict())
     translation_parameters = [
         *network.satellite_extractor.parameters(),
         *network.ground_extractor.parameters(),
@@ -137,11 +132,26 @@ def train(config: TrainingConfig, command: str) -> dict[str, float]:
         "minutes": round((time.monotonic() - start) / 60.0, 1),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "loss": {"rotation": rotation, "translation": translation},
+        "loss": {"translation": translation} | ({} if start_from else {"rotation": rotation}),
         "calibration_drives": figures,
     }
     save_checkpoint(Path(config.out), network, provenance)
     return figures
+
+
+def _learn_rotation(
+    config: TrainingConfig, datasets: list[DriveDataset], rng: np.random.Generator
+) -> tuple[G2SNet, float]:
+    """Stage 0; the network and its last loss. The ground extractor starts as the satellite's:
+    both views of a place begin with the same features, as in the paper's shared extractor.
+    """
+    network = G2SNet(config.model)
+    network.precision = PRECISIONS[config.precision]
+    parameters = [*network.satellite_extractor.parameters(), *network.rotation.parameters()]
+    batches = distant_batches(datasets, config.rotation.batch // 2, 2, SPACING_M, rng)
+    loss = run_stage(network, parameters, rotation_loss, batches, config.rotation, "rotation")
+    network.ground_extractor.load_state_dict(network.satellite_extractor.state_dict())
+    return network, loss
 
 
 def _open(data: DataConfig, seeds: dict[str, list[int]]) -> list[SimulatedDrive]:
@@ -155,9 +165,13 @@ def _open(data: DataConfig, seeds: dict[str, list[int]]) -> list[SimulatedDrive]
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="checkpoint that stage 1 goes on from")
     arguments = parser.parse_args(argv)
     config = load_config(arguments.config)
-    figures = train(config, f"python -m training.train --config {arguments.config}")
+    command = f"python -m training.train --config {arguments.config}"
+    if arguments.start:
+        command += f" --start {arguments.start}"
+    figures = train(config, command, arguments.start)
     print(f"{config.out}: on the calibration drives (synthetic)")
     for name, value in figures.items():
         print(f"  {name:24} {value:.3f}")
