@@ -27,10 +27,10 @@ class GateConfig:
     max_peak_ratio  probability of the second mode over the first, 0..1
     """
 
-    max_ellipse_m: float = 6.0
+    max_ellipse_m: float = 8.0
     max_innovation: float = 3.72
-    max_entropy: float = 0.75
-    max_peak_ratio: float = 0.6
+    max_entropy: float = 0.8
+    max_peak_ratio: float = 0.7
 
     def __post_init__(self) -> None:
         for name in ("max_ellipse_m", "max_innovation"):
