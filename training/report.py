@@ -96,7 +96,8 @@ def score_recording(
     errors = vehicle_errors(poses, truths)
     if len(errors) == 0:
         errors = np.full((1, 3), np.nan)
-    latency_ms = 1e3 * np.array([m.latency for m in registrations])
+    # an image refused before any work on it, for want of a prior, has none
+    latency_ms = 1e3 * np.array([m.latency for m in registrations if np.isfinite(m.latency)])
     nees = squared_mahalanobis(poses, covariances, truths)
     figures = {
         "gnss_median_m": float(np.median(gnss_errors)),

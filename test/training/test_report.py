@@ -69,9 +69,9 @@ def published(stamp, pose, sigma=1.0):
     return message("geometry_msgs/msg/PoseWithCovarianceStamped", header=header(stamp), pose=full)
 
 
-def registration(stamp, accepted):
+def registration(stamp, accepted, latency):
     return message(
-        "g2s_localizer/msg/Registration", header=header(stamp), accepted=accepted, latency=0.04,
+        "g2s_localizer/msg/Registration", header=header(stamp), accepted=accepted, latency=latency,
         datum_latitude=DATUM.lat, datum_longitude=DATUM.lon,
     )  # fmt: skip
 
@@ -112,7 +112,9 @@ def score(tmp_path):
             tmp_path / "recording",
             {
                 "/localizer/pose": [published(s, pose) for s, pose in answers.items()],
-                "/localizer/registration": [registration(s, s in answers) for s in stamps],
+                "/localizer/registration": [
+                    registration(s, s in answers, 0.04 if s > 1 else math.nan) for s in stamps
+                ],
             },
         )
         return score_recording(tmp_path / "bag", tmp_path / "recording", REGISTRATION)
