@@ -37,11 +37,22 @@ class Imagery(Protocol):
     def attribution(self) -> str:
         """Whose imagery it is; "" where the store does not say."""
 
+    @property
+    def georeferencing_sigma_m(self) -> float | None:
+        """Standard deviation (m per axis) of where crops show things; None where unknown."""
+
     def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
         """The north-up square of round(size_m / gsd) pixels a side around `centre`.
 
         Raises MissingImagery where the store does not cover it, ValueError for a size or gsd
         that makes no crop.
+        """
+
+    def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
+        """Names of the parts that `crop` of the same arguments would lack; () where it has all.
+
+        Looks up indices and decodes nothing, so it is cheap enough to ask along a whole route,
+        and cannot know of parts that are stored but broken. Raises ValueError as `crop` does.
         """
 
 
