@@ -64,12 +64,13 @@ def open_imagery(uri: str) -> Imagery:
     """
     # The stores stand on this module's MissingImagery, so they are imported when first opened.
     from g2s_localizer.imagery.mbtiles import MBTilesStore
+    from g2s_localizer.imagery.sidecar import read_sidecar
     from g2s_localizer.imagery.slippy import SlippyStore
     from g2s_localizer.imagery.tiled import TiledImagery
 
     scheme, _, path = uri.partition(":")
     if scheme == "slippy" and path:
-        return TiledImagery(SlippyStore(Path(path)))
+        return TiledImagery(SlippyStore(Path(path)), read_sidecar(Path(path)))
     if scheme == "mbtiles" and path:
-        return TiledImagery(MBTilesStore(Path(path)))
+        return TiledImagery(MBTilesStore(Path(path)), read_sidecar(Path(path)))
     raise ValueError(f'imagery must be "slippy:DIR" or "mbtiles:FILE", got "{uri}"')
