@@ -37,11 +37,22 @@ class Imagery(Protocol):
     def attribution(self) -> str:
         """Whose imagery it is; "" where the store does not say."""
 
+    @property
+    def georeferencing_sigma_m(self) -> float | None:
+        """Standard deviation (m per axis) of where crops show things; None where unknown."""
+
     def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
         """The north-up square of round(size_m / gsd) pixels a side around `centre`.
 
         Raises MissingImagery where the store does not cover it, ValueError for a size or gsd
         that makes no crop.
+        """
+
+    def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
+        """Names of the parts that `crop` of the same arguments would lack; () where it has all.
+
+        Looks up indices and decodes nothing, so it is cheap enough to ask along a whole route,
+        and cannot know of parts that are stored but broken. Raises ValueError as `crop` does.
         """
 
 
@@ -53,12 +64,13 @@ def open_imagery(uri: str) -> Imagery:
     """
     # The stores stand on this module's MissingImagery, so they are imported when first opened.
     from g2s_localizer.imagery.mbtiles import MBTilesStore
+    from g2s_localizer.imagery.sidecar import read_sidecar
     from g2s_localizer.imagery.slippy import SlippyStore
     from g2s_localizer.imagery.tiled import TiledImagery
 
     scheme, _, path = uri.partition(":")
     if scheme == "slippy" and path:
-        return TiledImagery(SlippyStore(Path(path)))
+        return TiledImagery(SlippyStore(Path(path)), read_sidecar(Path(path)))
     if scheme == "mbtiles" and path:
-        return TiledImagery(MBTilesStore(Path(path)))
+        return TiledImagery(MBTilesStore(Path(path)), read_sidecar(Path(path)))
     raise ValueError(f'imagery must be "slippy:DIR" or "mbtiles:FILE", got "{uri}"')
