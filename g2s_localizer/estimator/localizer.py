@@ -77,6 +77,7 @@ class Localizer:
     ) -> None:
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution
+        self.map_offset_m = imagery.offset_m
         self._device = torch.device(config.device)
         self._network = network.eval().to(self._device)
         self._network.precision = PRECISIONS[config.precision]

@@ -38,6 +38,10 @@ class Imagery(Protocol):
         """Whose imagery it is; "" where the store does not say."""
 
     @property
+    def offset_m(self) -> tuple[float, float]:
+        """Metres east and north of a place where the source shows it; crops are without it."""
+
+    @property
     def georeferencing_sigma_m(self) -> float | None:
         """Standard deviation (m per axis) of where crops show things; None where unknown."""
 

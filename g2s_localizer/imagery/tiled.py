@@ -87,6 +87,10 @@ class TiledImagery:
         return self._sidecar.attribution or self._store.attribution
 
     @property
+    def offset_m(self) -> tuple[float, float]:
+        return self._sidecar.offset_m
+
+    @property
     def georeferencing_sigma_m(self) -> float | None:
         return self._sidecar.georeferencing_sigma_m
 
