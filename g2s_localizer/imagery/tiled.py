@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -180,9 +179,13 @@ class TiledImagery:
 
 def _tile_size(store: TileStore, zoom: int) -> int | None:
     """Pixels a side of the first square tile of `zoom` that can be decoded."""
-    for x, y in islice(store.tiles(zoom), TILES_TRIED):
+    tiles = store.tiles(zoom)
+    for _ in range(TILES_TRIED):
         try:
+            x, y = next(tiles)
             height, width = decode_tile(store.read(zoom, x, y) or b"").shape[:2]
+        except StopIteration:
+            return None
         except UnusableTile:
             continue
         if height == width:
