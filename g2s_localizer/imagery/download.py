@@ -84,7 +84,7 @@ class Download:
 
     user_agent  who asks, and whom to write to
     key         the API key, "" for none; it is in the requests and nowhere else
-    on_tile     called after each tile with the bytes that came for it
+    on_tile     called with `result` after each tile
 
     Raises ValueError when the provider's terms forbid it.
     """
@@ -96,7 +96,7 @@ class Download:
         user_agent: str,
         key: str = "",
         limits: FetchLimits | None = None,
-        on_tile: Callable[[int], None] = lambda size: None,
+        on_tile: Callable[[FetchResult], None] = lambda result: None,
     ) -> None:
         if provider.refusal is not None:
             raise ValueError(provider.refusal)
@@ -137,7 +137,6 @@ class Download:
         for tile in waiting:
             if self.result.stopped:
                 return
-            before = self.result.bytes
             try:
                 await self._fetch(tile)
             except (BudgetSpent, StoreFull) as error:
@@ -146,7 +145,7 @@ class Download:
             except OSError as error:
                 self.result.stopped = f"the store cannot be written: {error}"
                 return
-            self._on_tile(self.result.bytes - before)
+            self._on_tile(self.result)
 
     async def _fetch(self, tile: TileId) -> None:
         """Ask for a tile until it is there or given up."""
