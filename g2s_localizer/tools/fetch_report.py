@@ -24,12 +24,10 @@ def missing_tiles(
 ) -> dict[TileId, str]:
     """Why each tile that was asked for is not in the store, or not whole."""
     untried = f"not tried: {result.stopped}" if result.stopped else "evicted to stay below the cap"
+    still_damaged = store.survey(survey.damaged).damaged
     missing = {}
     for tile in tiles:
-        whole = store.index.record(tile) is not None and not (
-            tile in survey.damaged and tile in result.failed
-        )
-        if not whole:
+        if store.index.record(tile) is None or tile in still_damaged:
             known = survey.absent.get(tile, survey.damaged.get(tile, untried))
             missing[tile] = result.failed.get(tile, known)
     return missing
