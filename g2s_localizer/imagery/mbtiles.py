@@ -43,6 +43,16 @@ class MBTilesStore:
         ):
             yield x, _flip(zoom, row)
 
+    def has(self, zoom: int, x: int, y: int) -> bool:
+        """Whether the tile is there, without reading it."""
+        found = self._query(
+            "SELECT 1 FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",
+            zoom,
+            x,
+            _flip(zoom, y),
+        )
+        return bool(found)
+
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
         """The encoded tile, None where there is none."""
         found = self._query(

@@ -42,6 +42,11 @@ class SlippyStore:
                 if tile.suffix in SUFFIXES and tile.stem.isdecimal():
                     yield int(column.name), int(tile.stem)
 
+    def has(self, zoom: int, x: int, y: int) -> bool:
+        """Whether the tile is there, without reading it."""
+        column = self._folder / str(zoom) / str(x)
+        return any((column / f"{y}{suffix}").is_file() for suffix in SUFFIXES)
+
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
         """The encoded tile, None where there is none. Raises UnusableTile for a damaged one."""
         if self._index:
