@@ -19,7 +19,8 @@ from g2s_localizer.estimator.gate import GateConfig, gate, innovation
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import LocalFrame, Pose2D
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
-from g2s_localizer.imagery.coverage import Area, Coverage, survey
+from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.coverage import Coverage, survey
 from g2s_localizer.model import (
     G2SNet,
     Registration,
@@ -108,7 +109,7 @@ class Localizer:
             satellite,
         )
 
-    def coverage(self, area: Area) -> Coverage:
+    def coverage(self, area: Box) -> Coverage:
         """Of how much of `area` the imagery has all that localizing there needs."""
         model = self._network.config
         return survey(self._imagery, area, model.crop_m + SNAP_M, model.gsd)

@@ -110,6 +110,10 @@ class GeoTiffImagery:
         return self._sidecar.attribution or str(self._levels[0].tags().get("TIFFTAG_COPYRIGHT", ""))
 
     @property
+    def offset_m(self) -> tuple[float, float]:
+        return self._sidecar.offset_m
+
+    @property
     def georeferencing_sigma_m(self) -> float | None:
         """That of the sidecar; else, where PROJ lacks the grid that ties the coordinate system
         to WGS 84 best, the accuracy it states for the operation used instead.

@@ -72,6 +72,10 @@ class SatmapImagery:
         return self._sidecar.attribution
 
     @property
+    def offset_m(self) -> tuple[float, float]:
+        return self._sidecar.offset_m
+
+    @property
     def georeferencing_sigma_m(self) -> float | None:
         return self._sidecar.georeferencing_sigma_m
 

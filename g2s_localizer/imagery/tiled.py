@@ -12,6 +12,7 @@ import numpy as np
 from g2s_localizer.geometry.geodesy import TILE_SIZE, LatLon, ground_sample_distance
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.resample import (
+    MOST_SAMPLES,
     Float32Array,
     crop_pixels,
     level_for,
@@ -24,6 +25,9 @@ from g2s_localizer.imagery.resample import (
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
 from g2s_localizer.imagery.tile import Image, TileCache, UnusableTile, decode_tile
+
+OUTLINE_SAMPLES = 65
+"""Samples a side that say which tiles a crop touches, to a thousandth of a pixel."""
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Decoded tiles kept by default: 340 of 256 pixels."""
@@ -110,14 +114,17 @@ class TiledImagery:
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """The tiles ("z/x/y") that `crop` of the same arguments would not find in the store."""
-        window = self._window(centre, size_m, gsd)
+        window = self._window(centre, size_m, gsd, most=OUTLINE_SAMPLES)
         return tuple(
             f"{window.zoom}/{x % (1 << window.zoom)}/{y}"
             for x, y in self._tiles_of(window)
             if not self._store.has(window.zoom, x % (1 << window.zoom), y)
         )
 
-    def _window(self, centre: LatLon, size_m: float, gsd: float) -> _Window:
+    def _window(
+        self, centre: LatLon, size_m: float, gsd: float, most: int = MOST_SAMPLES
+    ) -> _Window:
+        """most: samples a side; fewer than the crop has lie farther apart within its outline."""
         pixels = crop_pixels(size_m, gsd)
         zooms = list(self._tile_sizes)
         gsds = [self._tile_gsd(centre.lat, zoom) for zoom in zooms]
@@ -126,7 +133,10 @@ class TiledImagery:
         samples = samples_per_pixel(pixels, gsd, gsds[level], f"zoom {zoom} in {self._store.name}")
         fit = mercator_fit(centre, pixels * gsd, zoom, self._sidecar.offset_m)
         fit *= self._tile_sizes[zoom] / TILE_SIZE
-        u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
+        count, spacing = pixels * samples, gsd / samples
+        if count > most:
+            count, spacing = most, spacing * (count - 1) / (most - 1)
+        u, v, column, row = sample_positions(fit, count, spacing)
         return _Window(zoom, column, row, u, v)
 
     def _tile_gsd(self, lat: float, zoom: int) -> float:

@@ -22,7 +22,8 @@ from rclpy.parameter import Parameter
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import LatLon
-from g2s_localizer.imagery.coverage import Area
+from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.coverage import box_around
 from g2s_localizer.ros.bridge import BridgeConfig
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS, Specification, Value
 
@@ -38,7 +39,7 @@ class NodeConfig:
     """
 
     localizer: LocalizerConfig
-    area: Area | None
+    area: Box | None
     bridge: BridgeConfig
     image_transport: str
     extrinsic_source: str
@@ -194,11 +195,11 @@ def _datum(latitude: float, longitude: float) -> LatLon | None:
         raise ValueError(f"map.datum_latitude, map.datum_longitude: {error}") from None
 
 
-def _area(corners: Sequence[float], datum: LatLon | None) -> Area | None:
+def _area(corners: Sequence[float], datum: LatLon | None) -> Box | None:
     if all(math.isnan(corner) for corner in corners):
-        return Area.around(datum, AROUND_DATUM_M) if datum else None
+        return box_around(datum, AROUND_DATUM_M) if datum else None
     try:
-        return Area(*corners)
+        return Box(*corners)
     except ValueError as error:
         raise ValueError(f"imagery.area: {error}") from None
 

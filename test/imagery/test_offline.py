@@ -23,18 +23,20 @@ LOCALIZE = """
 import numpy as np
 from g2s_localizer import Camera, LatLon, Localizer, LocalizerConfig, LocalFrame, Observation
 from g2s_localizer import Pose2D, Prior
-from g2s_localizer.imagery.coverage import Area
+from g2s_localizer.imagery.coverage import box_around
 
-localizer = Localizer.from_config(LocalizerConfig(sys.argv[1]))
 place = LatLon(49.011212, 8.422885)
 T = np.array([[0, 0, 1, 1.0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1.0]])
 camera = Camera(np.array([[80.0, 0, 63.5], [0, 80, 30], [0, 0, 1]]), 128, 96, np.zeros(5), T)
 image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
-localizer.coverage(Area.around(place, 300.0))
-for second, x in enumerate((0.0, 10.0, 20.0, 30.0, 9000.0)):
-    prior = Prior(second * 10**9, Pose2D(x, 0, 0.0), np.diag([1.0, 1.0, 0.01]), LocalFrame(place))
-    estimate = localizer.localize(Observation(prior.stamp_ns, image, camera, prior))
-    print(estimate.crop is not None)
+for uri in sys.argv[1:]:
+    localizer = Localizer.from_config(LocalizerConfig(uri))
+    localizer.coverage(box_around(place, 300.0))
+    for second, x in enumerate((0.0, 10.0, 20.0, 30.0, 9000.0)):
+        pose, covariance = Pose2D(x, 0, 0.0), np.diag([1.0, 1.0, 0.01])
+        prior = Prior(second * 10**9, pose, covariance, LocalFrame(place))
+        estimate = localizer.localize(Observation(prior.stamp_ns, image, camera, prior))
+        print(estimate.crop is not None)
 """
 
 
@@ -48,13 +50,15 @@ def run(code, *arguments):
     )
 
 
-@pytest.mark.parametrize("kind", ["slippy", "mbtiles"])
-def test_localizing_opens_no_socket(tile_writer, tmp_path, kind):
+def test_localizing_opens_no_socket(tile_writer, tmp_path):
     writer = tile_writer(suffix="jpg")
-    uri = getattr(writer, kind)(tmp_path / "store", KARLSRUHE, reach=2)
-    done = run(LOCALIZE, uri)
+    uris = [
+        writer.slippy(tmp_path / "tiles", KARLSRUHE, reach=2),
+        writer.mbtiles(tmp_path / "tiles.mbtiles", KARLSRUHE, reach=2),
+    ]
+    done = run(LOCALIZE, *uris)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["True"] * 4 + ["False"]
+    assert done.stdout.split() == (["True"] * 4 + ["False"]) * 2
 
 
 @pytest.mark.parametrize(

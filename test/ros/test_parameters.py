@@ -9,7 +9,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from g2s_localizer.geometry import LatLon
-from g2s_localizer.imagery.coverage import Area
+from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.coverage import box_around
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS
 from g2s_localizer.ros.parameters import Parameters
 
@@ -76,8 +77,8 @@ def test_parameters_reach_the_configurations(make):
 def test_the_planned_area_is_the_given_one_or_the_datums_surroundings_or_none(make):
     datum = {"map.datum_latitude": 49.0, "map.datum_longitude": 8.4}
     corners = [8.41, 49.0, 8.45, 49.02]
-    assert make(GIVEN | datum | {"imagery.area": corners})[1].read().area == Area(*corners)
-    assert make(GIVEN | datum)[1].read().area == Area.around(LatLon(49.0, 8.4), 500.0)
+    assert make(GIVEN | datum | {"imagery.area": corners})[1].read().area == Box(*corners)
+    assert make(GIVEN | datum)[1].read().area == box_around(LatLon(49.0, 8.4), 500.0)
     assert make(GIVEN)[1].read().area is None
 
 
