@@ -44,6 +44,7 @@ setup(
         "console_scripts": [
             "g2s-node = g2s_localizer.ros.node:main",
             "g2s-kitti-to-rosbag2 = g2s_localizer.tools.kitti_to_rosbag2:main",
+            "g2s-tiles = g2s_localizer.tools.tiles:main",
             "g2s-replay = g2s_localizer.tools.replay_bag:main",
         ]
     },

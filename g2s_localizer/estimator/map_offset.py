@@ -37,7 +37,7 @@ MOST_CORRELATED = 0.8
 """Correlation of neighbouring blocks that is believed, at most."""
 
 SIGNIFICANCE = 0.01
-"""Chance of an offset that looks so large where there is none, below which it is believed."""
+"""Chance of an offset that looks so large where there is none: below it the offset is believed."""
 
 FLOOR_M = 0.1
 """Added to the covariances: no pair of pose and prior agrees better than this."""
@@ -90,7 +90,6 @@ class MapOffset:
     blocks          stretches of time with errors of their own
     inliers         mean weight of the samples, 0..1
     alikeness       length of the mean unit vector of the headings, 0..1
-    chance          of an offset that looks so large where there is none
     """
 
     east: float
@@ -102,7 +101,6 @@ class MapOffset:
     blocks: int
     inliers: float
     alikeness: float
-    chance: float
 
     @property
     def sigma(self) -> tuple[float, float]:
@@ -110,9 +108,15 @@ class MapOffset:
         east, north = np.sqrt(np.diag(self.covariance))
         return float(east), float(north)
 
-    @property
-    def significant(self) -> bool:
-        return self.chance < SIGNIFICANCE
+    def chance(self, east: float = 0.0, north: float = 0.0) -> float:
+        """Of an offset that looks at least as different from (east, north) where that is true.
+
+        Hotelling's T^2 of two means over so many blocks; this tail of F has a closed form.
+        """
+        difference = np.array([self.east - east, self.north - north])
+        statistic = float(difference @ np.linalg.solve(self.covariance, difference))
+        chance: float = (1.0 + statistic / (self.blocks - 1)) ** (1.0 - self.blocks / 2.0)
+        return chance
 
 
 def estimate_map_offset(data: Disagreements) -> MapOffset:
@@ -135,10 +139,6 @@ def estimate_map_offset(data: Disagreements) -> MapOffset:
         )
     residuals = observed - design @ solution
     covariance, blocks = _covariance(data, design, residuals, weights, limit)
-    statistic = float(solution[:2] @ np.linalg.solve(covariance, solution[:2]))
-    # Hotelling's T^2 of two means over so many blocks; this tail of F has a closed form.
-    freedom = blocks - 2
-    chance = (1.0 + statistic / (blocks - 1)) ** (-freedom / 2.0)
     east, north, forward, left = solution.tolist()
     return MapOffset(
         east,
@@ -150,7 +150,6 @@ def estimate_map_offset(data: Disagreements) -> MapOffset:
         blocks=blocks,
         inliers=float(weights.mean()),
         alikeness=alikeness,
-        chance=chance,
     )
 
 

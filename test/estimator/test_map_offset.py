@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from g2s_localizer.estimator.map_offset import Disagreements, estimate_map_offset
+from g2s_localizer.estimator.map_offset import SIGNIFICANCE, Disagreements, estimate_map_offset
 from g2s_localizer.tools.gauss_markov import gauss_markov
 
 OFFSET = (1.5, -0.7)
@@ -39,12 +39,12 @@ def test_an_offset_under_a_third_of_outliers_is_found_within_its_standard_error(
     found = [estimate_map_offset(drive(seed)) for seed in range(25)]
     assert max(max(one.sigma) for one in found) < 0.4
     assert np.mean([squared_distance(one) < 5.99 for one in found]) >= 0.88
-    assert all(one.significant for one in found)
+    assert all(one.chance() < SIGNIFICANCE for one in found)
 
 
 def test_what_is_fixed_to_the_vehicle_is_not_taken_for_an_offset_of_the_map():
     found = estimate_map_offset(drive(1, offset=(0.0, 0.0), vehicle=(1.2, 0.8)))
-    assert squared_distance(found, (0.0, 0.0)) < 9.2 and not found.significant
+    assert squared_distance(found, (0.0, 0.0)) < 9.2 and found.chance() > SIGNIFICANCE
     assert (found.forward, found.left) == pytest.approx((1.2, 0.8), abs=0.3)
 
 
@@ -56,7 +56,7 @@ def test_offset_and_vehicle_part_are_told_apart_when_both_are_there():
 
 def test_no_offset_is_seldom_taken_for_one():
     found = [estimate_map_offset(drive(seed, offset=(0.0, 0.0))) for seed in range(25)]
-    assert sum(one.significant for one in found) <= 1
+    assert sum(one.chance() < SIGNIFICANCE for one in found) <= 1
 
 
 def test_turning_the_map_turns_the_offset_and_its_ellipse():
