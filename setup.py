@@ -30,6 +30,7 @@ setup(
         "g2s_localizer.model": ["checkpoints/*.safetensors", "checkpoints/*.json"],
     },
     install_requires=[
+        "httpx>=0.27,<1",
         "numpy>=1.23,<2",
         "opencv-python-headless<5",
         "pyproj>=3.4",

@@ -44,6 +44,8 @@ class SlippyStore:
 
     def has(self, zoom: int, x: int, y: int) -> bool:
         """Whether the tile is there, without reading it."""
+        if self._index:
+            return self._index.record((zoom, x, y)) is not None
         column = self._folder / str(zoom) / str(x)
         return any((column / f"{y}{suffix}").is_file() for suffix in SUFFIXES)
 

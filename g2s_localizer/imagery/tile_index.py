@@ -154,10 +154,14 @@ class TileIndex:
         )
         return str(found[0][0]) if found else None
 
-    def write(self, tile: TileId, record: TileRecord) -> None:
-        """List a tile, in one step."""
+    def write(self, tile: TileId, record: TileRecord, partial: Path) -> None:
+        """Move a tile's file into its place and list it.
+
+        Exclusive, so that nobody looks a tile up between the two.
+        """
         with self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute("BEGIN EXCLUSIVE")
+            os.replace(partial, self.path(tile, record.format))
             self._database.execute(
                 "INSERT OR REPLACE INTO tiles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*tile, *vars(record).values()),
@@ -178,20 +182,34 @@ class TileIndex:
         access time says when it was last used, for the eviction of what was not.
         """
         record = self.record(tile)
-        if record is None:
-            return None
+        while record is not None:
+            encoded, fault = self._content(tile, record, used_again_s)
+            if fault is None:
+                return encoded
+            # A writer may have replaced or removed it in between.
+            again = self.record(tile)
+            if again == record:
+                raise UnusableTile(fault)
+            record = again
+        return None
+
+    def _content(
+        self, tile: TileId, record: TileRecord, used_again_s: float
+    ) -> tuple[bytes, str | None]:
+        """What the tile's file holds, and what is wrong with it."""
+        path = self.path(tile, record.format)
         try:
-            with self.path(tile, record.format).open("rb") as file:
+            with path.open("rb") as file:
                 encoded = file.read(record.size + 1)
                 status = os.fstat(file.fileno())
         except FileNotFoundError:
-            raise UnusableTile("its file is gone") from None
+            return b"", "its file is gone"
         except OSError as error:
-            raise UnusableTile(f"its file cannot be read: {error.strerror}") from error
+            return b"", f"its file cannot be read: {error.strerror}"
         if hashlib.sha256(encoded).digest() != record.sha256:
-            raise UnusableTile("its SHA-256 is not that of what was fetched: damaged on disk")
+            return b"", "its SHA-256 is not that of what was fetched: damaged on disk"
         if time.time() - status.st_atime >= used_again_s:
             # Not everybody who may read may write; then it is evicted as if unused.
             with contextlib.suppress(OSError):
-                os.utime(self.path(tile, record.format), ns=(time.time_ns(), status.st_mtime_ns))
-        return encoded
+                os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))
+        return encoded, None

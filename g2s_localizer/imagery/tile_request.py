@@ -123,7 +123,14 @@ class TileClient:
         except httpx.TimeoutException:
             reply = _failed(f"silent for {self._limits.read_s:g} s", transient=True)
         except httpx.RemoteProtocolError as error:
-            reply = _failed(f"truncated or broken answer: {error}", transient=True)
+            # What httpx quotes of a Location may be a piece of the key.
+            is_redirect = "location header" in str(error)
+            reply = _failed(
+                "redirected to what is no address"
+                if is_redirect
+                else f"truncated or broken answer: {error}",
+                transient=not is_redirect,
+            )
         except httpx.ReadError:
             reply = _failed("the connection was reset", transient=True)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
@@ -138,7 +145,13 @@ class TileClient:
             async with self._client.stream("GET", target, headers=headers) as response:
                 if not response.has_redirect_location:
                     return await self._read(response, conditional=bool(headers))
-                target = target.join(response.headers["location"])
+                location = response.headers["location"]
+                following = target.join(location)
+                is_ours = following.raw_host in {host.encode() for host in self._hosts}
+                if not is_ours and self._redacted(location) != location:
+                    # Not even its host is told: that may be a piece of the key.
+                    return _failed("redirected to another host, the API key in the address")
+                target = following
         return _failed(f"more than {self._limits.redirects} redirects")
 
     def _refusal(self, target: httpx.URL) -> str | None:

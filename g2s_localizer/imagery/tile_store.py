@@ -89,7 +89,8 @@ class TileStore:
             (folder / PARTIAL_NAME).mkdir()
             total = self.index.query("SELECT COALESCE(SUM(bytes), 0) FROM tiles")
             self.bytes = int(total[0][0])
-            self._opened = time.time()
+            # By the clock of the file system, which is a little behind.
+            self._opened = os.fstat(self._lock).st_mtime
         except BaseException:
             os.close(self._lock)
             raise
@@ -155,9 +156,9 @@ class TileStore:
     ) -> None:
         """Store a checked tile; it is there, whole and listed, when this returns.
 
-        Raises UnusableTile when its size is not that of the zoom's other tiles, PlaceholderTile
-        when the same bytes came for other places (which then lose theirs), StoreFull when the cap
-        leaves no room, OSError when the disk does not take it.
+        Raises UnusableTile when its size is not that of the zoom's other tiles, RepeatedTile when
+        the same bytes came for other places, StoreFull when the cap leaves no room, OSError when
+        the disk does not take it.
         """
         digest = hashlib.sha256(encoded).digest()
         self._refuse_odd_size(tile, header.width)
@@ -171,14 +172,13 @@ class TileStore:
             file.write(encoded)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
-        if old is not None and old.format != header.format:
-            self.index.path(tile, old.format).unlink(missing_ok=True)
         record = TileRecord(
             header.format, header.width, len(encoded), digest, etag, last_modified,
             time.time(), expires,
         )  # fmt: skip
-        self.index.write(tile, record)
+        self.index.write(tile, record, partial)
+        if old is not None and old.format != header.format:
+            self.index.path(tile, old.format).unlink(missing_ok=True)
         self.bytes += len(encoded) - (old.size if old else 0)
 
     def renew(self, tile: TileId, expires: float | None) -> None:
