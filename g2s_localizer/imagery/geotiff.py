@@ -19,6 +19,7 @@ from g2s_localizer.imagery.content import is_vrt
 from g2s_localizer.imagery.coordinates import Coordinates
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.resample import (
+    MOST_SAMPLES,
     Float32Array,
     Image,
     control_points,
@@ -34,6 +35,9 @@ from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
 from g2s_localizer.imagery.tiff import check_beside, check_tiff
 from g2s_localizer.imagery.vrt import IntArray, read_vrt
+
+OUTLINE_SAMPLES = 65
+"""Samples a side that say which pixels a crop touches, to a thousandth of a pixel."""
 
 OPAQUE = 128
 """Mask or alpha from which on a pixel counts as there."""
@@ -155,13 +159,18 @@ class GeoTiffImagery:
         nodata within what was written is not known before it is read.
         """
         try:
+            if not self._absent(self._window(centre, size_m, gsd, most=OUTLINE_SAMPLES)).any():
+                return ()
             window = self._window(centre, size_m, gsd)
             self._refuse(centre, gsd, window, self._absent(window), "")
         except MissingImagery as error:
             return error.tiles
         return ()
 
-    def _window(self, centre: LatLon, size_m: float, gsd: float) -> _Window:
+    def _window(
+        self, centre: LatLon, size_m: float, gsd: float, most: int = MOST_SAMPLES
+    ) -> _Window:
+        """most: samples a side; fewer than the crop has lie farther apart within its outline."""
         pixels = crop_pixels(size_m, gsd)
         side = pixels * gsd
         x, y, lat, lon = control_points(centre, side, self._sidecar.offset_m)
@@ -180,7 +189,10 @@ class GeoTiffImagery:
         # The denser axis decides: degrees of longitude are shorter than those of latitude.
         finest = 1.0 / float(np.linalg.norm(fit[1:3], axis=0).max())
         samples = samples_per_pixel(pixels, gsd, finest, f"level {level} of {self.name}")
-        u, v, first_column, first_row = sample_positions(fit, pixels * samples, gsd / samples)
+        count, spacing = pixels * samples, gsd / samples
+        if count > most:
+            count, spacing = most, spacing * (count - 1) / (most - 1)
+        u, v, first_column, first_row = sample_positions(fit, count, spacing)
         return _Window(level, first_column, first_row, reach(u), reach(v), u, v, pixels)
 
     def _absent(self, window: _Window) -> BoolArray:
