@@ -30,6 +30,7 @@ setup(
         "g2s_localizer.model": ["checkpoints/*.safetensors", "checkpoints/*.json"],
     },
     install_requires=[
+        "httpx>=0.27,<1",
         "numpy>=1.23,<2",
         "opencv-python-headless<5",
         "pyproj>=3.4",
@@ -41,12 +42,14 @@ setup(
     ],
     extras_require={
         "geotiff": ["rasterio>=1.3,<2"],
+        "pmtiles": ["pmtiles>=3.4,<4"],
         "training": ["matplotlib>=3.6", "numba>=0.59"],
     },
     entry_points={
         "console_scripts": [
             "g2s-node = g2s_localizer.ros.node:main",
             "g2s-kitti-to-rosbag2 = g2s_localizer.tools.kitti_to_rosbag2:main",
+            "g2s-tiles = g2s_localizer.tools.tiles:main",
             "g2s-replay = g2s_localizer.tools.replay_bag:main",
         ]
     },

@@ -71,6 +71,11 @@ class Coordinates:
             east = wrapped(east, self._middle, self._period)
         return np.asarray(east, np.float64), np.asarray(north, np.float64)
 
+    def to_latlon(self, east: FloatArray, north: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Inverse of `from_latlon`."""
+        lon, lat = self._transformer.transform(east, north, direction="INVERSE")
+        return np.asarray(lat, np.float64), np.asarray(lon, np.float64)
+
 
 def _horizontal(system: CRS) -> CRS:
     """The part that is a map: heights play no role."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -14,10 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
+from g2s_localizer.geometry.geodesy import LatLon, LocalFrame, wrap_longitude
+from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.content import is_vrt
 from g2s_localizer.imagery.coordinates import Coordinates
 from g2s_localizer.imagery.crop import SatelliteCrop
+from g2s_localizer.imagery.level import Level
 from g2s_localizer.imagery.resample import (
     MOST_SAMPLES,
     Float32Array,
@@ -129,12 +132,58 @@ class GeoTiffImagery:
         return self._sidecar.attribution or self._copyright
 
     @property
+    def offset_m(self) -> tuple[float, float]:
+        return self._sidecar.offset_m
+
+    @property
     def georeferencing_sigma_m(self) -> float | None:
         """That of the sidecar; else, where PROJ lacks the grid that ties the coordinate system
         to WGS 84 best, the accuracy it states for the operation used instead.
         """
         stated = self._sidecar.georeferencing_sigma_m
         return self._coordinates.accuracy_m if stated is None else stated
+
+    def levels(self) -> list[Level]:
+        """The raster and its overviews."""
+        full = self._levels[0]
+        grid = np.linalg.inv(self._from_grid)
+        ticks = np.linspace(0.0, 1.0, 9)
+        border = np.array(
+            [(a, b) for a in ticks for b in ticks if {a, b} & {0.0, 1.0}]
+            + [(0.5, 0.5), (0.5 + 1.0 / full.width, 0.5), (0.5, 0.5 + 1.0 / full.height)]
+        )
+        pixels = np.column_stack([border * (full.width, full.height), np.ones(len(border))])
+        east, north, _ = grid @ pixels.T
+        lat, lon = self._coordinates.to_latlon(east, north)
+        middle = LatLon(float(lat[-3]), float(lon[-3]))
+        x, y = LocalFrame(middle).to_xy_array(lat[-2:], lon[-2:])
+        gsd = math.sqrt(abs(float(x[0] * y[1] - x[1] * y[0])))
+        turns = np.remainder(lon - middle.lon + 180.0, 360.0) - 180.0
+        west, east_end = (
+            wrap_longitude(middle.lon + float(turn)) for turn in (turns.min(), turns.max())
+        )
+        box = Box(west, float(lat.min()), east_end, float(lat.max()))
+        return [
+            Level(
+                f"overview 1:{round(full.width / one.width)}" if index else "raster",
+                1,
+                gsd * full.width / one.width,
+                box,
+            )
+            for index, one in enumerate(self._levels)
+        ]
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Read every block of the raster: its name, and what is wrong with it or ""."""
+        dataset = self._levels[0]
+        for (row, column), window in dataset.block_windows(self._bands[0]):
+            fault = ""
+            try:
+                with self._lock, self._rasterio.Env(**_OFFLINE):
+                    dataset.read(self._bands, window=window)
+            except self._rasterio.errors.RasterioIOError as error:
+                fault = str(error)
+            yield f"block {column},{row}", fault
 
     def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
         """The north-up square of round(size_m / gsd) pixels a side around `centre`.
