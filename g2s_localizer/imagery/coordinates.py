@@ -88,13 +88,12 @@ def _horizontal(system: CRS) -> CRS:
 
 def _period(system: CRS) -> float | None:
     """What a turn around the Earth adds to the first coordinate, None where it does not add."""
-    if system.is_geographic:
-        return 360.0
     operation = system.coordinate_operation
-    if (
-        operation is not None
-        and "Mercator" in operation.method_name
-        and ("Transverse" not in operation.method_name and "Oblique" not in operation.method_name)
-    ):
-        return 2.0 * math.pi * _EARTH_RADIUS
-    return None
+    method = operation.method_name if operation is not None else ""
+    if system.is_geographic:
+        turn = 2.0 * math.pi
+    elif "Mercator" in method and "Transverse" not in method and "Oblique" not in method:
+        turn = 2.0 * math.pi * _EARTH_RADIUS
+    else:
+        return None
+    return turn / float(system.axis_info[0].unit_conversion_factor)

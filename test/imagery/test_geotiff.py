@@ -193,16 +193,22 @@ def test_a_system_whose_best_tie_to_wgs84_is_not_installed_states_its_accuracy(t
 
 
 def test_threads_may_share_a_raster(tmp_path):
-    imagery = open_imagery(write(tmp_path / "t.tif", noise(), tiled=True, compress="deflate"))
-    alone = imagery.crop(middle(), 100.0, 0.2).image
-    images = []
-    work = lambda: images.extend(imagery.crop(middle(), 100.0, 0.2).image for _ in range(5))  # noqa: E731
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    uri = write(tmp_path / "t.tif", noise(2048), tiled=True, compress="deflate")
+    around = [LocalFrame(middle()).to_latlon(12.0 * i - 100.0, 9.0 * i - 70.0) for i in range(16)]
+    alone = [open_imagery(uri).crop(place, 100.0, 0.2).image for place in around]
+    shared, same = open_imagery(uri), []
+
+    def work(order):
+        for i in order:
+            same.append(np.array_equal(alone[i], shared.crop(around[i], 100.0, 0.2).image))
+
+    orders = [np.random.default_rng(seed).permutation(16) for seed in range(8)]
+    threads = [threading.Thread(target=work, args=(order,)) for order in orders]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(images) == 40 and all(np.array_equal(alone, image) for image in images)
+    assert len(same) == 128 and all(same)
 
 
 def test_without_rasterio_the_error_names_it(tmp_path, monkeypatch):

@@ -17,6 +17,12 @@ from rasterio.transform import from_origin
 EAST, NORTH, SIDE = 457580.0, 5428740.0, 512
 
 
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Where GDAL does call somebody, who never answers, the test fails instead of hanging."""
+    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "1")
+
+
 @pytest.fixture()
 def centre():
     """The corner where the four tiles of the mosaic meet."""
