@@ -124,7 +124,15 @@ class TileIndex:
             return self._database.execute(statement, values).fetchall()
 
     def zooms(self) -> tuple[int, ...]:
-        return tuple(int(z) for (z,) in self.query("SELECT DISTINCT zoom FROM tiles ORDER BY zoom"))
+        found: list[int] = []
+        # One look-up for each, where DISTINCT would go through all tiles.
+        while (
+            zoom := self.query(
+                "SELECT MIN(zoom) FROM tiles WHERE zoom > ?", found[-1] if found else -1
+            )[0][0]
+        ) is not None:
+            found.append(int(zoom))
+        return tuple(found)
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
         """Column and row of the stored tiles of `zoom`, from the west, then from the north."""
