@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
@@ -114,6 +115,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def jpeg(self, zoom, x, y):
         self.answer(body=tile_image(x, y, suffix="jpg"), content_type="image/jpeg")
+
+    def wms(self, zoom, x, y):
+        """The tile whose box is asked for."""
+        query = parse_qs(urlsplit(self.path).query)
+        west, _, east, north = map(float, query["BBOX"][0].split(","))
+        side, half = east - west, 20037508.342789244
+        self.answer(body=tile_image(round((west + half) / side), round((half - north) / side)))
 
     def redirect_loop(self, zoom, x, y):
         self.answer(302, Location=self.path)

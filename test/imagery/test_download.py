@@ -100,6 +100,21 @@ def test_what_can_be_had_is_had_and_kept_bit_by_bit(server, tmp_path, way):
     assert SlippyStore(tmp_path).read(*ONE[0]) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("xyz", "good/{z}/{x}/{y}"),
+        ("wmts", "good/{TileMatrix}/{TileCol}/{TileRow}?layer=photo"),
+        ("wms", "wms?BBOX={bbox}&WIDTH={width}&HEIGHT={height}"),
+    ],
+)
+def test_the_same_tiles_come_by_xyz_wmts_and_wms(server, tmp_path, kind, path):
+    served = provider(server, "", kind=kind, url=f"{server.url}/{path}")
+    assert fetch(served, tmp_path, MANY[:6]).failed == {}
+    stored = [SlippyStore(tmp_path).read(*tile) for tile in MANY[:6]]
+    assert stored == [tile_image(x, y) for _, x, y in MANY[:6]]
+
+
 def test_a_redirect_to_an_allowed_host_must_be_https_too(server, tmp_path):
     there = provider(server, "redirect_unsafe", hosts=("tiles.example",))
     assert "not https" in fetch(there, tmp_path, ONE).failed[ONE[0]]
