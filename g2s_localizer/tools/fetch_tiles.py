@@ -187,8 +187,9 @@ def _confirm(
     each = known[1] if known[0] >= KNOWN_FROM else TYPICAL_BYTES
     basis = "as those stored" if known[0] >= KNOWN_FROM else "assumed"
     minutes = wanted / provider.max_requests_per_second / 60.0
+    finest = [tile for tile in tiles if tile[0] == args.zoom[1]]
     print(
-        f"{provider.name}, {provider.licence}: {area_km2(tiles):.2f} km2 (all zooms added), "
+        f"{provider.name}, {provider.licence}: {area_km2(finest):.2f} km2, "
         f"{len(tiles)} tiles, of which {wanted} to fetch: about {wanted * each / 1e6:.1f} MB "
         f"({each / 1e3:.0f} kB a tile, {basis}), at least {minutes:.1f} min at "
         f"{provider.max_requests_per_second:g} requests/s, into {args.out}",
