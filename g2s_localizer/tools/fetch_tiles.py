@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             if result.stopped == "interrupted":
                 return 130
             return 1 if missing else 0
-    except (OSError, ValueError, StoreLocked) as error:
+    except (OSError, ValueError, StoreLocked, sqlite3.Error) as error:
         return _fail(str(error))
 
 

@@ -207,6 +207,16 @@ def test_a_tile_of_another_size_than_the_others_is_refused(server, tmp_path):
     assert result.failed[ONE[0]] == "256 x 256 pixels where others have 512 x 512"
 
 
+def test_a_full_disk_ends_the_fetch_and_spoils_nothing(server, tmp_path):
+    with TileStore(tmp_path, RIGHTS) as store:
+        pages = store.index.query("PRAGMA page_count")[0][0]
+        store.index.query(f"PRAGMA max_page_count = {pages + 1}")
+        result = Download(provider(server, "good"), store, "test", limits=limits()).run(MANY)
+    assert result.stopped.startswith("the store cannot be written: ") and result.fetched > 0
+    stored = SlippyStore(tmp_path)
+    assert all(stored.read(19, x, y) == tile_image(x, y) for x, y in stored.tiles(19))
+
+
 def test_the_server_learns_who_asks(server, tmp_path):
     fetch(provider(server, "good"), tmp_path, ONE)
     assert server.requests[0][2]["User-Agent"] == "test"
