@@ -47,23 +47,25 @@ def serve(latency, port):
 
 
 def fetch(folder, count=400):
-    """Tiles a second of fetches from a server with 50 ms of latency, in a process of its own."""
+    """Tiles a second of fetches from a server with 50 ms of latency, in a process of its own; and
+    seconds of the processor that a tile takes here."""
     port = multiprocessing.Queue()
     process = multiprocessing.Process(target=serve, args=(0.05, port), daemon=True)
     process.start()
     url = port.get() + "/jpeg/{z}/{x}/{y}"
     provider = Provider("made up", url, "a", "b", True, max_requests_per_second=1000.0)
     tiles = [(19, X + i % 20, Y + i // 20) for i in range(count)]
-    rates = []
+    rates, busy = [], []
     for _ in range(RUNS):
         with TileStore(folder / "fetch", RIGHTS) as store:
-            started = time.perf_counter()
+            started, before = time.perf_counter(), time.process_time()
             result = Download(provider, store, "throughput").run(tiles)
             rates.append(count / (time.perf_counter() - started))
+            busy.append((time.process_time() - before) / count)
         assert result.fetched == count
         shutil.rmtree(folder / "fetch")
     process.terminate()
-    return rates
+    return rates, busy
 
 
 def made_up(folder, side):
@@ -134,7 +136,9 @@ def growth(folder, side):
 
 def main():
     folder = Path(sys.argv[1])
-    print("fetch, 50 ms latency:", spread(fetch(folder), "tiles/s"), flush=True)
+    rates, busy = fetch(folder)
+    print("fetch, 50 ms latency:", spread(rates, "tiles/s"), flush=True)
+    print("of the processor:", spread(busy, "ms a tile", 1e3), flush=True)
     for side in (32, 100, 316):
         made_up(folder / str(side), side)
         opened, looked_up, read, cropped, busy = growth(folder / str(side), side)
