@@ -153,6 +153,11 @@ class Handler(BaseHTTPRequestHandler):
         for _ in range(1024):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(MEGABYTE), MEGABYTE))
 
+    def endless_headers(self, zoom, x, y):
+        self.send_response(200)
+        for _ in range(100_000):
+            self.wfile.write(b"X-More: " + bytes(1000).replace(b"\0", b"a") + b"\r\n")
+
     def drip(self, zoom, x, y):
         self.send_response(200)
         self.send_header("Content-Length", "5000")

@@ -63,6 +63,7 @@ REASONS = {
     "redirect_broken": "redirected to what is no address",
     "gigabyte": "1073741824 bytes; the limit is 5242880",
     "gigabyte_undeclared": "more than 5242880 bytes, the limit",
+    "endless_headers": "truncated or broken answer",
     "drip": "no whole answer within 1 s (2 attempts)",
     "silent": "silent for 0.5 s (2 attempts)",
     "html": "declared image/png, but is HTML: Please log in",
