@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever a server does: no crash, bounded memory and disk, the reason told, nothing bad kept."""
 
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,9 +29,9 @@ SECRET = "s3cr3t/k3y+with=signs"
 
 
 def limits(**changes):
-    request = RequestLimits(connect_s=2.0, read_s=0.5, total_s=1.0)
-    values = {"attempts": 2, "backoff_s": 0.01, "most_backoff_s": 0.02, "most_wait_s": 5.0}
-    return FetchLimits(request=request, **(values | changes))
+    values = {"request": RequestLimits(connect_s=2.0, read_s=0.5, total_s=1.0), "attempts": 2}
+    values |= {"backoff_s": 0.01, "most_backoff_s": 0.02, "most_wait_s": 5.0}
+    return FetchLimits(**(values | changes))
 
 
 def provider(server, way, **changes):
@@ -124,6 +126,16 @@ def test_a_redirect_to_an_allowed_host_must_be_https_too(server, tmp_path):
 def test_pixels_hidden_behind_a_small_header_are_not_unfolded(server, tmp_path):
     result = fetch(provider(server, "bomb_inside"), tmp_path, ONE)
     assert "placeholder: all of it has the colour [0, 0, 0]" in result.failed[ONE[0]]
+
+
+def test_a_server_that_does_not_even_accept_is_given_up(tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as queue:
+        # The first connection fills the queue; what comes then waits for an answer.
+        queue.enter_context(socket.create_connection(deaf.getsockname()))
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/{{z}}/{{x}}/{{y}}"
+        brief = RequestLimits(connect_s=0.3)
+        result = fetch(Provider("n", url, "a", "l", True), tmp_path, ONE, request=brief)
+    assert result.failed[ONE[0]] == "no connection within 0.3 s (2 attempts)"
 
 
 @pytest.mark.parametrize(("way", "wait"), [("busy", 1.0), ("busy_until", 0.9)])
