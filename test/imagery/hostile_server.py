@@ -167,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.05)
 
     def silent(self, zoom, x, y):
-        time.sleep(1.5)
+        time.sleep(2.5)
         self.close_connection = True
 
     def html(self, zoom, x, y):

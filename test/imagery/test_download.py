@@ -29,7 +29,7 @@ SECRET = "s3cr3t/k3y+with=signs"
 
 
 def limits(**changes):
-    values = {"request": RequestLimits(connect_s=2.0, read_s=0.5, total_s=1.0), "attempts": 2}
+    values = {"request": RequestLimits(connect_s=2.0, read_s=1.0, total_s=2.0), "attempts": 2}
     values |= {"backoff_s": 0.01, "most_backoff_s": 0.02, "most_wait_s": 5.0}
     return FetchLimits(**(values | changes))
 
@@ -66,8 +66,8 @@ REASONS = {
     "gigabyte": "1073741824 bytes; the limit is 5242880",
     "gigabyte_undeclared": "more than 5242880 bytes, the limit",
     "endless_headers": "truncated or broken answer",
-    "drip": "no whole answer within 1 s (2 attempts)",
-    "silent": "silent for 0.5 s (2 attempts)",
+    "drip": "no whole answer within 2 s (2 attempts)",
+    "silent": "silent for 1 s (2 attempts)",
     "html": "declared image/png, but is HTML: Please log in",
     "service_exception": "declared text/xml, but is XML: no such layer",
     "bomb": "60000 x 60000 pixels; the limit is 4096 a side",
@@ -142,7 +142,7 @@ def test_a_server_that_does_not_even_accept_is_given_up(tmp_path):
 def test_retry_after_is_kept_by_every_connection(server, tmp_path, way, wait):
     fetch(provider(server, way), tmp_path, ONE)
     (first, _, _), (second, _, _) = server.requests
-    assert wait <= second - first < wait + 3.0
+    assert wait <= second - first < wait + 10.0
 
 
 def test_a_server_that_asks_for_a_day_of_quiet_gets_it(server, tmp_path):
@@ -163,9 +163,9 @@ def test_the_budget_of_requests_is_kept(server, tmp_path):
 
 
 def test_the_rate_is_kept_whatever_the_number_of_connections(server, tmp_path):
-    fetch(provider(server, "good", max_requests_per_second=40.0), tmp_path, MANY)
+    fetch(provider(server, "good", max_requests_per_second=10.0), tmp_path, MANY[:11])
     times = sorted(moment for moment, _, _ in server.requests)
-    assert times[-1] - times[0] >= 0.95 * 39 / 40.0
+    assert times[-1] - times[0] >= 0.9
 
 
 def test_an_expired_tile_is_asked_after_and_not_sent_again(server, tmp_path):
