@@ -40,7 +40,10 @@ setup(
         "torch>=2.6",
         "tqdm>=4",
     ],
-    extras_require={"training": ["matplotlib>=3.6", "numba>=0.59"]},
+    extras_require={
+        "geotiff": ["rasterio>=1.3,<2"],
+        "training": ["matplotlib>=3.6", "numba>=0.59"],
+    },
     entry_points={
         "console_scripts": [
             "g2s-node = g2s_localizer.ros.node:main",

@@ -32,7 +32,8 @@ from g2s_localizer.imagery.resample import (
 )
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
-from g2s_localizer.imagery.vrt import IntArray, check_tiff, read_vrt
+from g2s_localizer.imagery.tiff import check_beside, check_tiff
+from g2s_localizer.imagery.vrt import IntArray, read_vrt
 
 OPAQUE = 128
 """Mask or alpha from which on a pixel counts as there."""
@@ -86,8 +87,19 @@ class GeoTiffImagery:
         self._lock = Lock()
         with file.open("rb") as stream:
             self._sources = read_vrt(file) if is_vrt(stream.read(1024)) else None
-        check_tiff(file, str(file), itself=self._sources is None)
-        self._levels = self._open_levels(file.resolve())
+        if self._sources is None:
+            check_tiff(file, str(file))
+        check_beside(file, str(file))
+        try:
+            self._open(file)
+        except ValueError:
+            raise
+        except Exception as error:
+            # GDAL's own errors share no public class.
+            raise ValueError(f"{file} cannot be used: {error}") from error
+
+    def _open(self, file: Path) -> None:
+        self._levels = self._open_levels(file)
         full = self._levels[0]
         self._bands = _colour_bands(full, file)
         self._has_mask = any(
@@ -95,10 +107,13 @@ class GeoTiffImagery:
             for band, flags in enumerate(full.mask_flag_enums, start=1)
             if band in self._bands
         )
+        self._copyright = str(full.tags().get("TIFFTAG_COPYRIGHT", ""))
         if full.crs is None or full.transform.is_identity:
             raise ValueError(f"{file} is not georeferenced: no coordinate system or no grid")
         # (3, 3): column and row, continuous, to the raster's coordinates.
         grid = np.array(full.transform, np.float64).reshape(3, 3)
+        if not (np.isfinite(grid).all() and np.linalg.det(grid) != 0.0):
+            raise ValueError(f"{file} has a grid without an area: {full.transform!r}")
         self._from_grid = np.linalg.inv(grid)
         middle = grid @ (full.width / 2.0, full.height / 2.0, 1.0)
         self._coordinates = Coordinates(
@@ -107,7 +122,7 @@ class GeoTiffImagery:
 
     @property
     def attribution(self) -> str:
-        return self._sidecar.attribution or str(self._levels[0].tags().get("TIFFTAG_COPYRIGHT", ""))
+        return self._sidecar.attribution or self._copyright
 
     @property
     def georeferencing_sigma_m(self) -> float | None:
@@ -220,7 +235,8 @@ class GeoTiffImagery:
             with self._lock, self._rasterio.Env(**_OFFLINE):
                 bands = dataset.read(self._bands, window=part)
                 mask = dataset.dataset_mask(window=part) if self._has_mask else None
-        except self._rasterio.errors.RasterioIOError as error:
+        except Exception as error:
+            # GDAL's own errors share no public class.
             where = f"level {window.level}, pixels {part.col_off},{part.row_off}"
             raise MissingImagery(self.name, {where: f"cannot be read: {error}"}, "place") from error
         image[v0:v1, u0:u1] = bands.transpose(1, 2, 0)
@@ -250,15 +266,12 @@ class GeoTiffImagery:
         driver = "GTiff" if self._sources is None else "VRT"
         with self._rasterio.Env(**_OFFLINE), warnings.catch_warnings():
             warnings.simplefilter("ignore", self._rasterio.errors.NotGeoreferencedWarning)
-            try:
-                full = self._rasterio.open(file, driver=driver)
-                overviews = range(len(full.overviews(1)) if full.count else 0)
-                return [full] + [
-                    self._rasterio.open(file, driver=driver, overview_level=level)
-                    for level in overviews
-                ]
-            except self._rasterio.errors.RasterioIOError as error:
-                raise ValueError(f"{file} cannot be opened: {error}") from error
+            full = self._rasterio.open(file.resolve(), driver=driver)
+            overviews = range(len(full.overviews(1)) if full.count else 0)
+            return [full] + [
+                self._rasterio.open(file.resolve(), driver=driver, overview_level=level)
+                for level in overviews
+            ]
 
 
 def _covered(sources: IntArray, shrink: NDArray[np.float64], window: _Window) -> BoolArray:

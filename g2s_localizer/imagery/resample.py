@@ -131,13 +131,21 @@ def _axis_positions(
 ) -> tuple[Float32Array, int]:
     c0, cx, cy, cxx, cxy, cyy = coefficients
     origin = math.floor(c0)
+    along = c0 - origin - 0.5 + cx * x + cxx * x * x
+    across = cy * y + cyy * y * y
+    # The slope vanishes nowhere within a crop, so the least position lies on its border.
+    first = math.floor(
+        min(
+            float((along + across[side] + cxy * x * y[side]).min())
+            if rows
+            else float((along[side] + across + cxy * x[side] * y).min())
+            for side in (0, -1)
+            for rows in (True, False)
+        )
+    )
     # Small numbers before single precision: a world pixel index needs more than 24 bits.
-    along = (c0 - origin - 0.5 + cx * x + cxx * x * x).astype(np.float32)
-    across = (cy * y + cyy * y * y).astype(np.float32)
-    position = along + across
+    position: Float32Array = np.add((along - first).astype(np.float32), across.astype(np.float32))
     position += (cxy * x).astype(np.float32) * y.astype(np.float32)
-    first = math.floor(float(position.min()))
-    position -= np.float32(first)
     return position, origin + first
 
 

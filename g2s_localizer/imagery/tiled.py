@@ -56,6 +56,8 @@ class _Window:
     zoom: int
     column: int
     row: int
+    width: int
+    height: int
     u: Float32Array
     v: Float32Array
 
@@ -123,7 +125,7 @@ class TiledImagery:
         fit = mercator_fit(centre, pixels * gsd, zoom, self._sidecar.offset_m)
         fit *= self._tile_sizes[zoom] / TILE_SIZE
         u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
-        return _Window(zoom, column, row, u, v)
+        return _Window(zoom, column, row, reach(u), reach(v), u, v)
 
     def _tile_gsd(self, lat: float, zoom: int) -> float:
         """Metres per pixel of the stored tiles of `zoom`."""
@@ -132,15 +134,15 @@ class TiledImagery:
     def _tiles_of(self, window: _Window) -> Iterator[tuple[int, int]]:
         """Column and row of the tiles of a window; columns go on beyond the antimeridian."""
         size = self._tile_sizes[window.zoom]
-        for y in range(window.row // size, (window.row + reach(window.v) - 1) // size + 1):
-            last = (window.column + reach(window.u) - 1) // size
+        for y in range(window.row // size, (window.row + window.height - 1) // size + 1):
+            last = (window.column + window.width - 1) // size
             for x in range(window.column // size, last + 1):
                 yield x, y
 
     def _mosaic(self, window: _Window) -> Image:
         """The pixels (height, width, 3) of the window, columns wrapped at the antimeridian."""
         zoom, size = window.zoom, self._tile_sizes[window.zoom]
-        width, height = reach(window.u), reach(window.v)
+        width, height = window.width, window.height
         mosaic = np.empty((height, width, 3), np.uint8)
         reasons: dict[str, str] = {}
         for x, y in self._tiles_of(window):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from g2s_localizer.imagery.content import is_tiff
+from g2s_localizer.imagery.tiff import check_beside, check_tiff
 
 IntArray = NDArray[np.int64]
 
@@ -89,22 +89,7 @@ def _check_source(folder: Path, name: str, relative: str) -> None:
     if not path.is_relative_to(folder):
         raise ValueError(f'the source "{name}" lies outside {folder}')
     check_tiff(path, f'the source "{name}"')
-
-
-def check_tiff(path: Path, what: str, itself: bool = True) -> None:
-    """Raise ValueError for a file, or one that GDAL opens along with it, that is no TIFF.
-
-    itself  whether `path` itself must be one, or only those beside it
-    """
-    for suffix in ("", ".ovr", ".OVR", ".msk", ".MSK", ".msk.ovr", ".ovr.msk"):
-        beside = path.with_name(path.name + suffix)
-        if (not suffix and not itself) or (suffix and not beside.exists()):
-            continue
-        if not beside.is_file():
-            raise ValueError(f"{what} is no file")
-        with beside.open("rb") as stream:
-            if not is_tiff(stream.read(4)):
-                raise ValueError(f"{what}{suffix} is no TIFF by its content")
+    check_beside(path, f'the source "{name}"')
 
 
 def _rectangles(band: ElementTree.Element) -> IntArray:
