@@ -171,6 +171,12 @@ def test_a_truncated_file_is_refused_or_missing_and_never_grey(tmp_path, share):
         open_imagery(uri).crop(middle(), 180.0, 0.2)
 
 
+def test_a_file_name_with_special_characters_opens(tmp_path):
+    write(tmp_path / "plain.tif", noise(600))
+    odd = (tmp_path / "plain.tif").rename(tmp_path / "50% of town?#!,x=1.jpg")
+    assert open_imagery(f"geotiff:{odd}").crop(middle(), 60.0, 0.2).image.any()
+
+
 def test_the_copyright_notice_is_the_attribution_unless_a_sidecar_says(tmp_path):
     uri = write(tmp_path / "c.tif", noise(64), tags={"TIFFTAG_COPYRIGHT": "© an office"})
     assert open_imagery(uri).attribution == "© an office"
