@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -142,7 +143,7 @@ class Download:
             except (BudgetSpent, StoreFull) as error:
                 self.result.stopped = str(error)
                 return
-            except OSError as error:
+            except (OSError, sqlite3.Error) as error:
                 self.result.stopped = f"the store cannot be written: {error}"
                 return
             self._on_tile(self.result)

@@ -92,7 +92,8 @@ class Provider:
         if not isinstance(self.hosts, list | tuple):
             raise ValueError(f"hosts must be a list of host names, got {self.hosts!r}")
         for host in self.hosts:
-            if not (isinstance(host, str) and urlsplit(f"//{host}").hostname == host.lower()):
+            plain = isinstance(host, str) and host.isascii()
+            if not (plain and urlsplit(f"//{host}").hostname == host.lower()):
                 raise ValueError(f"hosts must be host names without scheme and port, got {host!r}")
         object.__setattr__(self, "hosts", tuple(host.lower() for host in self.hosts))
 
@@ -101,6 +102,8 @@ class Provider:
         parts = urlsplit(self.url)
         if "@" in parts.netloc or not parts.hostname or "{" in parts.netloc:
             raise ValueError("url must name a host, without user name, password or placeholder")
+        if not parts.hostname.isascii():
+            raise ValueError(f"url must name its host in ASCII (xn--...), got {parts.hostname}")
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
             raise ValueError(f"url must start with https://, got {parts.scheme}://{parts.hostname}")
         try:

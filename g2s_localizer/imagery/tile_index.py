@@ -98,6 +98,7 @@ class TileIndex:
             check_same_thread=False,
         )
         try:
+            self.query("PRAGMA trusted_schema = OFF")
             version = self.query("PRAGMA user_version")[0][0]
             if version == 0 and writable and not self.query("SELECT name FROM sqlite_master"):
                 self._database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
@@ -124,7 +125,15 @@ class TileIndex:
             return self._database.execute(statement, values).fetchall()
 
     def zooms(self) -> tuple[int, ...]:
-        return tuple(int(z) for (z,) in self.query("SELECT DISTINCT zoom FROM tiles ORDER BY zoom"))
+        found: list[int] = []
+        # One look-up for each, where DISTINCT would go through all tiles.
+        while (
+            zoom := self.query(
+                "SELECT MIN(zoom) FROM tiles WHERE zoom > ?", found[-1] if found else -1
+            )[0][0]
+        ) is not None:
+            found.append(int(zoom))
+        return tuple(found)
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
         """Column and row of the stored tiles of `zoom`, from the west, then from the north."""
@@ -140,12 +149,17 @@ class TileIndex:
             after = page[-1]
 
     def record(self, tile: TileId) -> TileRecord | None:
+        """What is known of a tile, None where it is not listed, or listed with nonsense."""
         found = self.query(
             "SELECT format, pixels, bytes, sha256, etag, last_modified, fetched, expires"
             " FROM tiles WHERE zoom = ? AND x = ? AND y = ?",
             *tile,
         )
-        return TileRecord(*found[0]) if found else None
+        record = TileRecord(*found[0]) if found else None
+        # SQLite keeps text in a column of numbers, and an index may come from anywhere.
+        if record and isinstance(record.size, int) and record.format in range(len(SUFFIXES)):
+            return record
+        return None
 
     def absence(self, tile: TileId, now: float) -> str | None:
         """Why the tile is known to be absent, None where that is not known or no longer."""
@@ -169,10 +183,8 @@ class TileIndex:
             self._database.execute("DELETE FROM absent WHERE zoom = ? AND x = ? AND y = ?", tile)
 
     def path(self, tile: TileId, tile_format: int) -> Path:
-        """The file of a tile. Raises UnusableTile for a format that is none."""
+        """The file of a tile."""
         zoom, x, y = tile
-        if not 0 <= tile_format < len(SUFFIXES):
-            raise UnusableTile(f"the index gives it the unknown format {tile_format}")
         return self._folder / f"{zoom:d}" / f"{x:d}" / f"{y:d}{SUFFIXES[tile_format]}"
 
     def read(self, tile: TileId, used_again_s: float = USED_AGAIN_S) -> bytes | None:

@@ -75,7 +75,7 @@ class Parameters:
             raise ValueError("; ".join(self._faults.values()))
         values = {spec.name: self[spec.name] for spec in SPECIFICATIONS}
         if not values["imagery.uri"]:
-            raise ValueError("imagery.uri is empty: give slippy:DIR or mbtiles:FILE")
+            raise ValueError("imagery.uri is empty: give a folder or file of imagery")
         if not values["imagery.offline"]:
             raise ValueError(
                 "imagery.offline is false: this node never fetches imagery; run g2s-tiles fetch "

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             if result.stopped == "interrupted":
                 return 130
             return 1 if missing else 0
-    except (OSError, ValueError, StoreLocked) as error:
+    except (OSError, ValueError, StoreLocked, sqlite3.Error) as error:
         return _fail(str(error))
 
 
@@ -187,8 +188,9 @@ def _confirm(
     each = known[1] if known[0] >= KNOWN_FROM else TYPICAL_BYTES
     basis = "as those stored" if known[0] >= KNOWN_FROM else "assumed"
     minutes = wanted / provider.max_requests_per_second / 60.0
+    finest = [tile for tile in tiles if tile[0] == args.zoom[1]]
     print(
-        f"{provider.name}, {provider.licence}: {area_km2(tiles):.2f} km2 (all zooms added), "
+        f"{provider.name}, {provider.licence}: {area_km2(finest):.2f} km2, "
         f"{len(tiles)} tiles, of which {wanted} to fetch: about {wanted * each / 1e6:.1f} MB "
         f"({each / 1e3:.0f} kB a tile, {basis}), at least {minutes:.1f} min at "
         f"{provider.max_requests_per_second:g} requests/s, into {args.out}",

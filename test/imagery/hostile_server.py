@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
@@ -115,6 +116,13 @@ class Handler(BaseHTTPRequestHandler):
     def jpeg(self, zoom, x, y):
         self.answer(body=tile_image(x, y, suffix="jpg"), content_type="image/jpeg")
 
+    def wms(self, zoom, x, y):
+        """The tile whose box is asked for."""
+        query = parse_qs(urlsplit(self.path).query)
+        west, _, east, north = map(float, query["BBOX"][0].split(","))
+        side, half = east - west, 20037508.342789244
+        self.answer(body=tile_image(round((west + half) / side), round((half - north) / side)))
+
     def redirect_loop(self, zoom, x, y):
         self.answer(302, Location=self.path)
 
@@ -145,6 +153,11 @@ class Handler(BaseHTTPRequestHandler):
         for _ in range(1024):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(MEGABYTE), MEGABYTE))
 
+    def endless_headers(self, zoom, x, y):
+        self.send_response(200)
+        for _ in range(100_000):
+            self.wfile.write(b"X-More: " + bytes(1000).replace(b"\0", b"a") + b"\r\n")
+
     def drip(self, zoom, x, y):
         self.send_response(200)
         self.send_header("Content-Length", "5000")
@@ -154,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.05)
 
     def silent(self, zoom, x, y):
-        time.sleep(1.5)
+        time.sleep(2.5)
         self.close_connection = True
 
     def html(self, zoom, x, y):

@@ -24,7 +24,7 @@ from g2s_localizer.imagery import open_imagery
 from g2s_localizer.tools.tiles import main as g2s_tiles
 
 RUNS = 5
-CROPS = 200
+CROPS = 100
 X, Y, ZOOM = 274410, 180026, 19
 PIXELS, GSD = 512, 0.2
 SIDES = (32, 100, 316)
@@ -112,10 +112,11 @@ def timed(imagery, place):
 
 
 def crops(store, side, seed, cold):
-    """Times (N, 2) of crops at random places: most of their tiles have to be read and decoded."""
-    imagery = open_imagery(str(store))
+    """Times (N, 2) of crops at random places, each the first one after the store was opened: all
+    tiles have to be found, read and decoded."""
     times = []
     for place in places(store, side, CROPS, seed):
+        imagery = open_imagery(str(store))
         if cold:
             forget(store, imagery, place)
         times.append(timed(imagery, place))
@@ -126,7 +127,7 @@ def drive(store, side, seed):
     """Times (N, 2) of the crops of a drive, every 4 m a new one, to and fro within 200 m."""
     imagery = open_imagery(str(store))
     frame = LocalFrame(places(store, side, 1, seed)[0])
-    steps = 4.0 * np.abs((np.arange(CROPS) + 25) % 100 - 50) - 100.0
+    steps = 4.0 * np.abs((np.arange(2 * CROPS) + 25) % 100 - 50) - 100.0
     return np.array([timed(imagery, frame.to_latlon(float(x), 0.0)) for x in steps])
 
 

@@ -44,6 +44,11 @@ def test_every_place_near_a_route_lies_in_one_of_its_tiles(lat, lon, x, y, beari
     assert tile_of(beside, 18) in tiles
 
 
+def test_a_route_across_the_antimeridian_does_not_go_around_the_world():
+    tiles = route_tiles([[LatLon(-17.0, 179.99), LatLon(-17.0, -179.99)]], 50.0, 14)
+    assert {x for _, x, _ in tiles} == {2**14 - 1, 0}
+
+
 def test_a_route_needs_less_than_the_box_around_it():
     line = [LatLon(49.0, 8.4), LatLon(49.05, 8.5)]
     box = box_tiles(Box(8.4, 49.0, 8.5, 49.05), 18)

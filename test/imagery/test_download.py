@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever a server does: no crash, bounded memory and disk, the reason told, nothing bad kept."""
 
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,9 +29,9 @@ SECRET = "s3cr3t/k3y+with=signs"
 
 
 def limits(**changes):
-    request = RequestLimits(connect_s=2.0, read_s=0.5, total_s=1.0)
-    values = {"attempts": 2, "backoff_s": 0.01, "most_backoff_s": 0.02, "most_wait_s": 5.0}
-    return FetchLimits(request=request, **(values | changes))
+    values = {"request": RequestLimits(connect_s=2.0, read_s=1.0, total_s=2.0), "attempts": 2}
+    values |= {"backoff_s": 0.01, "most_backoff_s": 0.02, "most_wait_s": 5.0}
+    return FetchLimits(**(values | changes))
 
 
 def provider(server, way, **changes):
@@ -63,8 +65,9 @@ REASONS = {
     "redirect_broken": "redirected to what is no address",
     "gigabyte": "1073741824 bytes; the limit is 5242880",
     "gigabyte_undeclared": "more than 5242880 bytes, the limit",
-    "drip": "no whole answer within 1 s (2 attempts)",
-    "silent": "silent for 0.5 s (2 attempts)",
+    "endless_headers": "truncated or broken answer",
+    "drip": "no whole answer within 2 s (2 attempts)",
+    "silent": "silent for 1 s (2 attempts)",
     "html": "declared image/png, but is HTML: Please log in",
     "service_exception": "declared text/xml, but is XML: no such layer",
     "bomb": "60000 x 60000 pixels; the limit is 4096 a side",
@@ -100,6 +103,21 @@ def test_what_can_be_had_is_had_and_kept_bit_by_bit(server, tmp_path, way):
     assert SlippyStore(tmp_path).read(*ONE[0]) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("xyz", "good/{z}/{x}/{y}"),
+        ("wmts", "good/{TileMatrix}/{TileCol}/{TileRow}?layer=photo"),
+        ("wms", "wms?BBOX={bbox}&WIDTH={width}&HEIGHT={height}"),
+    ],
+)
+def test_the_same_tiles_come_by_xyz_wmts_and_wms(server, tmp_path, kind, path):
+    served = provider(server, "", kind=kind, url=f"{server.url}/{path}")
+    assert fetch(served, tmp_path, MANY[:6]).failed == {}
+    stored = [SlippyStore(tmp_path).read(*tile) for tile in MANY[:6]]
+    assert stored == [tile_image(x, y) for _, x, y in MANY[:6]]
+
+
 def test_a_redirect_to_an_allowed_host_must_be_https_too(server, tmp_path):
     there = provider(server, "redirect_unsafe", hosts=("tiles.example",))
     assert "not https" in fetch(there, tmp_path, ONE).failed[ONE[0]]
@@ -110,11 +128,21 @@ def test_pixels_hidden_behind_a_small_header_are_not_unfolded(server, tmp_path):
     assert "placeholder: all of it has the colour [0, 0, 0]" in result.failed[ONE[0]]
 
 
+def test_a_server_that_does_not_even_accept_is_given_up(tmp_path):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as queue:
+        # The first connection fills the queue; what comes then waits for an answer.
+        queue.enter_context(socket.create_connection(deaf.getsockname()))
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/{{z}}/{{x}}/{{y}}"
+        brief = RequestLimits(connect_s=0.3)
+        result = fetch(Provider("n", url, "a", "l", True), tmp_path, ONE, request=brief)
+    assert result.failed[ONE[0]] == "no connection within 0.3 s (2 attempts)"
+
+
 @pytest.mark.parametrize(("way", "wait"), [("busy", 1.0), ("busy_until", 0.9)])
 def test_retry_after_is_kept_by_every_connection(server, tmp_path, way, wait):
     fetch(provider(server, way), tmp_path, ONE)
     (first, _, _), (second, _, _) = server.requests
-    assert wait <= second - first < wait + 3.0
+    assert wait <= second - first < wait + 10.0
 
 
 def test_a_server_that_asks_for_a_day_of_quiet_gets_it(server, tmp_path):
@@ -135,9 +163,9 @@ def test_the_budget_of_requests_is_kept(server, tmp_path):
 
 
 def test_the_rate_is_kept_whatever_the_number_of_connections(server, tmp_path):
-    fetch(provider(server, "good", max_requests_per_second=40.0), tmp_path, MANY)
+    fetch(provider(server, "good", max_requests_per_second=10.0), tmp_path, MANY[:11])
     times = sorted(moment for moment, _, _ in server.requests)
-    assert times[-1] - times[0] >= 0.95 * 39 / 40.0
+    assert times[-1] - times[0] >= 0.9
 
 
 def test_an_expired_tile_is_asked_after_and_not_sent_again(server, tmp_path):
@@ -190,6 +218,16 @@ def test_a_tile_of_another_size_than_the_others_is_refused(server, tmp_path):
         store.put((19, 1, 1), tile_image(1, 1, (512, 512)), ImageHeader(0, 512, 512))
     result = fetch(provider(server, "good"), tmp_path, ONE)
     assert result.failed[ONE[0]] == "256 x 256 pixels where others have 512 x 512"
+
+
+def test_a_full_disk_ends_the_fetch_and_spoils_nothing(server, tmp_path):
+    with TileStore(tmp_path, RIGHTS) as store:
+        pages = store.index.query("PRAGMA page_count")[0][0]
+        store.index.query(f"PRAGMA max_page_count = {pages + 1}")
+        result = Download(provider(server, "good"), store, "test", limits=limits()).run(MANY)
+    assert result.stopped.startswith("the store cannot be written: ") and result.fetched > 0
+    stored = SlippyStore(tmp_path)
+    assert all(stored.read(19, x, y) == tile_image(x, y) for x, y in stored.tiles(19))
 
 
 def test_the_server_learns_who_asks(server, tmp_path):

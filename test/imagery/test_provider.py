@@ -42,6 +42,7 @@ def test_the_short_form_has_sensible_defaults(tmp_path):
         ({"url": "http://tiles.example/{z}/{x}/{y}"}, "url must start with https://"),
         ({"url": "file:///{z}/{x}/{y}"}, "url must name a host"),
         ({"url": "https://me:pw@tiles.example/{z}/{x}/{y}"}, "without user name, password"),
+        ({"url": "https://karte.ä.example/{z}/{x}/{y}"}, "its host in ASCII"),
         ({"url": "https://{x}.example/{z}/{y}"}, "or placeholder"),
         ({"url": "https://tiles.example/{z}/{x}"}, "url of kind xyz must have {x}, {y}, {z}"),
         ({"url": "https://tiles.example/{z}/{x}/{y}{s}"}, "no other placeholders than key"),

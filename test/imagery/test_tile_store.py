@@ -18,7 +18,6 @@ from g2s_localizer.imagery import MissingImagery, open_imagery
 from g2s_localizer.imagery.guards import ImageHeader
 from g2s_localizer.imagery.sidecar import Sidecar, read_sidecar, write_sidecar
 from g2s_localizer.imagery.slippy import SlippyStore
-from g2s_localizer.imagery.tile import UnusableTile
 from g2s_localizer.imagery.tile_store import RepeatedTile, StoreFull, StoreLocked, TileStore
 
 PLACE = LatLon(49.011212, 8.422885)
@@ -76,11 +75,12 @@ def test_a_file_that_the_index_does_not_list_is_no_tile(tmp_path):
     assert (store.has(19, X, Y), store.read(19, X, Y)) == (False, None)
 
 
-def test_an_index_cannot_name_a_file_outside_the_store(tmp_path):
+@pytest.mark.parametrize("nonsense", ["format = '/../../etc/passwd'", "format = 9", "bytes = 'x'"])
+def test_an_index_cannot_lead_outside_the_store(tmp_path, nonsense):
     with TileStore(fill(tmp_path), RIGHTS) as store:
-        store.index.query("UPDATE tiles SET format = '/../../../../etc/passwd'")
-    with pytest.raises((UnusableTile, TypeError)):
-        SlippyStore(tmp_path).read(19, X, Y)
+        store.index.query(f"UPDATE tiles SET {nonsense}")
+    store = SlippyStore(tmp_path)
+    assert (store.has(19, X, Y), store.read(19, X, Y)) == (False, None)
 
 
 def test_survey_tells_the_damaged_the_absent_and_the_unknown_apart(tmp_path):
@@ -189,9 +189,9 @@ def test_a_writer_that_was_killed_holds_nobody_up(tmp_path):
 
 def test_readers_see_whole_tiles_while_another_process_writes(tmp_path):
     fill(tmp_path)
-    process = writer(tmp_path, count=60)
+    process = writer(tmp_path, count=40)
     seen, store = 0, SlippyStore(tmp_path)
     process.stdin.close()
     while process.poll() is None:
         seen += sum(store.read(19, x, y) is not None for x, y in store.tiles(19))
-    assert process.returncode == 0 and seen > 20
+    assert process.returncode == 0 and seen > 10

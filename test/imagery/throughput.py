@@ -47,23 +47,25 @@ def serve(latency, port):
 
 
 def fetch(folder, count=400):
-    """Tiles a second of fetches from a server with 50 ms of latency, in a process of its own."""
+    """Tiles a second of fetches from a server with 50 ms of latency, in a process of its own; and
+    seconds of the processor that a tile takes here."""
     port = multiprocessing.Queue()
     process = multiprocessing.Process(target=serve, args=(0.05, port), daemon=True)
     process.start()
     url = port.get() + "/jpeg/{z}/{x}/{y}"
     provider = Provider("made up", url, "a", "b", True, max_requests_per_second=1000.0)
     tiles = [(19, X + i % 20, Y + i // 20) for i in range(count)]
-    rates = []
+    rates, busy = [], []
     for _ in range(RUNS):
         with TileStore(folder / "fetch", RIGHTS) as store:
-            started = time.perf_counter()
+            started, before = time.perf_counter(), time.process_time()
             result = Download(provider, store, "throughput").run(tiles)
             rates.append(count / (time.perf_counter() - started))
+            busy.append((time.process_time() - before) / count)
         assert result.fetched == count
         shutil.rmtree(folder / "fetch")
     process.terminate()
-    return rates
+    return rates, busy
 
 
 def made_up(folder, side):
@@ -107,9 +109,10 @@ def verify(folder, count=20_000):
 
 
 def growth(folder, side):
-    """Times (s) to open the store, to look a tile up, to read and check it, and to crop."""
+    """Times (s) to open the store, to look a tile up, to read and check it, to crop; and of the
+    crops the processor's, which other work on the machine does not lengthen much."""
     rng = np.random.default_rng(0)
-    opened, looked_up, read, cropped = [], [], [], []
+    opened, looked_up, read, cropped, busy = [], [], [], [], []
     for _ in range(RUNS):
         started = time.perf_counter()
         imagery = open_imagery(f"slippy:{folder}")
@@ -124,25 +127,30 @@ def growth(folder, side):
         read.append(time.perf_counter() - middle)
     for px, py in rng.uniform(2.0, side - 2.0, (400, 2)):
         lat, lon = mercator_latlon((X + px) * 256, (Y + py) * 256, 19)
-        started = time.perf_counter()
+        started, before = time.perf_counter(), time.process_time()
         imagery.crop(LatLon(float(lat), float(lon)), 512 * 0.2, 0.2)
         cropped.append(time.perf_counter() - started)
-    return opened, looked_up, read, cropped
+        busy.append(time.process_time() - before)
+    return opened, looked_up, read, cropped, busy
 
 
 def main():
     folder = Path(sys.argv[1])
-    print("fetch, 50 ms latency:", spread(fetch(folder), "tiles/s"), flush=True)
+    rates, busy = fetch(folder)
+    print("fetch, 50 ms latency:", spread(rates, "tiles/s"), flush=True)
+    print("of the processor:", spread(busy, "ms a tile", 1e3), flush=True)
     for side in (32, 100, 316):
         made_up(folder / str(side), side)
-        opened, looked_up, read, cropped = growth(folder / str(side), side)
+        opened, looked_up, read, cropped, busy = growth(folder / str(side), side)
         low, high = np.percentile(looked_up, [50, 99]) * 1e6
         read_low, read_high = np.percentile(read, [50, 99]) * 1e6
         crop_low, crop_high = np.percentile(cropped, [50, 99]) * 1e3
+        busy_low, busy_high = np.percentile(busy, [50, 99]) * 1e3
         print(
             f"{side * side} tiles: open {spread(opened, 'ms', 1e3)}; look-up p50 {low:.0f} "
             f"p99 {high:.0f} us; read and check p50 {read_low:.0f} p99 {read_high:.0f} us; "
-            f"crop of 512 x 512 p50 {crop_low:.1f} p99 {crop_high:.1f} ms",
+            f"crop of 512 x 512 p50 {crop_low:.1f} p99 {crop_high:.1f} ms, "
+            f"of the processor p50 {busy_low:.1f} p99 {busy_high:.1f} ms",
             flush=True,
         )
     print("verify 20,000 tiles:", spread(verify(folder / "316"), "s"))

@@ -210,6 +210,23 @@ def test_kill_9_loses_what_is_in_flight_and_the_next_fetch_completes(tmp_path):
     assert not list(out.glob(".partial/*"))
 
 
+def test_ctrl_c_ends_in_a_report_and_not_in_a_traceback(tmp_path):
+    with HostileServer(latency=0.02) as server:
+        process = start(provider_file(tmp_path, server), tmp_path / "store", LARGER)
+        while len(server.requests) < 10 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=30)[0].decode()
+    assert process.returncode == 130 and "Traceback" not in told
+    assert "Stopped early: interrupted. The same command goes on from here." in told
+
+
+def test_a_cap_too_small_for_the_area_is_said_to_be(server, tmp_path, capsys):
+    file = provider_file(tmp_path, server)
+    assert fetch(file, tmp_path / "s", "--yes", "--max-gb", "0.0005") == 1
+    assert "the cap of 0.5 MB is reached by tiles of this fetch itself" in capsys.readouterr().out
+
+
 def test_the_other_commands_do_not_load_what_talks_to_servers():
     code = "import sys, g2s_localizer.tools.fetch_tiles, g2s_localizer.imagery.slippy\n"
     code += "assert 'httpx' not in sys.modules\n"

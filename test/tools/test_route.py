@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from g2s_localizer.geometry.geodesy import LatLon
+from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.tools.bag import jazzy_types, new_bag
+from g2s_localizer.tools.kitti_to_rosbag2 import main
 from g2s_localizer.tools.route import FIX_TYPE, read_route
 
 GPX = """<?xml version="1.0"?>
@@ -83,3 +85,12 @@ def test_a_bag_without_fixes_and_a_folder_that_is_no_bag_are_named(tmp_path):
         read_route(tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         read_route(tmp_path / "nowhere")
+
+
+def test_the_route_of_a_kitti_drive_is_that_of_its_poses(test_data, tmp_path):
+    name = "2011_09_26_drive_0005_sync"
+    root = str(test_data / "kitti_raw")
+    assert main(["--root", root, "--drive", name, "--out", str(tmp_path / "bag")]) == 0
+    lines = read_route(tmp_path / "bag")
+    assert [len(line) for line in lines] == [154, 154]
+    assert lines[0][0] == KittiDrive(test_data / "kitti_raw", name).latlon(0)
