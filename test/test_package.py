@@ -54,7 +54,12 @@ def test_every_console_script_is_installed_and_has_its_function():
 
 def test_every_executable_of_colcon_has_its_function():
     lines = re.findall(r"^install_executable\((\w+) ([\w.]+)\)", cmake(), re.MULTILINE)
-    assert {name for name, _ in lines} == {"localizer_node", "kitti_to_rosbag2", "replay_bag"}
+    assert {name for name, _ in lines} == {
+        "benchmark",
+        "kitti_to_rosbag2",
+        "localizer_node",
+        "replay_bag",
+    }
     for _, module in lines:
         assert "main" in functions_of(module), module
 

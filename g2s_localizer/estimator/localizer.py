@@ -142,7 +142,10 @@ class Localizer:
     def _register(self, observation: Observation, satellite: CachedCrop) -> Registration:
         model = self._network.config
         image, camera = prepare_ground(
-            observation.image, observation.camera, (model.ground_height, model.ground_width)
+            observation.image,
+            observation.camera,
+            (model.ground_height, model.ground_width),
+            model.whole_image,
         )
         registration: Registration = self._network.register(
             image[None].to(self._device),
