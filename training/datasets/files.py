@@ -17,21 +17,22 @@ _NAMED = 5
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
+def name_some(names: Sequence[str]) -> str:
+    """'a, b, c, d, e and 7 more'"""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
 def report_missing(missing: Sequence[str], total: int, listed_in: Path, root: Path) -> None:
     """Warn how many of the `total` lines of a list have no file below `root`, and which.
 
     Raises ValueError with the same words when none has.
     """
-    if not missing:
-        return
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    report = (
-        f"{len(missing)} of {total} lines of {listed_in} have no file in {root}: "
-        f"{', '.join(missing[:_NAMED])}{more}"
-    )
-    if len(missing) == total:
-        raise ValueError(report)
-    _LOG.warning("%s", report)
+    report = f"{len(missing)} of {total} lines of {listed_in} have no file in {root}: "
+    if missing and len(missing) == total:
+        raise ValueError(report + name_some(missing))
+    if missing:
+        _LOG.warning("%s%s", report, name_some(missing))
 
 
 def read_picture(file: Path) -> NDArray[np.uint8]:
