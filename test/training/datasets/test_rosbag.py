@@ -20,7 +20,6 @@ from training.datasets.crops import ProcessImagery
 from training.datasets.kitti import KittiDataset
 from training.datasets.rosbag import BagConfig, RosbagDataset
 from training.datasets.sample import collate
-from training.simulate import simulate
 
 CONFIG = BagConfig(
     camera_translation=(1.0805, -0.2500, 1.6593), camera_rpy=(-0.00426, -0.00841, 0.00103)
@@ -29,20 +28,13 @@ CONFIG = BagConfig(
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("simulated") / "drive"
-    simulate(folder, 31, 5, "easy", rate=2.0)
-    return folder
+def drive(simulated):
+    return KittiDrive(simulated, json.loads((simulated / "world.json").read_text())["drive"])
 
 
 @pytest.fixture(scope="module")
-def drive(root):
-    return KittiDrive(root, json.loads((root / "world.json").read_text())["drive"])
-
-
-@pytest.fixture(scope="module")
-def imagery(root):
-    return ProcessImagery(f"slippy:{root / 'imagery'}")
+def imagery(simulated):
+    return ProcessImagery(f"slippy:{simulated / 'imagery'}")
 
 
 @pytest.fixture(scope="module", params=["mcap", "sqlite3"])
@@ -53,11 +45,11 @@ def bag(request, drive, tmp_path_factory):
 
 
 @pytest.fixture
-def listed(root, drive, imagery, tiny, tmp_path):
+def listed(simulated, drive, imagery, tiny, tmp_path):
     """The same drive by the KITTI route, its labels without noise."""
     file = tmp_path / "list.txt"
     file.write_text("".join(f"2011_09_26/{drive.name}/{i:010d}.png 0 0 0\n" for i in drive.frames))
-    return KittiDataset(root, file, imagery, tiny)
+    return KittiDataset(simulated, file, imagery, tiny)
 
 
 def place(dataset, pose):
@@ -181,8 +173,8 @@ def test_a_bag_without_a_topic_says_what_it_has(mcap, imagery, tiny):
         RosbagDataset([mcap], imagery, tiny, replace(CONFIG, fix="/gps"))
 
 
-def test_a_bag_whose_imagery_is_missing_skips_by_name(mcap, imagery, tiny, root, tmp_path):
-    shutil.copytree(root / "imagery", tmp_path / "tiles")
+def test_a_bag_whose_imagery_is_missing_skips_by_name(mcap, imagery, tiny, simulated, tmp_path):
+    shutil.copytree(simulated / "imagery", tmp_path / "tiles")
     dataset = RosbagDataset([mcap], ProcessImagery(f"slippy:{tmp_path / 'tiles'}"), tiny, CONFIG)
     shutil.rmtree(tmp_path / "tiles")
     assert "lacks" in dataset[0].reason
