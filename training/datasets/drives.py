@@ -97,15 +97,12 @@ class DriveDataset:
         drive = self.drives[self.group(index)]
         k = index - self._ends[self.group(index)] + len(drive.frames)
         label, model = drive.labels[k], self._model
+        crop_yaw = label.yaw if self._aligned else 0.0
+        place = drive.frame.to_latlon(label.x, label.y)
         try:
-            image = drive.read(drive.frames[k])
-            ground, camera = prepare_ground(
-                image, drive.camera, (model.ground_height, model.ground_width)
-            )
-            crop_yaw = label.yaw if self._aligned else 0.0
-            place = drive.frame.to_latlon(label.x, label.y)
+            ground, camera = self._ground(drive, drive.frames[k])
             crop = crop_pixels(drive.imagery, place, model.crop_m, model.gsd, crop_yaw)
-        except (OSError, ValueError, MissingImagery) as error:
+        except (_NoImage, MissingImagery) as error:
             return Unreadable(index, f"{drive.name}, frame {drive.frames[k]}", str(error))
         return Sample(
             index=index,
@@ -117,6 +114,17 @@ class DriveDataset:
             yaw=label.yaw - crop_yaw,
             crop_yaw=crop_yaw,
         )
+
+    def _ground(self, drive: LabelledDrive, frame: int) -> tuple[Tensor, Camera]:
+        size = (self._model.ground_height, self._model.ground_width)
+        try:
+            return prepare_ground(drive.read(frame), drive.camera, size)
+        except (OSError, ValueError) as error:
+            raise _NoImage(str(error)) from error
+
+
+class _NoImage(Exception):
+    """An image that is not there, cannot be decoded or is not its camera's."""
 
 
 def _places(drive: LabelledDrive) -> NDArray[np.float64]:
