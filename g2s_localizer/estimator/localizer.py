@@ -76,6 +76,12 @@ class Localizer:
         imagery: Imagery,
         config: LocalizerConfig,
     ) -> None:
+        if not network.config.north_up:
+            raise ValueError(
+                f"checkpoint {checkpoint_id} is of the preset {network.config.preset}, which takes "
+                "crops turned to the heading or panoramas; the localizer has north-up crops and "
+                "pinhole images. Score such a checkpoint by training.evaluate"
+            )
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution
         self._device = torch.device(config.device)
@@ -142,10 +148,7 @@ class Localizer:
     def _register(self, observation: Observation, satellite: CachedCrop) -> Registration:
         model = self._network.config
         image, camera = prepare_ground(
-            observation.image,
-            observation.camera,
-            (model.ground_height, model.ground_width),
-            model.whole_image,
+            observation.image, observation.camera, (model.ground_height, model.ground_width)
         )
         registration: Registration = self._network.register(
             image[None].to(self._device),

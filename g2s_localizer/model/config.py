@@ -163,6 +163,13 @@ class ModelConfig:
         return self.preset != COMPACT
 
     @property
+    def north_up(self) -> bool:
+        """Whether the network takes pinhole images and north-up crops under every heading, as the
+        node has them. The paper's were trained on crops turned to the heading, or panoramas.
+        """
+        return self.preset == COMPACT
+
+    @property
     def stride(self) -> int:
         """Pixels of the image that a feature cell spans, along each axis."""
         return 2 if self.preset == COMPACT else int(2 ** (3 - self.level))
