@@ -30,6 +30,7 @@ setup(
         "g2s_localizer.model": ["checkpoints/*.safetensors", "checkpoints/*.json"],
     },
     install_requires=[
+        "httpx>=0.27,<1",
         "numpy>=1.23,<2",
         "opencv-python-headless<5",
         "pyproj>=3.4",
@@ -39,7 +40,10 @@ setup(
         "torch>=2.10",
         "tqdm>=4",
     ],
-    extras_require={"training": ["matplotlib>=3.6", "numba>=0.59"]},
+    extras_require={
+        "geotiff": ["rasterio>=1.3,<2"],
+        "training": ["matplotlib>=3.6", "numba>=0.59"],
+    },
     entry_points={
         "console_scripts": [
             "g2s-node = g2s_localizer.ros.node:main",

@@ -71,7 +71,7 @@ def test_every_message_is_generated():
 
 
 def test_package_xml_names_every_package_that_python_imports():
-    from_pip = {"torch", "safetensors", "rosbags"}
+    from_pip = {"torch", "safetensors", "rosbags", "httpx"}
     by_import = {"cv2": "python3-opencv", "numpy": "python3-numpy", "pyproj": "python3-pyproj"}
     by_import |= {"tqdm": "python3-tqdm", "yaml": "python3-yaml"}
     named = {element.text for element in package_xml() if element.tag.endswith("depend")}
