@@ -57,8 +57,8 @@ SPECIFICATIONS = (
     Specification(
         "imagery.uri",
         "",
-        "satellite imagery on disk: a path, or slippy:DIR, mbtiles:FILE, pmtiles:FILE, geotiff:FILE, "
-        "satmap:DIR; must be given",
+        "satellite imagery on disk: a path, or slippy:DIR, mbtiles:FILE, pmtiles:FILE, "
+        "geotiff:FILE, satmap:DIR; must be given",
     ),
     Specification(
         "imagery.offline",

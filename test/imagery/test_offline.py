@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from g2s_localizer.geometry import LatLon
+from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
 
 KARLSRUHE = LatLon(49.011212, 8.422885)
+TINY = ModelConfig(
+    width=4, levels=3, features=4, crop_m=48.0, reach_m=12.0, gsd=0.5, ground_height=64,
+    ground_width=128,
+)  # fmt: skip
 
 BLOCKED = """
 import sys
@@ -29,8 +34,8 @@ place = LatLon(49.011212, 8.422885)
 T = np.array([[0, 0, 1, 1.0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1.0]])
 camera = Camera(np.array([[80.0, 0, 63.5], [0, 80, 30], [0, 0, 1]]), 128, 96, np.zeros(5), T)
 image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
-for uri in sys.argv[1:]:
-    localizer = Localizer.from_config(LocalizerConfig(uri))
+for uri in sys.argv[2:]:
+    localizer = Localizer.from_config(LocalizerConfig(uri, sys.argv[1]))
     localizer.coverage(box_around(place, 300.0))
     for second, x in enumerate((0.0, 10.0, 20.0, 30.0, 9000.0)):
         pose, covariance = Pose2D(x, 0, 0.0), np.diag([1.0, 1.0, 0.01])
@@ -56,7 +61,8 @@ def test_localizing_opens_no_socket(tile_writer, tmp_path):
         writer.slippy(tmp_path / "tiles", KARLSRUHE, reach=2),
         writer.mbtiles(tmp_path / "tiles.mbtiles", KARLSRUHE, reach=2),
     ]
-    done = run(LOCALIZE, *uris)
+    save_checkpoint(tmp_path / "tiny.safetensors", G2SNet(TINY), {})
+    done = run(LOCALIZE, str(tmp_path / "tiny.safetensors"), *uris)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == (["True"] * 4 + ["False"]) * 2
 
