@@ -37,7 +37,7 @@ setup(
         "pyyaml>=6",
         "rosbags>=0.11,<0.12",
         "safetensors>=0.4",
-        "torch>=2.6",
+        "torch>=2.10",
         "tqdm>=4",
     ],
     extras_require={
@@ -49,6 +49,7 @@ setup(
         "console_scripts": [
             "g2s-node = g2s_localizer.ros.node:main",
             "g2s-kitti-to-rosbag2 = g2s_localizer.tools.kitti_to_rosbag2:main",
+            "g2s-benchmark = g2s_localizer.tools.benchmark:main",
             "g2s-tiles = g2s_localizer.tools.tiles:main",
             "g2s-replay = g2s_localizer.tools.replay_bag:main",
         ]

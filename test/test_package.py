@@ -46,9 +46,8 @@ def test_an_unknown_name_is_refused_by_name():
 
 def test_every_console_script_is_installed_and_has_its_function():
     lines = re.findall(r'"(g2s-[\w-]+) = ([\w.]+):main"', (ROOT / "setup.py").read_text())
-    assert {name for name, _ in lines} == {
-        "g2s-node", "g2s-kitti-to-rosbag2", "g2s-tiles", "g2s-replay",
-    }  # fmt: skip
+    names = {"g2s-benchmark", "g2s-kitti-to-rosbag2", "g2s-node", "g2s-replay", "g2s-tiles"}
+    assert {name for name, _ in lines} == names
     for name, module in lines:
         assert Path(sysconfig.get_path("scripts"), name).is_file()
         assert "main" in functions_of(module), module
@@ -57,8 +56,12 @@ def test_every_console_script_is_installed_and_has_its_function():
 def test_every_executable_of_colcon_has_its_function():
     lines = re.findall(r"^install_executable\((\w+) ([\w.]+)\)", cmake(), re.MULTILINE)
     assert {name for name, _ in lines} == {
-        "localizer_node", "kitti_to_rosbag2", "tiles", "replay_bag",
-    }  # fmt: skip
+        "benchmark",
+        "kitti_to_rosbag2",
+        "localizer_node",
+        "replay_bag",
+        "tiles",
+    }
     for _, module in lines:
         assert "main" in functions_of(module), module
 

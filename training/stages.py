@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from g2s_localizer.model import G2SNet
+from g2s_localizer.model import CameraInput, G2SNet
 from g2s_localizer.model.correlation import correlate, correlate_all
 from g2s_localizer.model.network import feature_intrinsics
 from g2s_localizer.model.projection import (
@@ -78,10 +79,11 @@ def translation_loss(network: G2SNet, batch: Batch) -> Tensor:
     batch = quarter_turns(batch)
     satellite = network.encode_satellite(batch.satellite)
     ground = network.encode_ground(batch.ground)
+    camera = CameraInput(batch.K, batch.T_base_camera)
     with torch.no_grad():
-        scores = network.yaw_scores(ground, batch.K, batch.T_base_camera, batch.yaw, satellite)
+        scores = network.yaw_scores(ground, camera, batch.yaw, satellite)
         residual = network.rotation.residuals[scores.argmax(dim=1)]
-    view, weight = network.overhead(ground, batch.K, batch.T_base_camera, batch.yaw + residual)
+    view, weight = network.overhead(ground, camera, batch.yaw + residual)
     return weak_loss(correlate_all(view, weight, satellite.fine))
 
 
@@ -91,8 +93,10 @@ def quarter_turns(batch: Batch) -> Batch:
     satellite = torch.stack(
         [torch.rot90(crop, k, (1, 2)) for crop, k in zip(batch.satellite, turns, strict=True)]
     )
-    yaw = batch.yaw + torch.tensor(turns, dtype=torch.float32) * (math.pi / 2)
-    return Batch(batch.ground, batch.K, batch.T_base_camera, satellite, yaw)
+    turned = torch.tensor(turns, device=batch.yaw.device) * (math.pi / 2)
+    return replace(
+        batch, satellite=satellite, yaw=batch.yaw + turned, crop_yaw=batch.crop_yaw - turned
+    )
 
 
 def recolour(images: Tensor) -> Tensor:

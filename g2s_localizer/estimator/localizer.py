@@ -22,8 +22,8 @@ from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
 from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import Coverage, survey
 from g2s_localizer.model import (
-    G2SNet,
     Registration,
+    RegistrationNet,
     load_checkpoint,
     prepare_ground,
     prepare_satellite,
@@ -74,8 +74,18 @@ class Localizer:
     """
 
     def __init__(
-        self, network: G2SNet, checkpoint_id: str, imagery: Imagery, config: LocalizerConfig
+        self,
+        network: RegistrationNet,
+        checkpoint_id: str,
+        imagery: Imagery,
+        config: LocalizerConfig,
     ) -> None:
+        if not network.config.north_up:
+            raise ValueError(
+                f"checkpoint {checkpoint_id} is of the preset {network.config.preset}, which takes "
+                "crops turned to the heading or panoramas; the localizer has north-up crops and "
+                "pinhole images. Score such a checkpoint by training.evaluate"
+            )
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution
         self.map_offset_m = imagery.offset_m

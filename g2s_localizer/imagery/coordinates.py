@@ -83,7 +83,7 @@ def _horizontal(system: CRS) -> CRS:
         system = system.sub_crs_list[0]
     if not (system.is_projected or system.is_geographic):
         raise CRSError(f"{system.name} is neither projected nor geographic")
-    return system.to_2d()
+    return system
 
 
 def _period(system: CRS) -> float | None:

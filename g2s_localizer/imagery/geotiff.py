@@ -19,6 +19,7 @@ from g2s_localizer.imagery.level import Level
 from g2s_localizer.imagery.raster_file import BoolArray, PixelWindow, RasterFile
 from g2s_localizer.imagery.resample import (
     MOST_SAMPLES,
+    OUTLINE_SAMPLES,
     Float32Array,
     control_points,
     crop_pixels,
@@ -32,9 +33,6 @@ from g2s_localizer.imagery.resample import (
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
 from g2s_localizer.imagery.tile import UnusableTile
-
-OUTLINE_SAMPLES = 65
-"""Samples a side that say which pixels a crop touches, to a thousandth of a pixel."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.level import Level, columns_in_order, tile_box
 from g2s_localizer.imagery.resample import (
     MOST_SAMPLES,
+    OUTLINE_SAMPLES,
     Float32Array,
     crop_pixels,
     level_for,
@@ -26,9 +27,6 @@ from g2s_localizer.imagery.resample import (
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
 from g2s_localizer.imagery.tile import Image, TileCache, UnusableTile, decode_tile
-
-OUTLINE_SAMPLES = 65
-"""Samples a side that say which tiles a crop touches, to a thousandth of a pixel."""
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Decoded tiles kept by default: 340 of 256 pixels."""

@@ -13,7 +13,7 @@ from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
-from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
+from g2s_localizer.model import G2SNet, ModelConfig, build_network, save_checkpoint
 
 PLACE = LatLon(49.01, 8.42)
 TINY = ModelConfig(
@@ -132,3 +132,10 @@ def test_a_precision_that_is_none_is_refused():
 def test_a_missing_checkpoint_is_named(config):
     with pytest.raises(ValueError, match="nowhere"):
         Localizer.from_config(LocalizerConfig(config.imagery, "nowhere.safetensors"))
+
+
+def test_a_checkpoint_whose_crops_the_node_does_not_have_is_refused(config, tmp_path):
+    paper = tmp_path / "paper.safetensors"
+    save_checkpoint(paper, build_network(ModelConfig(preset="paper-vigor", share=True)), {})
+    with pytest.raises(ValueError, match="preset paper-vigor, which takes crops turned to"):
+        Localizer.from_config(dataclasses.replace(config, checkpoint=str(paper)))

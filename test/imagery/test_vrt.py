@@ -125,6 +125,7 @@ SOURCE = '<SourceFilename relativeToVRT="1">nw.tif</SourceFilename>'
         ("<SRS>", "<!-- hidden --><SRS>", "holds a comment"),
         ("<VRTDataset", '<!DOCTYPE x [<!ENTITY a "b">]><VRTDataset', "is no TIFF by its content"),
         ("</VRTDataset>", "", "no XML"),
+        ('xOff="512"', 'xOff="nan"', '<DstRect> with "nan"'),
     ],
 )  # fmt: skip
 def test_what_could_lead_out_of_the_folder_is_refused_and_nobody_is_called(
