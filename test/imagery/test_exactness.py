@@ -112,7 +112,7 @@ def tiny_raster(tmp_path_factory):
 
     def write(crs, place):
         x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(place.lon, place.lat)
-        pixel = 1e-5 if rasterio.crs.CRS.from_epsg(crs).is_geographic else 1.0
+        pixel = 1e-5 if rasterio.crs.CRS.from_epsg(crs).is_geographic else 0.9
         with rasterio.open(
             folder / "tiny.tif", "w", driver="GTiff", width=16, height=16, count=3, dtype="uint8",
             crs=f"EPSG:{crs}", transform=rasterio.transform.from_origin(x, y, pixel, pixel),
