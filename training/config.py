@@ -3,50 +3,229 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
+from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import ModelConfig
 from training.datasets.sample import PriorNoise
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class SimulatedConfig:
+    """Simulated drives, made where they are missing; seeds are given for each difficulty."""
+
     folder: str
     drives: dict[str, list[int]]
-    """seeds of the drives to train on, for each difficulty"""
     calibration: dict[str, list[int]]
-    """seeds of the drives to calibrate on, for each difficulty"""
+    """drives whose exact poses set temperature and covariance scale; never trained on"""
     frames: int
     rate: float
-    noise: PriorNoise
+    """frames a second"""
+    validation: dict[str, list[int]] = field(default_factory=dict)
+    """drives of the label-free criterion; never trained on. Empty: those of `calibration`"""
+
+    def __post_init__(self) -> None:
+        _require(self, frames=self.frames >= 2, rate=self.rate > 0)
+        held_out = _all(self.calibration) | _all(self.validation)
+        for difficulty, seed in sorted(_all(self.drives) & held_out):
+            raise ValueError(f"drive {seed} of {difficulty} is both trained on and held out")
+
+
+@dataclass(frozen=True)
+class KittiConfig:
+    """KITTI raw drives in their original layout, as the paper's lists split them."""
+
+    root: str
+    """folder of the date folders"""
+    imagery: str
+    """as `open_imagery` takes it"""
+    split: str
+    """file of `date/drive/frame.png` lines to train on"""
+    validation_share: float = 0.02
+    """of the drives' frames at the end of the list: label-free criterion and calibration"""
+
+    def __post_init__(self) -> None:
+        _require(self, validation_share=0 < self.validation_share < 1)
+
+
+@dataclass(frozen=True)
+class VigorConfig:
+    """VIGOR in its original layout with the corrected labels."""
+
+    root: str
+    labels: str
+    area: str
+    """same: all four cities; cross: New York and Seattle to train, the others to test"""
+    rotation_deg: float = 0.0
+    """panoramas are rolled by up to this angle: 0 (aligned) or 180 (unknown heading)"""
+    validation_share: float = 0.02
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            area=self.area in ("same", "cross"),
+            rotation_deg=0 <= self.rotation_deg <= 180,
+            validation_share=0 < self.validation_share < 1,
+        )
+
+
+@dataclass(frozen=True)
+class BagsConfig:
+    """Own drives: recorded rosbag2 folders and the imagery below them."""
+
+    train: list[str]
+    held_out: list[str]
+    """bags of the label-free criterion; never trained on"""
+    imagery: str
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where pairs come from: exactly one of the four, and how noisy its labels are."""
+
+    simulated: SimulatedConfig | None = None
+    kitti: KittiConfig | None = None
+    vigor: VigorConfig | None = None
+    bags: BagsConfig | None = None
+    noise: PriorNoise = field(default_factory=PriorNoise)
+    share: float = 1.0
+    """share of the training pairs that is used, chosen by the seed"""
+    spacing_m: float = 64.0
+    """least distance between two labels of a batch: the diagonal of the search window plus that
+    of the labels' noise"""
+    per_drive: int | None = None
+    """pairs of a batch from each drive; null: as the shuffle has it"""
+    workers: int = 0
+    """processes that read pairs; 0: read in this one and kept in memory"""
+
+    def __post_init__(self) -> None:
+        given = [name for name in _SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(_SOURCES)}, got {given or 'none'}")
+        _require(
+            self,
+            share=0 < self.share <= 1,
+            spacing_m=self.spacing_m >= 0,
+            per_drive=self.per_drive is None or self.per_drive >= 1,
+            workers=self.workers >= 0,
+        )
+
+
+_SOURCES = ("simulated", "kitti", "vigor", "bags")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the terms of the translation loss; a weight of 0 leaves a term out.
+
+    weak          right crops before wrong ones (`contrastive_coe`)
+    gps_window    the best match lies near a GNSS fix (`GPS_error_coe`)
+    supervised    dense triplet loss of the exact cell: the only term that sees exact poses
+    gps_error_m   half width of the window around the fix, and the largest error of the fix
+                  itself along each axis (m) (`GPS_error`)
+    """
+
+    weak: float = 1.0
+    gps_window: float = 0.0
+    supervised: float = 0.0
+    gps_error_m: float = 5.0
+
+    def __post_init__(self) -> None:
+        terms = {name: getattr(self, name) for name in ("weak", "gps_window", "supervised")}
+        _require(self, **{name: value >= 0 for name, value in terms.items()})
+        _require(self, gps_error_m=self.gps_error_m > 0)
+        if not any(terms.values()):
+            raise ValueError(f"a loss needs a term with a weight, got {terms}")
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    steps: int
+    """One stage: rotation or translation. A step is one update of the weights.
+
+    steps or epochs   how long, exactly one of them
+    batch             pairs that are contrasted with each other, on each rank
+    accumulate        batches of a step on each rank
+    weight_decay      of AdamW; 0 makes it Adam
+    schedule          "one_cycle" or "constant" learning rate
+    clip_norm         largest norm of the gradient
+    ema               decay of the averaged weights, which are what is validated and kept;
+                      0: the weights themselves
+    validate_every    steps between validations (each saves the state); 0: at the end only
+    validation_batches  held-out batches of a validation
+    patience          validations without a better criterion before the stage stops; 0: never
+    """
+
     batch: int
     learning_rate: float
+    steps: int | None = None
+    epochs: float | None = None
+    accumulate: int = 1
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    clip_norm: float | None = None
+    ema: float = 0.0
+    validate_every: int = 0
+    validation_batches: int = 8
+    patience: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2 or self.learning_rate <= 0:
+        if (self.steps is None) == (self.epochs is None):
             raise ValueError(
-                f"a stage needs steps >= 1, batch >= 2 and learning_rate > 0, got {self}"
+                f"needs steps or epochs, not both, got {self.steps} and {self.epochs}"
             )
+        _require(
+            self,
+            batch=self.batch >= 2,
+            learning_rate=self.learning_rate > 0,
+            steps=self.steps is None or self.steps >= 1,
+            epochs=self.epochs is None or self.epochs > 0,
+            accumulate=self.accumulate >= 1,
+            weight_decay=self.weight_decay >= 0,
+            schedule=self.schedule in ("one_cycle", "constant"),
+            clip_norm=self.clip_norm is None or self.clip_norm > 0,
+            ema=0 <= self.ema < 1,
+            validate_every=self.validate_every >= 0,
+            validation_batches=self.validation_batches >= 1,
+            patience=self.patience >= 0,
+        )
+
+
+@dataclass(frozen=True)
+class TranslationConfig(StageConfig):
+    loss: LossConfig = field(default_factory=LossConfig)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
+    """A run. Stages stand in their order; one that is left out is not trained.
+
+    out         folder of the run
+    init_from   checkpoint whose weights the first stage starts from; "": random ones
+    """
+
     out: str
-    seed: int
-    precision: str
-    model: ModelConfig
     data: DataConfig
-    rotation: StageConfig
-    translation: StageConfig
+    seed: int = 0
+    precision: str = "fp32"
+    device: str = "auto"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    init_from: str = ""
+    rotation: StageConfig | None = None
+    translation: TranslationConfig | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            precision=self.precision in PRECISIONS,
+            device=self.device in ("auto", "cpu"),
+        )
+        if self.rotation is None and self.translation is None:
+            raise ValueError("needs at least one stage: rotation or translation")
 
 
 def load_config(path: Path) -> TrainingConfig:
@@ -60,17 +239,54 @@ def load_config(path: Path) -> TrainingConfig:
 
 
 def _build(kind: type, values: Any, where: str) -> Any:
+    name = where.rstrip(".") or "the file"
     if not isinstance(values, dict):
-        raise ValueError(f"{where or 'the file'} must be a mapping, got {values!r}")
+        raise ValueError(f"{name} must be a mapping, got {values!r}")
     types = get_type_hints(kind)
-    unknown = sorted(set(values) - {field.name for field in fields(kind)})
+    unknown = [key for key in values if key not in types]
     if unknown:
         raise ValueError(f"unknown key {where}{unknown[0]}")
-    built = {
-        name: _build(types[name], value, f"{where}{name}.") if is_dataclass(types[name]) else value
-        for name, value in values.items()
-    }
+    for wanted in fields(kind):
+        required = wanted.default is MISSING and wanted.default_factory is MISSING
+        if required and wanted.name not in values:
+            raise ValueError(f"missing key {where}{wanted.name}")
+    built = {key: _value(types[key], value, where + key) for key, value in values.items()}
     try:
         return kind(**built)
-    except TypeError as error:
-        raise ValueError(f"{where or 'the file'}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
+    if value is None and NoneType in kinds:
+        return None
+    kind = kinds[0]
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        return _build(kind, value, f"{where}.")
+    plain = getattr(kind, "__origin__", kind)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if plain is float and number:
+        return float(value)
+    if not isinstance(value, plain) or (plain is int and not number):
+        hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) else ""
+        raise ValueError(f"{where} must be {_named(plain)}, got {value!r}{hint}")
+    return value
+
+
+def _named(kind: type) -> str:
+    names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+    return names.get(kind, {list: "a list", dict: "a mapping"}.get(kind, kind.__name__))
+
+
+def _require(config: object, **holds: bool) -> None:
+    for name, good in holds.items():
+        if not good:
+            raise ValueError(
+                f"{type(config).__name__}.{name} is out of range: {getattr(config, name)!r}"
+            )
+
+
+def _all(seeds: dict[str, list[int]]) -> set[tuple[str, int]]:
+    return {(difficulty, seed) for difficulty, chosen in seeds.items() for seed in chosen}
