@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.model import G2SNet
-from training.datasets.sample import DriveDataset
+from training.datasets.sample import PairDataset
 from training.evaluate import Prediction, predict
 from training.metrics import squared_mahalanobis
 
@@ -22,7 +21,7 @@ _ASTRAY = 0.1
 _SHARE = 0.9
 
 
-def calibrate(network: G2SNet, datasets: Sequence[DriveDataset], truths: Sequence[Pose2D]) -> None:
+def calibrate(network: G2SNet, dataset: PairDataset) -> None:
     """Set temperature and covariance scales from drives whose poses are known.
 
     The temperature maximises the likelihood of the true cell, a tenth of the frames being taken
@@ -32,15 +31,17 @@ def calibrate(network: G2SNet, datasets: Sequence[DriveDataset], truths: Sequenc
     """
     network.temperature.fill_(1.0)
     network.covariance_scale.fill_(1.0)
-    labels = [label for dataset in datasets for label in dataset.labels]
-    raw = [p for dataset in datasets for p in predict(network, dataset)]
+    labels, truths = dataset.labels, dataset.truths
+    if truths is None:
+        raise ValueError("calibration needs drives whose poses are known")
+    raw = predict(network, dataset)
     likelihood = [
         np.mean([_log_likelihood(*triple, t) for triple in zip(raw, labels, truths, strict=True)])
         for t in _TEMPERATURES
     ]
     network.temperature.fill_(float(_TEMPERATURES[int(np.argmax(likelihood))]))
     limits = GateConfig()
-    predictions = [p for dataset in datasets for p in predict(network, dataset)]
+    predictions = predict(network, dataset)
     passed = [
         (p, truth)
         for p, truth in zip(predictions, truths, strict=True)

@@ -21,8 +21,8 @@ from g2s_localizer.estimator.localizer import MODE_RADIUS_M
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import G2SNet, ScoreMap, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
-from training.datasets.sample import DriveDataset, PriorNoise
-from training.datasets.simulated import open_drives
+from training.datasets.sample import PairDataset, PriorNoise, collate
+from training.datasets.simulated import open_drives, simulated_dataset
 from training.metrics import squared_mahalanobis, summarise, vehicle_errors
 
 
@@ -37,12 +37,17 @@ class Prediction:
     peak_ratio: float
 
 
-def predict(network: G2SNet, dataset: DriveDataset) -> list[Prediction]:
-    """One prediction for each frame of the dataset, in the frame of its labels."""
+def predict(network: G2SNet, dataset: PairDataset) -> list[Prediction]:
+    """One prediction for each north-up sample of the dataset, in the frame of its label.
+
+    Raises ValueError naming a sample that cannot be read.
+    """
     network.eval()
     predictions = []
     for i, label in enumerate(dataset.labels):
-        batch = dataset.batch([i])
+        batch = collate([dataset[i]])
+        if batch.skipped:
+            raise ValueError(f"{batch.skipped[0].name}: {batch.skipped[0].reason}")
         with torch.inference_mode():
             satellite = network.encode_satellite(batch.satellite)
         found = network.register(batch.ground, batch.K, batch.T_base_camera, label.yaw, satellite)
@@ -92,13 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     drives = open_drives(
         arguments.folder, arguments.difficulty, arguments.seeds, arguments.frames, rate=2.5
     )
-    predictions, truths, priors = [], [], []
-    for drive in drives:
-        dataset = drive.dataset(network.config, PriorNoise())
-        predictions += predict(network, dataset)
-        truths += drive.truths
-        priors += dataset.labels
-    figures = evaluate(predictions, truths)
+    dataset = simulated_dataset(drives, network.config, PriorNoise())
+    priors, truths = dataset.labels, dataset.truths
+    assert truths is not None
+    figures = evaluate(predict(network, dataset), truths)
     table = {
         "checkpoint": identity,
         "data": f"synthetic, {arguments.difficulty}",

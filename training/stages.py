@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -91,8 +92,10 @@ def quarter_turns(batch: Batch) -> Batch:
     satellite = torch.stack(
         [torch.rot90(crop, k, (1, 2)) for crop, k in zip(batch.satellite, turns, strict=True)]
     )
-    yaw = batch.yaw + torch.tensor(turns, dtype=torch.float32) * (math.pi / 2)
-    return Batch(batch.ground, batch.K, batch.T_base_camera, satellite, yaw)
+    turned = torch.tensor(turns, device=batch.yaw.device) * (math.pi / 2)
+    return replace(
+        batch, satellite=satellite, yaw=batch.yaw + turned, crop_yaw=batch.crop_yaw - turned
+    )
 
 
 def recolour(images: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ python -m training.train --config training/configs/synthetic.yaml [--start CHECK
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import random
 import sys
@@ -23,9 +24,11 @@ from tqdm import tqdm
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import G2SNet, load_checkpoint, save_checkpoint
 from training.calibration import calibrate
-from training.config import DataConfig, StageConfig, TrainingConfig, load_config
-from training.datasets.sample import Batch, DriveDataset, distant_batches
-from training.datasets.simulated import SimulatedDrive, open_drives
+from training.config import StageConfig, TrainingConfig, load_config
+from training.datasets.batches import DistantBatchSampler
+from training.datasets.sample import Batch, PairDataset, collate
+from training.datasets.selection import Remembered
+from training.datasets.simulated import open_drives, simulated_dataset
 from training.evaluate import evaluate, predict
 from training.stages import rotation_loss, translation_loss
 
@@ -78,18 +81,14 @@ def train(config: TrainingConfig, command: str, start_from: Path | None) -> dict
     """
     random.seed(config.seed)
     torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
     start = time.monotonic()
 
     data = config.data
-    drives = _open(data, data.drives)
-    held_out = _open(data, data.calibration)
-    datasets = [
-        drive.dataset(config.model, data.noise) for drive in tqdm(drives, desc="reading drives")
-    ]
+    dataset = Remembered(_open(config, data.drives))
+    held_out = Remembered(_open(config, data.calibration))
 
     if start_from is None:
-        network, rotation = _learn_rotation(config, datasets, rng)
+        network, rotation = _learn_rotation(config, dataset)
     else:
         network, _ = load_checkpoint(start_from)
         rotation = math.nan
@@ -105,23 +104,14 @@ def train(config: TrainingConfig, command: str, start_from: Path | None) -> dict
         network,
         translation_parameters,
         translation_loss,
-        distant_batches(
-            datasets,
-            config.translation.batch // FRAMES_PER_DRIVE,
-            FRAMES_PER_DRIVE,
-            SPACING_M,
-            rng,
-        ),
+        _batches(config, dataset, config.translation.batch, FRAMES_PER_DRIVE),
         config.translation,
         "translation",
     )
 
     network.precision = torch.float32
-    calibration = [drive.dataset(config.model, data.noise) for drive in held_out]
-    truths = [truth for drive in held_out for truth in drive.truths]
-    calibrate(network, calibration, truths)
-    predictions = [p for dataset in calibration for p in predict(network, dataset)]
-    figures = evaluate(predictions, truths)
+    calibrate(network, held_out)
+    figures = evaluate(predict(network, held_out), held_out.truths or [])
 
     provenance = {
         "data": "synthetic: drives simulated by training.simulate",
@@ -139,27 +129,38 @@ def train(config: TrainingConfig, command: str, start_from: Path | None) -> dict
     return figures
 
 
-def _learn_rotation(
-    config: TrainingConfig, datasets: list[DriveDataset], rng: np.random.Generator
-) -> tuple[G2SNet, float]:
+def _learn_rotation(config: TrainingConfig, dataset: PairDataset) -> tuple[G2SNet, float]:
     """Stage 0; the network and its last loss. The ground extractor starts as the satellite's:
     both views of a place begin with the same features, as in the paper's shared extractor.
     """
     network = G2SNet(config.model)
     network.precision = PRECISIONS[config.precision]
     parameters = [*network.satellite_extractor.parameters(), *network.rotation.parameters()]
-    batches = distant_batches(datasets, config.rotation.batch // 2, 2, SPACING_M, rng)
+    batches = _batches(config, dataset, config.rotation.batch, 2)
     loss = run_stage(network, parameters, rotation_loss, batches, config.rotation, "rotation")
     network.ground_extractor.load_state_dict(network.satellite_extractor.state_dict())
     return network, loss
 
 
-def _open(data: DataConfig, seeds: dict[str, list[int]]) -> list[SimulatedDrive]:
-    return [
+def _batches(
+    config: TrainingConfig, dataset: PairDataset, size: int, per_drive: int
+) -> Iterator[Batch]:
+    """Endless batches, epoch after epoch."""
+    sampler = DistantBatchSampler(dataset, size, SPACING_M, per_group=per_drive, seed=config.seed)
+    for epoch in itertools.count():
+        sampler.set_epoch(epoch)
+        for indices in sampler:
+            yield collate([dataset[i] for i in indices])
+
+
+def _open(config: TrainingConfig, seeds: dict[str, list[int]]) -> PairDataset:
+    data = config.data
+    drives = [
         drive
         for difficulty, chosen in seeds.items()
         for drive in open_drives(Path(data.folder), difficulty, chosen, data.frames, data.rate)
     ]
+    return simulated_dataset(drives, config.model, data.noise)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 """Weak labels only: the true pose has no way into the loss."""
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import G2SNet, ModelConfig
-from training.datasets.sample import Batch, DriveDataset, PriorNoise, distant_batches
+from training.datasets.drives import DriveDataset
+from training.datasets.sample import Batch, PriorNoise, Sample, collate
 from training.datasets.simulated import open_drive
 from training.simulate import simulate
 from training.stages import rotation_loss, translation_loss
@@ -34,7 +36,7 @@ def labels(simulated):
 def loss_and_gradient(loss_of, dataset):
     torch.manual_seed(0)
     network = G2SNet(TINY).train()
-    loss = loss_of(network, dataset.batch(range(len(dataset))))
+    loss = loss_of(network, collate([dataset[i] for i in range(len(dataset))]))
     loss.backward()
     gradient = [p.grad.clone() for p in network.parameters() if p.grad is not None]
     return loss.item(), gradient
@@ -43,7 +45,7 @@ def loss_and_gradient(loss_of, dataset):
 @pytest.mark.parametrize("loss_of", [rotation_loss, translation_loss])
 def test_another_truth_behind_the_same_labels_does_not_move_the_loss(simulated, labels, loss_of):
     def dataset(drive):
-        return DriveDataset(drive, simulated.imagery, simulated.frame, labels, TINY)
+        return DriveDataset([replace(simulated, drive=drive).labelled(PriorNoise())], TINY)
 
     loss, gradient = loss_and_gradient(loss_of, dataset(simulated.drive))
     true_records = simulated.drive.oxts.copy()
@@ -56,21 +58,20 @@ def test_another_truth_behind_the_same_labels_does_not_move_the_loss(simulated, 
 
 
 def test_other_labels_do_move_the_loss(simulated, labels):
+    drive = simulated.labelled(PriorNoise())
     moved = [Pose2D(p.x + 5.0, p.y, p.yaw) for p in labels]
     losses = [
-        loss_and_gradient(
-            translation_loss,
-            DriveDataset(simulated.drive, simulated.imagery, simulated.frame, poses, TINY),
-        )[0]
+        loss_and_gradient(translation_loss, DriveDataset([replace(drive, labels=poses)], TINY))[0]
         for poses in (labels, moved)
     ]
     assert losses[0] != losses[1]
 
 
-def test_a_batch_has_no_field_that_holds_a_true_pose():
-    assert [f.name for f in dataclasses.fields(Batch)] == [
-        "ground", "K", "T_base_camera", "satellite", "yaw",
-    ]  # fmt: skip
+@pytest.mark.parametrize("kind", [Sample, Batch])
+def test_neither_a_sample_nor_a_batch_has_a_field_that_holds_a_true_pose(kind):
+    assert {f.name for f in dataclasses.fields(kind)} - {"skipped"} == {
+        "index", "ground", "K", "T_base_camera", "satellite", "gsd", "yaw", "crop_yaw",
+    }  # fmt: skip
 
 
 def test_labels_are_as_noisy_as_the_prior_drawn_once_and_without_bias():
@@ -82,16 +83,3 @@ def test_labels_are_as_noisy_as_the_prior_drawn_once_and_without_bias():
     assert xy.std() == pytest.approx(20.0 / np.sqrt(3), rel=0.02)
     assert abs(xy.mean()) < 0.3
     assert labels == noise.labels(truths, seed=(1, 7))
-
-
-def test_pairs_of_one_drive_in_a_batch_lie_apart(simulated, labels):
-    dataset = DriveDataset(simulated.drive, simulated.imagery, simulated.frame, labels, TINY)
-    batch = next(distant_batches([dataset], 1, 2, 40.0, np.random.default_rng(0)))
-    picked = [next(p for p in labels if np.float32(p.yaw) == y) for y in batch.yaw.tolist()]
-    assert np.hypot(picked[0].x - picked[1].x, picked[0].y - picked[1].y) >= 40.0
-
-
-def test_a_drive_too_short_for_its_batch_is_refused(simulated, labels):
-    dataset = DriveDataset(simulated.drive, simulated.imagery, simulated.frame, labels, TINY)
-    with pytest.raises(ValueError, match="4 frames has no 4 that lie 500.0 m apart"):
-        next(distant_batches([dataset], 1, 4, 500.0, np.random.default_rng(0)))

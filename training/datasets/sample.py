@@ -1,37 +1,145 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pair with its weak label, and how recorded drives become such pairs."""
+"""One pair of a ground image and a satellite crop with its weak label, and batches of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from g2s_localizer.geometry import LocalFrame, Pose2D
-from g2s_localizer.imagery import Imagery
-from g2s_localizer.kitti import KittiDrive
-from g2s_localizer.model import ModelConfig, prepare_ground, prepare_satellite
+from g2s_localizer.geometry import Pose2D
 
 
-@dataclass(frozen=True)
-class Batch:
-    """B pairs as the network takes them. The crop is centred on the label: the only trace of a
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One pair as the network takes it. The crop is centred on the label: the only trace of a
     pose is the label's, and there is no room for the true one.
     """
 
+    index: int
+    """in the dataset: finds the label and, for scoring, the truth"""
+    ground: Tensor
+    """(3, h, w) uint8"""
+    K: Tensor | None
+    """(3, 3) float32; None: the image is a panorama, equirectangular and one full turn wide,
+    whose middle column looks along the optical axis of T_base_camera"""
+    T_base_camera: Tensor
+    """(4, 4) float32"""
+    satellite: Tensor
+    """(3, S, S) uint8, centred on the label; its u axis points along `crop_yaw`"""
+    gsd: float
+    """metres per pixel of the satellite crop"""
+    yaw: float
+    """heading of the label from the crop's u axis (rad, counter-clockwise): label yaw - crop_yaw"""
+    crop_yaw: float = 0.0
+    """yaw in map of the crop's u axis (rad); 0: north-up"""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What stands in for a sample whose image or imagery cannot be read."""
+
+    index: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B samples, field by field, and the names of those that could not be read."""
+
     ground: Tensor
     """(B, 3, h, w) uint8"""
-    K: Tensor
-    """(B, 3, 3)"""
+    K: Tensor | None
+    """(B, 3, 3); None: panoramas"""
     T_base_camera: Tensor
     """(B, 4, 4)"""
     satellite: Tensor
-    """(B, 3, S, S) uint8, north-up, centred on the label"""
+    """(B, 3, S, S) uint8, centred on the label"""
     yaw: Tensor
-    """(B,) heading of the label (rad)"""
+    """(B,) heading of the label from the crop's u axis (rad)"""
+    crop_yaw: Tensor
+    """(B,) yaw in map of the crop's u axis (rad)"""
+    gsd: Tensor
+    """(B,) metres per pixel of the satellite crop"""
+    index: Tensor
+    """(B,) int64 in the dataset"""
+    skipped: tuple[Unreadable, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ground)
+
+    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """What a DataLoader with pin_memory=True calls."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Any) -> Batch:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **{name: change(value) for name, value in tensors.items()})
+
+
+def collate(samples: Sequence[Sample | Unreadable]) -> Batch:
+    """The samples as one batch; those that could not be read are left out and named in it.
+
+    The batch may be smaller than asked, and empty. Raises ValueError when panoramas and pinhole
+    images meet.
+    """
+    read = [sample for sample in samples if isinstance(sample, Sample)]
+    skipped = tuple(sample for sample in samples if isinstance(sample, Unreadable))
+    intrinsics = [sample.K for sample in read if sample.K is not None]
+    if len(intrinsics) not in (0, len(read)):
+        raise ValueError("panoramas and pinhole images do not share a batch")
+    return Batch(
+        ground=_stack([sample.ground for sample in read], (3, 0, 0)),
+        K=_stack(intrinsics, (3, 3)) if intrinsics or not read else None,
+        T_base_camera=_stack([sample.T_base_camera for sample in read], (4, 4)),
+        satellite=_stack([sample.satellite for sample in read], (3, 0, 0)),
+        yaw=torch.tensor([sample.yaw for sample in read], dtype=torch.float32),
+        crop_yaw=torch.tensor([sample.crop_yaw for sample in read], dtype=torch.float32),
+        gsd=torch.tensor([sample.gsd for sample in read], dtype=torch.float32),
+        index=torch.tensor([sample.index for sample in read], dtype=torch.int64),
+        skipped=skipped,
+    )
+
+
+def _stack(tensors: Sequence[Tensor], empty: tuple[int, ...]) -> Tensor:
+    return torch.stack(list(tensors)) if tensors else torch.empty((0, *empty))
+
+
+class PairDataset(Protocol):
+    """A map-style dataset for torch's DataLoader. What `[i]` gives depends on i alone, not on
+    the worker that asks; datasets can be pickled and open their imagery in each process.
+    """
+
+    @property
+    def labels(self) -> list[Pose2D]:
+        """The weak labels, each in the frame of its drive (or satellite tile)."""
+
+    @property
+    def truths(self) -> list[Pose2D] | None:
+        """Exact poses in the frames of the labels, for scoring; None where nobody knows."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample | Unreadable: ...
+
+    def group(self, index: int) -> int:
+        """The drive (or city) that a sample comes from."""
+
+    def apart(self, index: int, others: Sequence[int], spacing_m: float) -> bool:
+        """Whether the sample shows no place that one of the others shows.
+
+        Drives: its label lies at least `spacing_m` from theirs. Satellite tiles: they have none
+        in common, and `spacing_m` is not asked.
+        """
 
 
 @dataclass(frozen=True)
@@ -50,100 +158,3 @@ class PriorNoise:
             Pose2D(truth.x + x, truth.y + y, truth.yaw + yaw)
             for truth, (x, y, yaw) in zip(truths, noise, strict=True)
         ]
-
-
-class DriveDataset:
-    """The frames of one drive, cropped around `labels` (one pose a frame, in `frame`), in memory.
-
-    Raises MissingImagery when a crop is not covered.
-    """
-
-    def __init__(
-        self,
-        drive: KittiDrive,
-        imagery: Imagery,
-        frame: LocalFrame,
-        labels: Sequence[Pose2D],
-        model: ModelConfig,
-    ) -> None:
-        if len(labels) != len(drive.frames):
-            raise ValueError(f"{len(labels)} labels for {len(drive.frames)} images")
-        self.labels = list(labels)
-        ground, satellite, self._cameras = [], [], []
-        for index, label in zip(drive.frames, labels, strict=True):
-            image, camera = prepare_ground(
-                drive.image(index), drive.camera, (model.ground_height, model.ground_width)
-            )
-            crop = imagery.crop(frame.to_latlon(label.x, label.y), model.crop_m, model.gsd)
-            ground.append(image)
-            satellite.append(prepare_satellite(crop.image))
-            self._cameras.append(camera)
-        self._ground, self._satellite = torch.stack(ground), torch.stack(satellite)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        cameras = [self._cameras[i] for i in indices]
-        return Batch(
-            self._ground[list(indices)],
-            _stack([camera.K for camera in cameras]),
-            _stack([camera.T_base_camera for camera in cameras]),
-            self._satellite[list(indices)],
-            torch.tensor([self.labels[i].yaw for i in indices], dtype=torch.float32),
-        )
-
-
-def drive_truths(drive: KittiDrive, frame: LocalFrame) -> list[Pose2D]:
-    """True poses of base_link in `frame` at the stamps of the drive's images."""
-    truths = []
-    for i in drive.frames:
-        place, yaw = drive.pose_at(int(drive.image_stamps[i]))
-        truths.append(Pose2D(*frame.to_xy(place), yaw))
-    return truths
-
-
-def concatenate(batches: Sequence[Batch]) -> Batch:
-    names = Batch.__dataclass_fields__
-    return Batch(**{name: torch.cat([getattr(b, name) for b in batches]) for name in names})
-
-
-def distant_batches(
-    datasets: Sequence[DriveDataset],
-    drives_per_batch: int,
-    per_drive: int,
-    spacing_m: float,
-    rng: np.random.Generator,
-) -> Iterator[Batch]:
-    """Endless batches: `per_drive` frames of each of `drives_per_batch` drives.
-
-    Labels of one drive lie at least `spacing_m` apart, so that no crop shows the place of
-    another pair; several of one drive, so that style alone does not tell them apart.
-    Raises ValueError when a drive is too short for that.
-    """
-    while True:
-        chosen = rng.choice(len(datasets), drives_per_batch, replace=False)
-        yield concatenate(
-            [
-                datasets[i].batch(_apart(datasets[i].labels, per_drive, spacing_m, rng))
-                for i in chosen
-            ]
-        )
-
-
-def _apart(
-    labels: Sequence[Pose2D], count: int, spacing_m: float, rng: np.random.Generator
-) -> list[int]:
-    for _ in range(100):
-        picked: list[int] = []
-        for i in rng.permutation(len(labels)):
-            near = (np.hypot(labels[i].x - labels[j].x, labels[i].y - labels[j].y) for j in picked)
-            if all(distance >= spacing_m for distance in near):
-                picked.append(int(i))
-            if len(picked) == count:
-                return picked
-    raise ValueError(f"a drive of {len(labels)} frames has no {count} that lie {spacing_m} m apart")
-
-
-def _stack(arrays: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(arrays).astype(np.float32))

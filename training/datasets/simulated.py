@@ -15,16 +15,18 @@ from pathlib import Path
 from tqdm import tqdm
 
 from g2s_localizer.geometry import LocalFrame, Pose2D
-from g2s_localizer.imagery import Imagery, open_imagery
+from g2s_localizer.imagery import Imagery
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.model import ModelConfig
-from training.datasets.sample import DriveDataset, PriorNoise, drive_truths
+from training.datasets.crops import ProcessImagery
+from training.datasets.drives import DriveDataset, LabelledDrive
+from training.datasets.sample import PriorNoise
 from training.simulation.preset import PRESET_VERSION
 
 
 @dataclass(frozen=True)
 class SimulatedDrive:
-    """A drive with exact poses; `truths` is for scoring, `dataset` for training."""
+    """A drive with exact poses of base_link at the images' stamps, in `frame`."""
 
     seed: int
     drive: KittiDrive
@@ -32,18 +34,33 @@ class SimulatedDrive:
     frame: LocalFrame
     truths: list[Pose2D]
 
-    def dataset(self, model: ModelConfig, noise: PriorNoise) -> DriveDataset:
-        """Crops around labels that carry `noise`, drawn once from the drive's seed."""
+    def labelled(self, noise: PriorNoise) -> LabelledDrive:
+        """The drive with labels that carry `noise`, drawn once from its seed."""
         labels = noise.labels(self.truths, seed=(self.seed, 7))
-        return DriveDataset(self.drive, self.imagery, self.frame, labels, model)
+        drive = self.drive
+        return LabelledDrive(
+            f"simulated drive {self.seed}", drive.frames, drive.image, drive.camera, self.frame,
+            labels, self.truths, self.imagery,
+        )  # fmt: skip
+
+
+def simulated_dataset(
+    drives: Sequence[SimulatedDrive], model: ModelConfig, noise: PriorNoise
+) -> DriveDataset:
+    """Pairs of all drives, whose worlds have nothing in common."""
+    return DriveDataset([drive.labelled(noise) for drive in drives], model)
 
 
 def open_drive(folder: Path, seed: int) -> SimulatedDrive:
     """The drive that `training.simulate --out folder --seed seed` wrote."""
     drive = KittiDrive(folder, f"2011_09_26_drive_{seed % 10000:04d}_sync")
     frame = LocalFrame(drive.latlon(drive.frames[0]))
-    imagery = open_imagery(f"slippy:{folder / 'imagery'}")
-    return SimulatedDrive(seed, drive, imagery, frame, drive_truths(drive, frame))
+    imagery = ProcessImagery(f"slippy:{folder / 'imagery'}")
+    truths = []
+    for i in drive.frames:
+        place, yaw = drive.pose_at(int(drive.image_stamps[i]))
+        truths.append(Pose2D(*frame.to_xy(place), yaw))
+    return SimulatedDrive(seed, drive, imagery, frame, truths)
 
 
 def open_drives(

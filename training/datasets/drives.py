@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded drives as pairs: whatever has images, a camera, labels and imagery."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from g2s_localizer.geometry import Camera, LocalFrame, Pose2D
+from g2s_localizer.imagery import Imagery, MissingImagery
+from g2s_localizer.model import ModelConfig, prepare_ground, prepare_satellite
+from training.datasets.crops import crop_pixels
+from training.datasets.sample import Sample, Unreadable
+
+_EARTH_RADIUS_M = 6371e3
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledDrive:
+    """Images of one drive with their weak labels, and the imagery below them.
+
+    frames  numbers of the images, as `read` takes them
+    read    frame -> (H, W, 3) uint8 RGB; raises OSError or ValueError where it cannot be read
+    labels  one pose of base_link a frame, in `frame`; truths likewise, None where nobody knows
+    """
+
+    name: str
+    frames: Sequence[int]
+    read: Callable[[int], NDArray[np.uint8]]
+    camera: Camera
+    frame: LocalFrame
+    labels: Sequence[Pose2D]
+    truths: Sequence[Pose2D] | None
+    imagery: Imagery
+
+    def __post_init__(self) -> None:
+        for what, poses in (("labels", self.labels), ("truths", self.truths)):
+            if poses is not None and len(poses) != len(self.frames):
+                raise ValueError(f"{self.name}: {len(poses)} {what} for {len(self.frames)} images")
+
+
+class DriveDataset:
+    """A PairDataset of drives, each crop cut around its frame's label when it is asked for.
+
+    aligned  crops are turned so that the label's heading points right, as the paper's presets
+             take them; else north-up
+
+    An image that cannot be read, or a place without imagery, gives an Unreadable.
+    """
+
+    def __init__(
+        self, drives: Sequence[LabelledDrive], model: ModelConfig, aligned: bool = False
+    ) -> None:
+        self._drives = list(drives)
+        self._model = model
+        self._aligned = aligned
+        self._ends = list(accumulate(len(drive.frames) for drive in self._drives))
+        self._places = [place for drive in self._drives for place in _places(drive)]
+        imagery = [id(drive.imagery) for drive in self._drives]
+        self._map = [imagery.index(id(drive.imagery)) for drive in self._drives]
+
+    @property
+    def labels(self) -> list[Pose2D]:
+        return [label for drive in self._drives for label in drive.labels]
+
+    @property
+    def truths(self) -> list[Pose2D] | None:
+        truths = [drive.truths for drive in self._drives]
+        if any(known is None for known in truths):
+            return None
+        return [truth for known in truths if known is not None for truth in known]
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def group(self, index: int) -> int:
+        return bisect_right(self._ends, index)
+
+    def apart(self, index: int, others: Sequence[int], spacing_m: float) -> bool:
+        here, place = self._map[self.group(index)], self._places[index]
+        return all(
+            self._map[self.group(other)] != here
+            or float(np.linalg.norm(self._places[other] - place)) >= spacing_m
+            for other in others
+        )
+
+    def __getitem__(self, index: int) -> Sample | Unreadable:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        drive = self._drives[self.group(index)]
+        k = index - self._ends[self.group(index)] + len(drive.frames)
+        label, model = drive.labels[k], self._model
+        try:
+            image = drive.read(drive.frames[k])
+            ground, camera = prepare_ground(
+                image, drive.camera, (model.ground_height, model.ground_width)
+            )
+            crop_yaw = label.yaw if self._aligned else 0.0
+            place = drive.frame.to_latlon(label.x, label.y)
+            crop = crop_pixels(drive.imagery, place, model.crop_m, model.gsd, crop_yaw)
+        except (OSError, ValueError, MissingImagery) as error:
+            return Unreadable(index, f"{drive.name}, frame {drive.frames[k]}", str(error))
+        return Sample(
+            index=index,
+            ground=ground,
+            K=_float32(camera.K),
+            T_base_camera=_float32(camera.T_base_camera),
+            satellite=prepare_satellite(crop),
+            gsd=model.gsd,
+            yaw=label.yaw - crop_yaw,
+            crop_yaw=crop_yaw,
+        )
+
+
+def _places(drive: LabelledDrive) -> NDArray[np.float64]:
+    """(N, 3) the labels on a sphere of the Earth's size (m): near on it is near."""
+    xy = np.array([(label.x, label.y) for label in drive.labels]).reshape(-1, 2)
+    lat, lon = (np.radians(axis) for axis in drive.frame.to_latlon_array(xy[:, 0], xy[:, 1]))
+    return _EARTH_RADIUS_M * np.stack(
+        [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1
+    )
+
+
+def _float32(array: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(array.astype(np.float32))

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a dataset, and datasets that are kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from g2s_localizer.geometry import Pose2D
+from training.datasets.sample import PairDataset, Sample, Unreadable
+
+
+class Part:
+    """The samples of a dataset at `indices`, numbered anew: a PairDataset."""
+
+    def __init__(self, dataset: PairDataset, indices: Sequence[int]) -> None:
+        self._dataset = dataset
+        self._indices = list(indices)
+
+    @classmethod
+    def share(cls, dataset: PairDataset, share: float, seed: int) -> Part:
+        """A random share (0..1] of the samples, at least one, in their order."""
+        if not 0.0 < share <= 1.0:
+            raise ValueError(f"the share of the data must lie in (0, 1], got {share}")
+        order = np.random.default_rng(seed).permutation(len(dataset))
+        return cls(dataset, sorted(order[: max(1, round(share * len(dataset)))].tolist()))
+
+    @property
+    def labels(self) -> list[Pose2D]:
+        labels = self._dataset.labels
+        return [labels[i] for i in self._indices]
+
+    @property
+    def truths(self) -> list[Pose2D] | None:
+        truths = self._dataset.truths
+        return None if truths is None else [truths[i] for i in self._indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample | Unreadable:
+        return replace(self._dataset[self._indices[index]], index=index)
+
+    def group(self, index: int) -> int:
+        return self._dataset.group(self._indices[index])
+
+    def apart(self, index: int, others: Sequence[int], spacing_m: float) -> bool:
+        chosen = [self._indices[i] for i in others]
+        return self._dataset.apart(self._indices[index], chosen, spacing_m)
+
+
+class Remembered(Part):
+    """The whole dataset, each sample read once by a process and then kept in memory."""
+
+    def __init__(self, dataset: PairDataset) -> None:
+        super().__init__(dataset, range(len(dataset)))
+        self._kept: dict[int, Sample | Unreadable] = {}
+
+    def __getitem__(self, index: int) -> Sample | Unreadable:
+        if index not in self._kept:
+            self._kept[index] = super().__getitem__(index)
+        return self._kept[index]
