@@ -98,8 +98,6 @@ class DataConfig:
     spacing_m: float = 64.0
     """least distance between two labels of a batch: the diagonal of the search window plus that
     of the labels' noise"""
-    per_drive: int | None = None
-    """pairs of a batch from each drive; null: as the shuffle has it"""
     workers: int = 0
     """processes that read pairs; 0: read in this one and kept in memory"""
 
@@ -111,7 +109,6 @@ class DataConfig:
             self,
             share=0 < self.share <= 1,
             spacing_m=self.spacing_m >= 0,
-            per_drive=self.per_drive is None or self.per_drive >= 1,
             workers=self.workers >= 0,
         )
 
@@ -149,6 +146,7 @@ class StageConfig:
 
     steps or epochs   how long, exactly one of them
     batch             pairs that are contrasted with each other, on each rank
+    per_drive         pairs of a batch from each drive; null: as the shuffle has it
     accumulate        batches of a step on each rank
     weight_decay      of AdamW; 0 makes it Adam
     schedule          "one_cycle" or "constant" learning rate
@@ -164,6 +162,7 @@ class StageConfig:
     learning_rate: float
     steps: int | None = None
     epochs: float | None = None
+    per_drive: int | None = None
     accumulate: int = 1
     weight_decay: float = 0.0
     schedule: str = "constant"
@@ -184,6 +183,7 @@ class StageConfig:
             learning_rate=self.learning_rate > 0,
             steps=self.steps is None or self.steps >= 1,
             epochs=self.epochs is None or self.epochs > 0,
+            per_drive=self.per_drive is None or self.batch % self.per_drive == 0,
             accumulate=self.accumulate >= 1,
             weight_decay=self.weight_decay >= 0,
             schedule=self.schedule in ("one_cycle", "constant"),
@@ -204,8 +204,9 @@ class TranslationConfig(StageConfig):
 class TrainingConfig:
     """A run. Stages stand in their order; one that is left out is not trained.
 
-    out         folder of the run
+    out         folder of the run; the finished checkpoint in it takes its name
     init_from   checkpoint whose weights the first stage starts from; "": random ones
+    keep_checkpoints  keep the network of every validation, for `training.curve`
     """
 
     out: str
@@ -215,6 +216,7 @@ class TrainingConfig:
     device: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
     init_from: str = ""
+    keep_checkpoints: bool = False
     rotation: StageConfig | None = None
     translation: TranslationConfig | None = None
 
@@ -226,6 +228,17 @@ class TrainingConfig:
         )
         if self.rotation is None and self.translation is None:
             raise ValueError("needs at least one stage: rotation or translation")
+
+
+def flat(config: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """A nested configuration as one level of dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{where}{key}.")
+        else:
+            found[where + key] = value
+    return found
 
 
 def load_config(path: Path) -> TrainingConfig:

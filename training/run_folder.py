@@ -2,8 +2,9 @@
 """What a training run keeps on the disk: the state to go on from, and checkpoints.
 
     OUT/state.pt                          everything that going on needs
-    OUT/best.safetensors, .json           the best network of the stage so far
+    OUT/best_STAGE.safetensors, .json     the network of a stage's best validation
     OUT/last.safetensors, .json           the network of the last save
+    OUT/NAME.safetensors, .json           the finished one, calibrated; NAME is that of the folder
     OUT/checkpoints/STAGE_STEP.*          one a validation, for curves
     OUT/tensorboard/                      scalars and pictures
 
@@ -33,9 +34,12 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.state_file = root / "state.pt"
-        self.best = root / "best.safetensors"
         self.last = root / "last.safetensors"
+        self.finished = root / f"{root.name}.safetensors"
         self.tensorboard = root / "tensorboard"
+
+    def best(self, stage: str) -> Path:
+        return self.root / f"best_{stage}.safetensors"
 
     def checkpoint(self, stage: str, step: int) -> Path:
         return self.root / "checkpoints" / f"{stage}_{step:06d}.safetensors"

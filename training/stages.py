@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from g2s_localizer.model import G2SNet
@@ -19,10 +21,51 @@ from g2s_localizer.model.projection import (
     rotate_xy,
     turn_overhead,
 )
-from training.datasets.sample import Batch
+from training.config import LossConfig, TrainingConfig
+from training.datasets.sample import Batch, PairDataset
 from training.losses import position_loss, weak_loss, yaw_loss
+from training.targets import Targets
+
+STAGES = ("rotation", "translation")
+"""In the order they are trained."""
 
 _POSITION_TEMPERATURE = 30.0
+_WEAK_ALONE = LossConfig()
+
+
+@dataclass(frozen=True)
+class Losses:
+    """training   what a stage minimises
+    criterion  what tells when to stop and which network to keep; it sees no label but the weak
+    scores     (network, batch) -> (B, B, n, n) of all pairs, for pictures; None: there are none
+    """
+
+    training: Callable[[G2SNet, Batch], Tensor]
+    criterion: Callable[[G2SNet, Batch], Tensor]
+    scores: Callable[[G2SNet, Batch], Tensor] | None = None
+
+
+def stage_losses(name: str, config: TrainingConfig, dataset: PairDataset) -> Losses:
+    """Raises ValueError when a term looks at positions that the dataset does not know."""
+    if name == "rotation" or config.translation is None:
+        return Losses(rotation_loss, rotation_loss)
+    terms, targets = config.translation.loss, None
+    return Losses(
+        partial(translation_loss, terms=terms, targets=targets), translation_loss, pair_scores
+    )
+
+
+def trained_parameters(network: G2SNet, stage: str) -> list[nn.Parameter]:
+    """What the stage of that name trains; all else is frozen."""
+    other = network.rotation if stage == "rotation" else network.ground_extractor
+    return [*network.satellite_extractor.parameters(), *other.parameters()]
+
+
+def hand_over(network: G2SNet) -> None:
+    """From rotation to translation: both views of a place begin with the same features, as in
+    the paper's shared extractor.
+    """
+    network.ground_extractor.load_state_dict(network.satellite_extractor.state_dict())
 
 
 def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
@@ -70,20 +113,34 @@ def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
     )
 
 
-def translation_loss(network: G2SNet, batch: Batch) -> Tensor:
-    """Stage 1: the weak loss over all pairs, at the heading that the rotation net finds.
+def translation_loss(
+    network: G2SNet,
+    batch: Batch,
+    terms: LossConfig = _WEAK_ALONE,
+    targets: Targets | None = None,
+) -> Tensor:
+    """Stage 1: the weighted terms of the loss, at the heading that the rotation net finds.
 
     Both views are turned together by a random number of quarter turns: there is no north in
-    what is learned.
+    what is learned. `targets` are asked by the terms that look at a position, and by no other.
     """
     batch = quarter_turns(batch)
+    scores = pair_scores(network, batch)
+    return terms.weak * weak_loss(scores)
+
+
+def pair_scores(network: G2SNet, batch: Batch) -> Tensor:
+    """Scores (B, B, n, n) of ground image j on satellite crop i at [i, j], for north-up crops.
+
+    The heading is that of the rotation net, and no gradient goes through it.
+    """
     satellite = network.encode_satellite(batch.satellite)
     ground = network.encode_ground(batch.ground)
     with torch.no_grad():
         scores = network.yaw_scores(ground, batch.K, batch.T_base_camera, batch.yaw, satellite)
         residual = network.rotation.residuals[scores.argmax(dim=1)]
     view, weight = network.overhead(ground, batch.K, batch.T_base_camera, batch.yaw + residual)
-    return weak_loss(correlate_all(view, weight, satellite.fine))
+    return correlate_all(view, weight, satellite.fine)
 
 
 def quarter_turns(batch: Batch) -> Batch:
