@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from g2s_localizer.model import ModelConfig
-from training.config import DataConfig, SimulatedConfig
+from training.config import SimulatedConfig, TrainingConfig
 from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.selection import Part, Remembered
 from training.datasets.simulated import open_drives, simulated_dataset
@@ -28,17 +28,18 @@ class Pairs:
     description: str
 
 
-def open_pairs(data: DataConfig, model: ModelConfig, seed: int) -> Pairs:
+def open_pairs(config: TrainingConfig) -> Pairs:
     """Raises ValueError when the prior's noise does not fit the crop, or what the dataset raises
     for files that are missing or broken.
     """
+    data, model = config.data, config.model
     if data.simulated is not None:
         pairs = _simulated(data.simulated, data.noise, model)
     else:
         raise ValueError("not yet")
     training = pairs.training
     if data.share < 1.0:
-        training = Part.share(training, data.share, seed)
+        training = Part.share(training, data.share, config.seed)
     if data.workers == 0:
         training = Remembered(training)
     return Pairs(training, pairs.validation, pairs.calibration, pairs.description)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,6 @@ from g2s_localizer.model import G2SNet, load_checkpoint
 from training.calibration import calibrate
 from training.config import StageConfig, TrainingConfig, load_config
 from training.datasets.batches import DistantBatchSampler
-from training.datasets.sample import PairDataset
 from training.evaluate import evaluate, predict
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner
@@ -37,8 +36,11 @@ from training.sources import Pairs, open_pairs
 from training.stages import STAGES, Losses, hand_over, stage_losses, trained_parameters
 
 
+OpenPairs = Callable[[TrainingConfig], Pairs]
+
+
 @dataclass(frozen=True)
-class Run:
+class _Run:
     """What every part of a run needs to know."""
 
     config: TrainingConfig
@@ -60,7 +62,9 @@ class Progress:
     """validations since the best one"""
 
 
-def train(config: TrainingConfig, command: str, resume: bool = False) -> dict[str, float]:
+def train(
+    config: TrainingConfig, pairs: Pairs, command: str, resume: bool = False
+) -> dict[str, float]:
     """The whole run; returns the figures on the calibration pairs, which are not trained on.
 
     Raises Interrupted after a signal, FloatingPointError naming step and loss when the loss is
@@ -70,8 +74,7 @@ def train(config: TrainingConfig, command: str, resume: bool = False) -> dict[st
     folder, accelerator = RunFolder(Path(config.out)), _accelerator(config)
     state = _open_state(folder, config, accelerator, resume)
     network = _open_network(config).to(accelerator.device)
-    pairs = open_pairs(config.data, network.config, config.seed)
-    run = Run(config, command, folder, accelerator, pairs)
+    run = _Run(config, command, folder, accelerator, pairs)
 
     stages = [name for name in STAGES if getattr(config, name) is not None]
     for name in stages[stages.index(state.get("stage", stages[0])) :]:
@@ -85,15 +88,12 @@ def train(config: TrainingConfig, command: str, resume: bool = False) -> dict[st
     return _conclude(run, network)
 
 
-def learn(run: Run, name: str, network: G2SNet, state: dict[str, Any]) -> None:
+def learn(run: _Run, name: str, network: G2SNet, state: dict[str, Any]) -> None:
     """One stage, from its beginning or from `state`; leaves its best weights in `network`."""
     config, accelerator, pairs = run.config, run.accelerator, run.pairs
     stage: StageConfig = getattr(config, name)
     losses = stage_losses(name, config, pairs.training)
-    sampler = _sampler(
-        run, stage, pairs.training, accelerator.process_index, accelerator.num_processes
-    )
-    held_out = list(islice(_sampler(run, stage, pairs.validation), stage.validation_batches))
+    sampler, held_out = _sampler(run, stage), _held_out(run, stage)
     steps = stage.steps or math.ceil((stage.epochs or 0) * len(sampler) / stage.accumulate)
     learner = Learner(
         accelerator, network, trained_parameters(network, name), losses.training, stage, steps
@@ -142,7 +142,7 @@ def learn(run: Run, name: str, network: G2SNet, state: dict[str, Any]) -> None:
 
 
 def _validate(
-    run: Run,
+    run: _Run,
     network: G2SNet,
     losses: Losses,
     held_out: Sequence[list[int]],
@@ -166,7 +166,7 @@ def _validate(
     return _sum_over_ranks(run.accelerator, total) / len(held_out)
 
 
-def _judged(run: Run, name: str, network: G2SNet, value: float, progress: Progress) -> Progress:
+def _judged(run: _Run, name: str, network: G2SNet, value: float, progress: Progress) -> Progress:
     """The progress after a validation; the network is kept when it is the best so far."""
     if not math.isfinite(value):
         raise FloatingPointError(f"{name}, step {progress.step}: the criterion is {value:g}")
@@ -182,7 +182,7 @@ def _judged(run: Run, name: str, network: G2SNet, value: float, progress: Progre
     return replace(progress, best=value, best_step=progress.step, stale=0)
 
 
-def _save(run: Run, name: str, learner: Learner, progress: Progress) -> None:
+def _save(run: _Run, name: str, learner: Learner, progress: Progress) -> None:
     if not run.accelerator.is_main_process:
         return
     provenance = {**_provenance(run), "stage": name, "step": progress.step}
@@ -197,7 +197,7 @@ def _save(run: Run, name: str, learner: Learner, progress: Progress) -> None:
     run.folder.save_state({**state, **learner.state()})
 
 
-def _conclude(run: Run, network: G2SNet) -> dict[str, float]:
+def _conclude(run: _Run, network: G2SNet) -> dict[str, float]:
     """Calibrate and keep the finished network; the figures on the calibration pairs."""
     figures: dict[str, float] = {}
     if run.accelerator.is_main_process:
@@ -266,21 +266,25 @@ def _open_network(config: TrainingConfig) -> G2SNet:
     return network
 
 
-def _sampler(
-    run: Run, stage: StageConfig, pairs: PairDataset, rank: int = 0, ranks: int = 1
-) -> DistantBatchSampler:
+def _sampler(run: _Run, stage: StageConfig) -> DistantBatchSampler:
     return DistantBatchSampler(
-        pairs,
+        run.pairs.training,
         stage.batch,
         run.config.data.spacing_m,
         per_group=stage.per_drive,
         seed=run.config.seed,
-        rank=rank,
-        ranks=ranks,
+        rank=run.accelerator.process_index,
+        ranks=run.accelerator.num_processes,
     )
 
 
-def _provenance(run: Run) -> dict[str, Any]:
+def _held_out(run: _Run, stage: StageConfig) -> list[list[int]]:
+    """Indices of the validation batches: the same ones for every seed of the run."""
+    batches = DistantBatchSampler(run.pairs.validation, stage.batch, run.config.data.spacing_m)
+    return list(islice(batches, stage.validation_batches))
+
+
+def _provenance(run: _Run) -> dict[str, Any]:
     terms = run.config.translation.loss if run.config.translation else None
     exact = terms is not None and terms.supervised > 0
     return {
@@ -308,15 +312,10 @@ def _divides(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--resume", action="store_true", help="go on with the run in `out`")
-    arguments = parser.parse_args(argv)
-    command = f"python -m training.train --config {arguments.config}"
+def run(config: TrainingConfig, open_data: OpenPairs, command: str, resume: bool) -> int:
+    """Train, and say in words how it ended; the exit code."""
     try:
-        config = load_config(arguments.config)
-        figures = train(config, command, arguments.resume)
+        figures = train(config, open_data(config), command, resume)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 130
@@ -327,6 +326,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in figures.items():
         print(f"  {name:24} {value:.3f}")
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--resume", action="store_true", help="go on with the run in `out`")
+    arguments = parser.parse_args(argv)
+    try:
+        config = load_config(arguments.config)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    command = f"python -m training.train --config {arguments.config}"
+    return run(config, open_pairs, command, arguments.resume)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small runs: the flat world and a configuration for it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.config import DataConfig, LossConfig, SimulatedConfig, StageConfig
+from training.config import TrainingConfig, TranslationConfig
+
+sys.path.append(str(Path(__file__).parent))

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs from one textured plane, in memory: small enough to train on in a test.
+
+As a script it trains on them: flat_world.py CONFIG.yaml [--resume] [--broken N] [--limit BYTES]
+"""
+
+import argparse
+import resource
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model import ModelConfig
+from training.config import load_config
+from training.datasets.sample import PriorNoise, Sample, Unreadable
+from training.sources import Pairs
+from training.train import run
+
+MODEL = ModelConfig(
+    crop_m=24.0, gsd=0.5, reach_m=6.0, ground_height=16, ground_width=32, width=4, levels=2,
+    features=4, yaw_range_deg=10.0, yaw_step_deg=5.0,
+)  # fmt: skip
+NOISE = PriorNoise(position_m=5.0, yaw_deg=5.0)
+K = np.array([[16.0, 0, 15.5], [0, 16.0, 2.0], [0, 0, 1]])
+T_BASE_CAMERA = np.array([[0, 0, 1, 0.5], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+SIDE_M = 400.0
+
+
+class FlatWorld:
+    """A PairDataset: `count` vehicles on a plane whose texture follows from `seed`."""
+
+    def __init__(self, count, seed, broken=()):
+        rng = np.random.default_rng(seed)
+        side = round(SIDE_M / MODEL.gsd)
+        coarse = rng.uniform(0, 255, (side // 6, side // 6, 3)).astype(np.float32)
+        self._texture = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+        place = rng.uniform(-150, 150, (count, 2))
+        yaw = rng.uniform(-np.pi, np.pi, count)
+        self.truths = [Pose2D(x, y, a) for (x, y), a in zip(place, yaw, strict=True)]
+        self.labels = NOISE.labels(self.truths, seed=(seed, 7))
+        self._broken = set(broken)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def group(self, index):
+        return 0
+
+    def apart(self, index, others, spacing_m):
+        here = self.labels[index]
+        there = [self.labels[i] for i in others]
+        return all(np.hypot(here.x - p.x, here.y - p.y) >= spacing_m for p in there)
+
+    def __getitem__(self, index):
+        if index in self._broken:
+            return Unreadable(index, f"flat world, frame {index}", "made unreadable")
+        label, truth = self.labels[index], self.truths[index]
+        half = (MODEL.crop_m / MODEL.gsd - 1) / 2 * MODEL.gsd
+        along = np.arange(round(MODEL.crop_m / MODEL.gsd)) * MODEL.gsd - half
+        crop = self._seen(*np.meshgrid(label.x + along, label.y - along))
+        u, v = np.meshgrid(np.arange(MODEL.ground_width), np.arange(MODEL.ground_height))
+        rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ T_BASE_CAMERA[:3, :3].T
+        far = T_BASE_CAMERA[2, 3] / np.maximum(-rays[..., 2], 0.02)
+        base = T_BASE_CAMERA[:2, 3] + rays[..., :2] * far[..., None]
+        c, s = np.cos(truth.yaw), np.sin(truth.yaw)
+        ground = self._seen(
+            truth.x + c * base[..., 0] - s * base[..., 1],
+            truth.y + s * base[..., 0] + c * base[..., 1],
+        )
+        return Sample(
+            index, ground, torch.tensor(K, dtype=torch.float32),
+            torch.tensor(T_BASE_CAMERA, dtype=torch.float32), crop, MODEL.gsd, label.yaw,
+        )  # fmt: skip
+
+    def _seen(self, x, y):
+        """(3, H, W) uint8: the texture at points (H, W) of the map."""
+        middle = (len(self._texture) - 1) / 2
+        u, v = middle + x / MODEL.gsd, middle - y / MODEL.gsd
+        seen = cv2.remap(self._texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_AREA)
+        return torch.from_numpy(seen.clip(0, 255).astype(np.uint8).transpose(2, 0, 1).copy())
+
+
+def flat_pairs(count=24, broken=()):
+    return Pairs(FlatWorld(count, 1, broken), FlatWorld(8, 2), FlatWorld(12, 3), "a flat world")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--broken", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="largest file in bytes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (arguments.limit, arguments.limit))
+    pairs = flat_pairs(broken=range(arguments.broken))
+    sys.exit(
+        run(load_config(arguments.config), lambda _: pairs, "the command", arguments.resume)
+    )
