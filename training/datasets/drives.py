@@ -58,21 +58,21 @@ class DriveDataset:
     def __init__(
         self, drives: Sequence[LabelledDrive], model: ModelConfig, aligned: bool = False
     ) -> None:
-        self._drives = list(drives)
+        self.drives = list(drives)
         self._model = model
         self._aligned = aligned
-        self._ends = list(accumulate(len(drive.frames) for drive in self._drives))
-        self._places = [place for drive in self._drives for place in _places(drive)]
-        imagery = [id(drive.imagery) for drive in self._drives]
-        self._map = [imagery.index(id(drive.imagery)) for drive in self._drives]
+        self._ends = list(accumulate(len(drive.frames) for drive in self.drives))
+        self._places = [place for drive in self.drives for place in _places(drive)]
+        imagery = [id(drive.imagery) for drive in self.drives]
+        self._map = [imagery.index(id(drive.imagery)) for drive in self.drives]
 
     @property
     def labels(self) -> list[Pose2D]:
-        return [label for drive in self._drives for label in drive.labels]
+        return [label for drive in self.drives for label in drive.labels]
 
     @property
     def truths(self) -> list[Pose2D] | None:
-        truths = [drive.truths for drive in self._drives]
+        truths = [drive.truths for drive in self.drives]
         if any(known is None for known in truths):
             return None
         return [truth for known in truths if known is not None for truth in known]
@@ -94,7 +94,7 @@ class DriveDataset:
     def __getitem__(self, index: int) -> Sample | Unreadable:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        drive = self._drives[self.group(index)]
+        drive = self.drives[self.group(index)]
         k = index - self._ends[self.group(index)] + len(drive.frames)
         label, model = drive.labels[k], self._model
         try:
@@ -121,8 +121,8 @@ class DriveDataset:
 
 def _places(drive: LabelledDrive) -> NDArray[np.float64]:
     """(N, 3) the labels on a sphere of the Earth's size (m): near on it is near."""
-    xy = np.array([(label.x, label.y) for label in drive.labels]).reshape(-1, 2)
-    lat, lon = (np.radians(axis) for axis in drive.frame.to_latlon_array(xy[:, 0], xy[:, 1]))
+    places = [drive.frame.to_latlon(label.x, label.y) for label in drive.labels]
+    lat, lon = np.radians([(place.lat, place.lon) for place in places]).reshape(-1, 2).T
     return _EARTH_RADIUS_M * np.stack(
         [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1
     )

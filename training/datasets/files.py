@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures on disk that may be absent or cut short, and the lists that name them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_LOG = logging.getLogger(__name__)
+
+_NAMED = 5
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+def name_some(names: Sequence[str]) -> str:
+    """'a, b, c, d, e and 7 more'"""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def report_missing(missing: Sequence[str], total: int, listed_in: Path, root: Path) -> None:
+    """Warn how many of the `total` lines of a list have no file below `root`, and which.
+
+    Raises ValueError with the same words when none has.
+    """
+    report = f"{len(missing)} of {total} lines of {listed_in} have no file in {root}: "
+    if missing and len(missing) == total:
+        raise ValueError(report + name_some(missing))
+    if missing:
+        _LOG.warning("%s%s", report, name_some(missing))
+
+
+def read_picture(file: Path) -> NDArray[np.uint8]:
+    """A PNG or JPEG as (H, W, 3) uint8 RGB.
+
+    Raises FileNotFoundError, and ValueError naming the file that cannot be decoded or ends early.
+    """
+    data = file.read_bytes()
+    # OpenCV fills what a truncated JPEG lacks with grey and says nothing.
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-64:]:
+        raise ValueError(f"{file} is truncated")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise ValueError(f"{file} cannot be decoded")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recorded sensor messages to the package's types, as the node reads them, without ROS.
+
+The messages are those that `rosbags` deserialises. What one cannot be turned into raises
+Unusable that names the field and the value.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from g2s_localizer.geometry import Camera, LatLon
+
+FloatArray = NDArray[np.float64]
+
+_TO_RGB = {"rgb8": None, "bgr8": cv2.COLOR_BGR2RGB, "mono8": cv2.COLOR_GRAY2RGB}
+
+_OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+
+
+class Unusable(ValueError):
+    """A message that says nothing the package can use."""
+
+
+def stamp_ns(message: Any) -> int:
+    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
+
+
+def image_from(message: Any) -> NDArray[np.uint8]:
+    """sensor_msgs/Image (rgb8, bgr8, mono8) or CompressedImage -> (H, W, 3) uint8 RGB."""
+    if hasattr(message, "format"):
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        decoded = cv2.imdecode(message.data, flags) if message.data.size else None
+        if decoded is None:
+            raise Unusable(f"compressed image of format '{message.format}' cannot be decoded")
+        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+    if message.encoding not in _TO_RGB:
+        raise Unusable(f"image encoding '{message.encoding}' is none of {', '.join(_TO_RGB)}")
+    channels = 1 if message.encoding == "mono8" else 3
+    row = message.width * channels
+    if message.step < row or message.data.size != message.step * message.height or not row:
+        raise Unusable(
+            f"image of {message.width} x {message.height}, step {message.step}, has "
+            f"{message.data.size} bytes"
+        )
+    rows = message.data.reshape(message.height, message.step)[:, :row]
+    pixels = rows.reshape(message.height, message.width, channels)
+    code = _TO_RGB[message.encoding]
+    return np.asarray(pixels if code is None else cv2.cvtColor(pixels, code), np.uint8)
+
+
+def camera_from(info: Any, T_base_camera: FloatArray, rectified: bool) -> Camera:
+    """CameraInfo and extrinsic -> Camera: K and D, or P without distortion for rectified images."""
+    if info.binning_x > 1 or info.binning_y > 1 or info.roi.x_offset or info.roi.y_offset:
+        raise Unusable(f"CameraInfo has binning {info.binning_x} x {info.binning_y} or a roi")
+    distortion = np.zeros(5)
+    if rectified:
+        K = np.reshape(info.p, (3, 4))[:, :3]
+    else:
+        if info.distortion_model not in ("plumb_bob", "") or len(info.d) not in (0, 4, 5):
+            raise Unusable(
+                f"distortion model '{info.distortion_model}' of {len(info.d)} numbers is not "
+                "plumb_bob"
+            )
+        K = np.reshape(info.k, (3, 3))
+        distortion[: len(info.d)] = info.d
+    return Camera(K, info.width, info.height, distortion, T_base_camera)
+
+
+def fix_from(message: Any, default_sigma_m: float) -> tuple[LatLon, FloatArray]:
+    """NavSatFix -> place of the antenna and its covariance (2, 2) (m^2, east and north).
+
+    `default_sigma_m` stands in where the receiver does not know or claims to be perfect.
+    """
+    if message.status.status < 0:
+        raise Unusable(f"NavSatFix.status is {message.status.status}: no fix")
+    covariance = np.reshape(message.position_covariance, (3, 3))[:2, :2].astype(np.float64)
+    if not np.isfinite(covariance).all():
+        raise Unusable(f"NavSatFix.position_covariance is {covariance.tolist()}")
+    if message.position_covariance_type == 0 or np.linalg.eigvalsh(covariance)[0] <= 0:
+        covariance = default_sigma_m**2 * np.eye(2)
+    try:
+        return LatLon(message.latitude, message.longitude), covariance
+    except ValueError as error:
+        raise Unusable(f"NavSatFix: {error}") from None
+
+
+def heading_from(
+    message: Any, R_base_imu: FloatArray, default_sigma: float, offset: float
+) -> tuple[float, float]:
+    """sensor_msgs/Imu, or anything with a pose (Odometry), -> yaw of base_link and its variance.
+
+    rad, counter-clockwise from east. R_base_imu (3, 3) takes the IMU's axes to base_link's;
+    `offset` is added to the yaw; `default_sigma` stands in where there is no variance.
+    """
+    if hasattr(message, "pose"):
+        R = rotation_from(message.pose.pose.orientation)
+        variance = float(message.pose.covariance[35])
+    else:
+        if message.orientation_covariance[0] == -1:
+            raise Unusable("Imu.orientation_covariance[0] is -1: this IMU has no orientation")
+        R = rotation_from(message.orientation) @ R_base_imu.T
+        variance = float(message.orientation_covariance[8])
+    if not math.isfinite(variance) or math.hypot(R[0, 0], R[1, 0]) < 0.5:
+        raise Unusable(f"heading of variance {variance}, x axis {R[:, 0].tolist()}")
+    yaw = math.atan2(R[1, 0], R[0, 0]) + offset
+    return yaw, variance if variance > 0 else default_sigma**2
+
+
+def rotation_from(q: Any) -> FloatArray:
+    """geometry_msgs/Quaternion -> rotation (3, 3)."""
+    values = np.array([q.x, q.y, q.z, q.w])
+    length = float(np.linalg.norm(values))
+    if not 0.9 < length < 1.1:
+        raise Unusable(f"quaternion {values.tolist()} has length {length:.3g}, not 1")
+    x, y, z, w = values / length
+    angle = 2.0 * math.atan2(math.hypot(x, y, z), w)
+    axis = np.array([x, y, z]) / max(math.hypot(x, y, z), 1e-300)
+    return np.asarray(cv2.Rodrigues(axis * angle)[0])
+
+
+def rotation_from_rpy(rpy: tuple[float, float, float]) -> FloatArray:
+    """Rz(yaw) Ry(pitch) Rx(roll) (3, 3), angles in rad."""
+    turns = [cv2.Rodrigues(angle * axis)[0] for angle, axis in zip(rpy, np.eye(3), strict=True)]
+    return np.asarray(turns[2] @ turns[1] @ turns[0])
+
+
+def extrinsic(
+    translation: tuple[float, float, float], rpy: tuple[float, float, float]
+) -> FloatArray:
+    """T_base_camera (4, 4) of a camera whose body (x forward, z up) is turned by rpy (rad)."""
+    T = np.eye(4)
+    T[:3, :3] = rotation_from_rpy(rpy) @ _OPTICAL_FROM_BODY.T
+    T[:3, 3] = translation
+    return T

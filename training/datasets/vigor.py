@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VIGOR: panoramas and satellite tiles of four cities, by the labels that SliceMatch corrected.
+
+Conventions, here and nowhere else:
+- A tile is north-up, 640 pixels a side, of its city's metres per pixel (GSD).
+- A label's offsets (row, column) say where the camera stands: so many pixels of the 640 below
+  and LEFT of the tile's centre. East is -column, north is -row.
+- A panorama as published has south in its first column and north in its middle one; azimuth
+  grows clockwise to the right. Its heading is that of the middle column: yaw pi / 2.
+- Rolled by k of W columns to the right, its middle column looks 2 pi k / W further to the left,
+  counter-clockwise. That is the true yaw; the prior goes on to say north.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model import prepare_satellite
+from training.datasets.files import read_picture, report_missing
+from training.datasets.sample import Sample, Unreadable
+
+TILE_PIXELS = 640
+
+GSD = {
+    "NewYork": 0.113248,
+    "Seattle": 0.100817,
+    "SanFrancisco": 0.118141,
+    "Chicago": 0.111262,
+}
+"""Metres per pixel of a city's tiles."""
+
+CITIES = {
+    ("same", "train"): tuple(GSD),
+    ("same", "test"): tuple(GSD),
+    ("cross", "train"): ("NewYork", "Seattle"),
+    ("cross", "test"): ("SanFrancisco", "Chicago"),
+}
+"""Cities of (area, part)."""
+
+LISTS = {
+    ("same", "train"): "same_area_balanced_train__corrected.txt",
+    ("same", "test"): "same_area_balanced_test__corrected.txt",
+    ("cross", "train"): "pano_label_balanced__corrected.txt",
+    ("cross", "test"): "pano_label_balanced__corrected.txt",
+}
+
+CAMERA_HEIGHT_M = 2.0
+"""Of the panoramas' cameras above the road, as the papers take it."""
+
+NORTH = math.pi / 2.0
+
+
+@dataclass(frozen=True)
+class VigorLabel:
+    """One line: a panorama and the four tiles that show its place, the positive one first."""
+
+    city: str
+    panorama: str
+    tiles: tuple[int, int, int, int]
+    """lines of satellite_list.txt, from 0"""
+    offsets: tuple[tuple[float, float], ...]
+    """(row, column) of the camera in each tile, as the file has them"""
+
+    @property
+    def camera_xy(self) -> tuple[float, float]:
+        """Metres east and north of the positive tile's centre."""
+        row, column = self.offsets[0]
+        return -column * GSD[self.city], -row * GSD[self.city]
+
+
+def read_satellite_list(folder: Path) -> list[str]:
+    """Names of a city's tiles, in the order of its satellite_list.txt."""
+    return (folder / "satellite_list.txt").read_text(encoding="utf-8").split()
+
+
+def read_labels(file: Path, satellites: list[str]) -> list[VigorLabel]:
+    """Labels of the city that the file's folder names.
+
+    Raises ValueError naming the line that is none, or a tile that is not in the list.
+    """
+    city = file.parent.name
+    if city not in GSD:
+        raise ValueError(f"{file}: {city} is none of {', '.join(GSD)}")
+    numbers = {name: number for number, name in enumerate(satellites)}
+    labels = []
+    for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        words = text.split()
+        if len(words) != 13:
+            raise ValueError(f"{file}, line {line}: {len(words)} words, a label has 13")
+        try:
+            tiles = [numbers[name] for name in words[1::3]]
+            rows, columns = ([float(word) for word in words[k::3]] for k in (2, 3))
+        except KeyError as error:
+            raise ValueError(f"{file}, line {line}: no tile {error} in the list") from error
+        except ValueError as error:
+            raise ValueError(f"{file}, line {line}: {error}") from error
+        offsets = tuple(zip(rows, columns, strict=True))
+        labels.append(VigorLabel(city, words[0], (tiles[0], tiles[1], tiles[2], tiles[3]), offsets))
+    return labels
+
+
+class VigorDataset:
+    """A PairDataset of VIGOR.
+
+    root            folder of the cities and of splits__corrected
+    area, part      "same" or "cross", "train" or "test"
+    rotation_range  degrees: panoramas are rolled by a uniform angle within it to either side,
+                    drawn once, from `seed` and the panorama's name alone; 0 or 180 in the papers
+    ground_size     (height, width) of the panorama, satellite_size pixels of the tile, resized
+
+    A label is the tile's centre and north: positions are metres from there, so each pair has a
+    frame of its own. A line whose panorama or tile is not there is left out, counted and named
+    in `missing`. Raises ValueError when none is there, or when a list is broken.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        area: str,
+        part: str,
+        *,
+        rotation_range: float = 0.0,
+        seed: int = 0,
+        ground_size: tuple[int, int] = (320, 640),
+        satellite_size: int = 512,
+    ) -> None:
+        if (area, part) not in CITIES:
+            raise ValueError(f"area and part must be same|cross and train|test: {area}, {part}")
+        if not 0.0 <= rotation_range <= 180.0:
+            raise ValueError(f"rotation_range must lie in [0, 180] degrees, got {rotation_range}")
+        self._root = root
+        self._ground_size, self._satellite_size = ground_size, satellite_size
+        self._cities = CITIES[area, part]
+        self._satellites: dict[str, list[str]] = {}
+        self._labels: list[VigorLabel] = []
+        missing: list[str] = []
+        for city in self._cities:
+            folder = root / "splits__corrected" / city
+            self._satellites[city] = read_satellite_list(folder)
+            labels = read_labels(folder / LISTS[area, part], self._satellites[city])
+            absent = self._absent(city, labels)
+            report_missing(absent, len(labels), folder / LISTS[area, part], root / city)
+            missing += absent
+            gone = set(absent)
+            self._labels += [
+                label for label in labels if not gone & {label.panorama, self._tile(label)}
+            ]
+        self.missing = tuple(missing)
+        width = ground_size[1]
+        self._rolls = [_roll(label, rotation_range, width, seed) for label in self._labels]
+
+    @property
+    def labels(self) -> list[Pose2D]:
+        return [Pose2D(0.0, 0.0, NORTH)] * len(self)
+
+    @property
+    def truths(self) -> list[Pose2D]:
+        width = self._ground_size[1]
+        return [
+            Pose2D(*label.camera_xy, NORTH + 2.0 * math.pi * roll / width)
+            for label, roll in zip(self._labels, self._rolls, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def group(self, index: int) -> int:
+        return self._cities.index(self._labels[index].city)
+
+    def apart(self, index: int, others: list[int], spacing_m: float) -> bool:
+        here = self._labels[index]
+        return not any(
+            here.city == self._labels[other].city
+            and set(here.tiles) & set(self._labels[other].tiles)
+            for other in others
+        )
+
+    def __getitem__(self, index: int) -> Sample | Unreadable:
+        label = self._labels[index]
+        city = self._root / label.city
+        height, width = self._ground_size
+        size = self._satellite_size
+        try:
+            panorama = read_picture(city / "panorama" / label.panorama)
+            tile = read_picture(city / "satellite" / self._tile(label))
+            if tile.shape[:2] != (TILE_PIXELS, TILE_PIXELS):
+                raise ValueError(f"{self._tile(label)} is not {TILE_PIXELS} pixels a side")
+        except (OSError, ValueError) as error:
+            return Unreadable(index, f"{label.city}/{label.panorama}", str(error))
+        panorama = cv2.resize(panorama, (width, height), interpolation=cv2.INTER_AREA)
+        rolled = np.roll(panorama, self._rolls[index], axis=1)
+        tile = cv2.resize(tile, (size, size), interpolation=cv2.INTER_AREA)
+        T_base_camera = torch.tensor(
+            [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]]
+        )
+        return Sample(
+            index=index,
+            ground=torch.from_numpy(np.ascontiguousarray(rolled.transpose(2, 0, 1))),
+            K=None,
+            T_base_camera=T_base_camera,
+            satellite=prepare_satellite(np.asarray(tile, np.uint8)),
+            gsd=GSD[label.city] * TILE_PIXELS / size,
+            yaw=NORTH,
+        )
+
+    def _tile(self, label: VigorLabel) -> str:
+        return self._satellites[label.city][label.tiles[0]]
+
+    def _absent(self, city: str, labels: list[VigorLabel]) -> list[str]:
+        """For each label that lacks a file, the first one that it lacks."""
+        there = {
+            kind: {file.name for file in (self._root / city / kind).glob("*")}
+            for kind in ("panorama", "satellite")
+        }
+        absent = []
+        for label in labels:
+            if label.panorama not in there["panorama"]:
+                absent.append(label.panorama)
+            elif self._tile(label) not in there["satellite"]:
+                absent.append(self._tile(label))
+        return absent
+
+
+def _roll(label: VigorLabel, rotation_range: float, width: int, seed: int) -> int:
+    """Columns to the right."""
+    rng = np.random.default_rng([seed, zlib.crc32(label.panorama.encode())])
+    return round(float(rng.uniform(-1.0, 1.0)) * rotation_range / 360.0 * width)
