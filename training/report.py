@@ -16,6 +16,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.imagery import open_imagery
+from training.datasets.truth import TruthTrack
 from training.metrics import coverage, squared_mahalanobis, vehicle_errors
 
 matplotlib.use("Agg")
@@ -40,27 +41,6 @@ class Scene:
     """(M, 3, 3)"""
 
 
-class _Truth:
-    """True pose of base_link at any stamp within the drive, in the map of `frame`.
-
-    The bag's own truth stands in the map whose datum is its first true fix.
-    """
-
-    def __init__(self, poses: list[Any], datum: LatLon, frame: LocalFrame) -> None:
-        given = np.array([(m.pose.position.x, m.pose.position.y) for m in poses])
-        lat, lon = LocalFrame(datum).to_latlon_array(given[:, 0], given[:, 1])
-        self.xy = np.stack(frame.to_xy_array(lat, lon), axis=1)
-        self._stamps = np.array([_stamp(m) for m in poses], dtype=np.float64)
-        self._yaw = np.unwrap([_yaw(m.pose.orientation) for m in poses])
-
-    def at(self, stamp: int) -> Pose2D:
-        x, y, yaw = (
-            float(np.interp(stamp, self._stamps, values))
-            for values in (self.xy[:, 0], self.xy[:, 1], self._yaw)
-        )
-        return Pose2D(x, y, yaw)
-
-
 def score_recording(
     bag: Path, recording: Path, registration_msg: Path
 ) -> tuple[dict[str, float], Scene]:
@@ -75,7 +55,7 @@ def score_recording(
         raise ValueError(f"{recording}: no message on /localizer/registration")
     frame = LocalFrame(LatLon(registrations[-1].datum_latitude, registrations[-1].datum_longitude))
     first = sources["/truth/fix"][0]
-    truth = _Truth(sources["/truth/pose"], LatLon(first.latitude, first.longitude), frame)
+    truth = TruthTrack(sources["/truth/pose"], LatLon(first.latitude, first.longitude), frame)
     fixes = np.array([frame.to_xy(LatLon(m.latitude, m.longitude)) for m in sources["/gnss/fix"]])
     gnss_errors = [
         np.hypot(x - t.x, y - t.y)

@@ -40,11 +40,16 @@ def read_picture(file: Path) -> NDArray[np.uint8]:
 
     Raises FileNotFoundError, and ValueError naming the file that cannot be decoded or ends early.
     """
-    data = file.read_bytes()
+    return decode_picture(file.read_bytes(), str(file))
+
+
+def decode_picture(data: bytes, name: str) -> NDArray[np.uint8]:
+    """The bytes of a PNG or JPEG as (H, W, 3) uint8 RGB; ValueError naming what is no picture."""
     # OpenCV fills what a truncated JPEG lacks with grey and says nothing.
     if data.startswith(_JPEG_START) and _JPEG_END not in data[-64:]:
-        raise ValueError(f"{file} is truncated")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        raise ValueError(f"{name} is truncated")
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if image is None:
-        raise ValueError(f"{file} cannot be decoded")
+        raise ValueError(f"{name} cannot be decoded")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

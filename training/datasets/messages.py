@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry import Camera, LatLon
+from training.datasets.files import decode_picture
 
 FloatArray = NDArray[np.float64]
 
@@ -34,11 +35,8 @@ def stamp_ns(message: Any) -> int:
 def image_from(message: Any) -> NDArray[np.uint8]:
     """sensor_msgs/Image (rgb8, bgr8, mono8) or CompressedImage -> (H, W, 3) uint8 RGB."""
     if hasattr(message, "format"):
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        decoded = cv2.imdecode(message.data, flags) if message.data.size else None
-        if decoded is None:
-            raise Unusable(f"compressed image of format '{message.format}' cannot be decoded")
-        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
+        name = f"compressed image of format '{message.format}'"
+        return decode_picture(message.data.tobytes(), name)
     if message.encoding not in _TO_RGB:
         raise Unusable(f"image encoding '{message.encoding}' is none of {', '.join(_TO_RGB)}")
     channels = 1 if message.encoding == "mono8" else 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -18,12 +17,13 @@ from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from g2s_localizer.estimator.prior import Prior, PriorBuffer
-from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry import LatLon
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.model import ModelConfig
 from training.datasets import messages
 from training.datasets.drives import DriveDataset, LabelledDrive
 from training.datasets.files import name_some
+from training.datasets.truth import TruthTrack
 
 _LOG = logging.getLogger(__name__)
 
@@ -119,33 +119,6 @@ class BagImages:
         return BagImages, (self._bag, self._topic, self._logged_ns)
 
 
-class TruthTrack:
-    """True pose of base_link at any stamp between the first and the last, in `frame`.
-
-    poses  PoseStamped messages in the ENU map at `datum`
-    """
-
-    def __init__(self, poses: Sequence[Any], datum: LatLon, frame: LocalFrame) -> None:
-        given = np.array([(m.pose.position.x, m.pose.position.y) for m in poses])
-        lat, lon = LocalFrame(datum).to_latlon_array(given[:, 0], given[:, 1])
-        self.xy = np.stack(frame.to_xy_array(lat, lon), axis=1)
-        self._stamps = np.array([messages.stamp_ns(m) for m in poses], dtype=np.int64)
-        axes = [messages.rotation_from(m.pose.orientation)[:, 0] for m in poses]
-        self._yaw = np.unwrap([math.atan2(axis[1], axis[0]) for axis in axes])
-
-    def covers(self, stamp: int) -> bool:
-        return bool(self._stamps[0] <= stamp <= self._stamps[-1])
-
-    def at(self, stamp: int) -> Pose2D:
-        since = (self._stamps - self._stamps[0]).astype(np.float64)
-        now = float(stamp - self._stamps[0])
-        x, y, yaw = (
-            float(np.interp(now, since, values))
-            for values in (self.xy[:, 0], self.xy[:, 1], self._yaw)
-        )
-        return Pose2D(x, y, yaw)
-
-
 @dataclass
 class _Recording:
     """What one pass over a bag finds; stamps and log times in ns."""
@@ -238,12 +211,12 @@ def _reader(bag: Path) -> AnyReader:
 
 
 def _same_info(known: Any, info: Any, where: str) -> Any:
+    """The CameraInfo, which is one for the whole bag."""
     if known is not None:
-        sizes = {(each.width, each.height) for each in (known, info)}
-        if len(sizes) > 1 or not all(
-            np.array_equal(getattr(known, k), getattr(info, k)) for k in ("k", "d", "p")
-        ):
-            raise ValueError(f"{where} changes within the bag")
+        for name in ("width", "height", "k", "d", "p"):
+            before, now = getattr(known, name), getattr(info, name)
+            if not np.array_equal(before, now):
+                raise ValueError(f"{where} changes within the bag: {name} {before} becomes {now}")
     return known or info
 
 

@@ -12,6 +12,7 @@ import pytest
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.model import ModelConfig
+from training.simulate import simulate
 from training.simulation.drive import CALIBRATION
 
 DATE = "2011_09_26"
@@ -90,3 +91,11 @@ def raw(tmp_path):
     places = [frame.to_latlon(i * math.cos(0.7), i * math.sin(0.7)) for i in range(3)]
     write_drive(tmp_path / "raw", 1, places, 0.7, 10.0)
     return tmp_path / "raw", places
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory):
+    """The folder of a simulated drive of five frames, half a second apart, seed 31."""
+    folder = tmp_path_factory.mktemp("simulated") / "drive"
+    simulate(folder, 31, 5, "easy", rate=2.0)
+    return folder

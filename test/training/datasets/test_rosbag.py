@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bag that g2s-kitti-to-rosbag2 made of a simulated drive is the drive once more."""
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin
+from torch.utils.data import DataLoader
+
+from g2s_localizer.kitti import KittiDrive
+from g2s_localizer.tools.bag import jazzy_types, new_bag
+from g2s_localizer.tools.kitti_to_rosbag2 import convert
+from training.datasets.crops import ProcessImagery
+from training.datasets.kitti import KittiDataset
+from training.datasets.rosbag import BagConfig, RosbagDataset
+from training.datasets.sample import collate
+
+CONFIG = BagConfig(
+    camera_translation=(1.0805, -0.2500, 1.6593), camera_rpy=(-0.00426, -0.00841, 0.00103)
+)
+"""As in config/localizer.yaml: KITTI's camera."""
+
+
+@pytest.fixture(scope="module")
+def drive(simulated):
+    return KittiDrive(simulated, json.loads((simulated / "world.json").read_text())["drive"])
+
+
+@pytest.fixture(scope="module")
+def imagery(simulated):
+    return ProcessImagery(f"slippy:{simulated / 'imagery'}")
+
+
+@pytest.fixture(scope="module", params=["mcap", "sqlite3"])
+def bag(request, drive, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bags") / request.param
+    convert(drive, out, StoragePlugin[request.param.upper()])
+    return out
+
+
+@pytest.fixture
+def listed(simulated, drive, imagery, tiny, tmp_path):
+    """The same drive by the KITTI route, its labels without noise."""
+    file = tmp_path / "list.txt"
+    file.write_text("".join(f"2011_09_26/{drive.name}/{i:010d}.png 0 0 0\n" for i in drive.frames))
+    return KittiDataset(simulated, file, imagery, tiny)
+
+
+def place(dataset, pose):
+    return dataset.drives[0].frame.to_latlon(pose.x, pose.y)
+
+
+def test_a_bag_gives_the_samples_of_the_drive(bag, listed, imagery, tiny):
+    recorded = RosbagDataset([bag], imagery, tiny, CONFIG)
+    assert len(recorded) == len(listed) == 5
+    for ours, theirs in zip(*([d[i] for i in range(5)] for d in (recorded, listed)), strict=True):
+        assert torch.equal(ours.ground, theirs.ground)
+        torch.testing.assert_close(ours.K, theirs.K)
+        torch.testing.assert_close(ours.T_base_camera, theirs.T_base_camera, atol=2e-4, rtol=0)
+        # 4 ms after the last record the node holds its heading, KITTI's route turns it on.
+        assert ours.yaw == pytest.approx(theirs.yaw, abs=1e-6 if ours.index < 4 else 1e-3)
+        assert (ours.satellite.int() - theirs.satellite.int()).abs().max() <= 6
+
+
+def test_without_noise_a_label_is_the_true_pose_to_five_centimetres(bag, listed, imagery, tiny):
+    recorded = RosbagDataset([bag], imagery, tiny, CONFIG)
+    for label, truth, known in zip(recorded.labels, recorded.truths, listed.truths, strict=True):
+        assert (label.x, label.y) == pytest.approx((truth.x, truth.y), abs=0.05)
+        found, expected = place(recorded, truth), place(listed, known)
+        assert (found.lat, found.lon) == pytest.approx((expected.lat, expected.lon), abs=1e-7)
+        assert truth.yaw == pytest.approx(known.yaw, abs=1e-6)
+
+
+def test_labels_are_as_noisy_as_the_recorded_fixes(drive, imagery, tiny, tmp_path):
+    convert(drive, tmp_path / "noisy", gnss_noise=5.0, heading_noise=3.0, seed=2)
+    recorded = RosbagDataset([tmp_path / "noisy"], imagery, tiny, CONFIG)
+    with AnyReader([tmp_path / "noisy"]) as reader:
+        fixes = [c for c in reader.connections if c.topic == "/gnss/fix"]
+        data = [reader.deserialize(d, c.msgtype) for c, _, d in reader.messages(fixes)]
+    label = place(recorded, recorded.labels[1])
+    # The image was taken 4 ms after the second of the fixes, half a second before the third.
+    assert (label.lat, label.lon) == pytest.approx((data[1].latitude, data[1].longitude), abs=2e-6)
+    assert recorded.labels[1] != recorded.truths[1]
+
+
+def test_workers_read_a_bag_in_any_order(bag, imagery, tiny):
+    dataset = pickle.loads(pickle.dumps(RosbagDataset([bag], imagery, tiny, CONFIG)))
+    loader = DataLoader(dataset, batch_sampler=[[4, 0], [2]], collate_fn=collate, num_workers=2)
+    batches = list(loader)
+    assert [batch.index.tolist() for batch in batches] == [[4, 0], [2]]
+    assert torch.equal(batches[0].ground[1], dataset[0].ground)
+
+
+def rewritten(bag, out, change):
+    """A copy of a bag whose messages went through `change(topic, message)`; None drops one."""
+    store = jazzy_types()
+    with AnyReader([bag]) as reader, new_bag(out) as writer:
+        connections = {
+            c.topic: writer.add_connection(c.topic, c.msgtype, typestore=store)
+            for c in reader.connections
+        }
+        for connection, stamp, data in reader.messages():
+            message = change(connection.topic, reader.deserialize(data, connection.msgtype))
+            if message is not None:
+                raw = store.serialize_cdr(message, connection.msgtype)
+                writer.write(connections[connection.topic], stamp, raw)
+    return out
+
+
+@pytest.fixture(scope="module")
+def mcap(drive, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bags") / "one"
+    convert(drive, out)
+    return out
+
+
+def test_without_the_truth_s_topics_nobody_knows_it(mcap, imagery, tiny):
+    config = replace(CONFIG, truth_pose="/nothing")
+    assert RosbagDataset([mcap], imagery, tiny, config).truths is None
+
+
+def test_an_image_without_a_prior_is_left_out_and_named(mcap, imagery, tiny, tmp_path, caplog):
+    stamps = []
+
+    def early_fixes_only(topic, message):
+        if topic == "/gnss/fix":
+            stamps.append(message.header.stamp)
+        return None if topic == "/gnss/fix" and len(stamps) > 2 else message
+
+    bag = rewritten(mcap, tmp_path / "bag", early_fixes_only)
+    dataset = RosbagDataset([bag], imagery, tiny, CONFIG)
+    assert len(dataset) + len(dataset.missing) == 5 and len(dataset) >= 3
+    assert "too far in time" in dataset.missing[0] and dataset.missing[0] in caplog.text
+
+
+def test_a_fix_without_a_fix_is_not_used_and_named(mcap, imagery, tiny, tmp_path, caplog):
+    def lost(topic, message):
+        if topic == "/gnss/fix" and message.header.stamp.nanosec:
+            message.status.status = -1
+        return message
+
+    RosbagDataset([rewritten(mcap, tmp_path / "bag", lost)], imagery, tiny, CONFIG)
+    assert "/gnss/fix at" in caplog.text and "NavSatFix.status is -1: no fix" in caplog.text
+
+
+def test_an_image_that_cannot_be_decoded_is_a_named_skip(mcap, imagery, tiny, tmp_path):
+    def bayer(topic, message):
+        first = topic == "/camera/image_raw" and message.header.stamp.sec % 2
+        return replace(message, encoding="bayer_rggb8") if first else message
+
+    dataset = RosbagDataset([rewritten(mcap, tmp_path / "bag", bayer)], imagery, tiny, CONFIG)
+    batch = collate([dataset[i] for i in range(5)])
+    assert 0 < len(batch) < 5
+    assert "'bayer_rggb8' is none of rgb8, bgr8, mono8" in batch.skipped[0].reason
+
+
+def test_odometry_gives_the_heading_as_well(mcap, imagery, tiny, tmp_path):
+    config = replace(CONFIG, heading="/odometry")
+    dataset = RosbagDataset([mcap], imagery, tiny, config)
+    # The recorded odometry starts at zero: it is east of nothing, but its turns are the drive's.
+    turned = [p.yaw - t.yaw for p, t in zip(dataset.labels, dataset.truths, strict=True)]
+    assert np.ptp(np.unwrap(turned)) == pytest.approx(0.0, abs=0.02)
+
+
+def test_a_bag_without_a_topic_says_what_it_has(mcap, imagery, tiny):
+    with pytest.raises(ValueError, match="nothing on /gps; it has .*/gnss/fix .sensor_msgs"):
+        RosbagDataset([mcap], imagery, tiny, replace(CONFIG, fix="/gps"))
+
+
+def test_a_bag_whose_imagery_is_missing_skips_by_name(mcap, imagery, tiny, simulated, tmp_path):
+    shutil.copytree(simulated / "imagery", tmp_path / "tiles")
+    dataset = RosbagDataset([mcap], ProcessImagery(f"slippy:{tmp_path / 'tiles'}"), tiny, CONFIG)
+    shutil.rmtree(tmp_path / "tiles")
+    assert "lacks" in dataset[0].reason
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"camera_translation": (1.0, 0.0, 0.0)}, "above the road, got z = 0.0"),
+        ({"heading_offset": float("nan")}, "heading_offset must be finite, got nan"),
+        ({"gnss_default_sigma_m": 0.0}, "gnss_default_sigma_m must be positive, got 0.0"),
+    ],
+)
+def test_a_configuration_out_of_range_is_refused(change, said):
+    with pytest.raises(ValueError, match=said):
+        replace(CONFIG, **change)
