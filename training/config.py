@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
@@ -12,6 +13,7 @@ import yaml
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import ModelConfig
+from training.datasets.rosbag import BagConfig
 from training.datasets.sample import PriorNoise
 
 
@@ -82,6 +84,7 @@ class BagsConfig:
     held_out: list[str]
     """bags of the label-free criterion; never trained on"""
     imagery: str
+    bag: BagConfig
 
 
 @dataclass(frozen=True)
@@ -174,9 +177,7 @@ class StageConfig:
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError(
-                f"needs steps or epochs, not both, got {self.steps} and {self.epochs}"
-            )
+            raise ValueError(f"needs steps or epochs, not both, got {self.steps} and {self.epochs}")
         _require(
             self,
             batch=self.batch >= 2,
@@ -255,6 +256,8 @@ def _build(kind: type, values: Any, where: str) -> Any:
     name = where.rstrip(".") or "the file"
     if not isinstance(values, dict):
         raise ValueError(f"{name} must be a mapping, got {values!r}")
+    if kind is ModelConfig:
+        return _made(lambda: ModelConfig.from_dict(values), name)
     types = get_type_hints(kind)
     unknown = [key for key in values if key not in types]
     if unknown:
@@ -264,9 +267,13 @@ def _build(kind: type, values: Any, where: str) -> Any:
         if required and wanted.name not in values:
             raise ValueError(f"missing key {where}{wanted.name}")
     built = {key: _value(types[key], value, where + key) for key, value in values.items()}
+    return _made(lambda: kind(**built), name)
+
+
+def _made(make: Callable[[], Any], name: str) -> Any:
     try:
-        return kind(**built)
-    except ValueError as error:
+        return make()
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
 
 
@@ -282,6 +289,8 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     number = isinstance(value, int) and not isinstance(value, bool)
     if plain is float and number:
         return float(value)
+    if plain is tuple and isinstance(value, list):
+        return tuple(_value(float, each, f"{where}, in it") for each in value)
     if not isinstance(value, plain) or (plain is int and not number):
         hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) else ""
         raise ValueError(f"{where} must be {_named(plain)}, got {value!r}{hint}")

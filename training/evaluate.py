@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from g2s_localizer.imagery import MissingImagery
@@ -21,7 +22,7 @@ from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.simulated import open_drives, simulated_dataset
 from training.plots import draw_all
 from training.scoring import NETWORK, Scores, score
-from training.sources import kitti_dataset, vigor_dataset
+from training.sources import kitti_dataset, vigor_dataset, vigor_noise
 from training.table import markdown
 
 WORST = 10
@@ -43,6 +44,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         network, identity = load_checkpoint(file)
         network = network.to(arguments.device)
         noise = PriorNoise(arguments.position_m, arguments.yaw_deg)
+        if arguments.dataset == "vigor":
+            noise = vigor_noise(network.config, arguments.rotation)
         dataset, described = open_dataset(arguments, network, noise)
         scores = score(network, dataset, noise, worst=0 if first else WORST)
         for name, answers in scores.methods.items():
@@ -50,7 +53,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 name = f"{identity}, {name}" if len(arguments.checkpoint) > 1 else name
             rows[name] = answers.figures
         if first is None:
-            first, report = scores, _report(arguments, identity, described, scores)
+            first, report = scores, _report(arguments, identity, described, noise, scores)
             groups = [dataset.group(i) for i in range(len(dataset))]
     assert first is not None
     report["methods"] = rows
@@ -129,14 +132,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(
-    arguments: argparse.Namespace, identity: str, described: str, scores: Scores
+    arguments: argparse.Namespace,
+    identity: str,
+    described: str,
+    noise: PriorNoise,
+    scores: Scores,
 ) -> dict[str, object]:
     return {
         **scores.figures(),
         "data": described,
         "checkpoint": identity,
         "mode": arguments.mode,
-        "prior": {"position_m": arguments.position_m, "yaw_deg": arguments.yaw_deg},
+        "prior": asdict(noise),
         "unreadable": [f"{left.name}: {left.reason}" for left in scores.unreadable],
     }
 

@@ -21,6 +21,9 @@ class Position(NamedTuple):
     batch: int
 
 
+FIRST = Position(0, 0)
+
+
 def endless(
     dataset: PairDataset,
     sampler: DistantBatchSampler,

@@ -85,7 +85,9 @@ def score_picture(crop: Tensor, score: Tensor, pixels: int) -> NDArray[np.uint8]
     share = torch.softmax(score.detach().float().flatten().cpu() * 30.0, 0).view(score.shape)
     heat = (share / share.max()).sqrt().repeat_interleave(pixels, 0).repeat_interleave(pixels, 1)
     picture = (crop.cpu().float().mean(dim=0) * 0.6).repeat(3, 1, 1)
-    start = [(side - covered) // 2 for side, covered in zip(crop.shape[1:], heat.shape, strict=True)]
+    start = [
+        (side - covered) // 2 for side, covered in zip(crop.shape[1:], heat.shape, strict=True)
+    ]
     window = picture[0, start[0] : start[0] + len(heat), start[1] : start[1] + len(heat)]
     window += heat * (255.0 - window)
     return np.asarray(picture.byte().permute(1, 2, 0))

@@ -47,7 +47,10 @@ def _draw_over_time(file: Path, scores: Scores, groups: Sequence[int], title: st
     errors = answers.errors * (1.0, 1.0, 180.0 / np.pi)
     names = ("longitudinal (m)", "lateral (m)", "heading (°)")
     for axis, error, name in zip(axes, errors.T, names, strict=True):
-        for chosen, colour, label in ((published, "C0", "published"), (~published, "C3", "refused")):
+        for chosen, colour, label in (
+            (published, "C0", "published"),
+            (~published, "C3", "refused"),
+        ):
             axis.plot(answers.indices[chosen], error[chosen], ".", ms=3, color=colour, label=label)
         for border in answers.indices[1:][np.diff(drives) != 0]:
             axis.axvline(border, color="0.7", lw=0.5)
@@ -68,9 +71,7 @@ def _draw_worst(file: Path, pictures: Sequence[Picture], title: str) -> None:
     for axis, picture in zip(axes.flat, pictures, strict=False):
         half = len(picture.crop) * picture.gsd / 2.0
         axis.imshow(picture.crop, extent=(-half, half, -half, half))
-        rows_m, columns_m = (
-            np.array(picture.log_probability.shape) * picture.cell_m / 2.0
-        )
+        rows_m, columns_m = np.array(picture.log_probability.shape) * picture.cell_m / 2.0
         heat = np.exp(picture.log_probability - picture.log_probability.max()) ** 0.5
         axis.imshow(
             heat, extent=(-columns_m, columns_m, -rows_m, rows_m), cmap="inferno", alpha=0.5

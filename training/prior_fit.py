@@ -11,27 +11,27 @@ from __future__ import annotations
 import math
 
 from g2s_localizer.model import ModelConfig
+from training.datasets.sample import PriorNoise
 
 
 def require_prior_fits(
-    model: ModelConfig, position_m: float, *, along_heading: bool, aligned: bool, yaw_deg: float
+    model: ModelConfig, noise: PriorNoise, *, along_heading: bool, aligned: bool
 ) -> None:
     """Raises ValueError naming the numbers when an offset plus the reach leaves the crop.
 
-    position_m     largest offset of the truth from the crop's centre along each axis (m)
-    along_heading  whether those axes are the vehicle's own (as in the KITTI lists) or the map's
+    along_heading  whether the noise is along the vehicle's axes (as in the KITTI lists) or the
+                   map's
     aligned        whether the crop's u axis follows the label's heading, or north is up
-    yaw_deg        largest error of the label's heading (degrees)
 
     The crop's axes differ from those of the offset by an angle: none where both are the map's,
-    up to `yaw_deg` where both follow the heading, any where only one does. At an angle t the
-    square of offsets spans position_m (cos t + sin t) along each axis of the crop.
+    up to the heading's noise where both follow the heading, any where only one does. At an angle t the
+    square of offsets spans (cos t + sin t) times its half side along each axis of the crop.
     """
     if along_heading and aligned:
-        turn = math.radians(min(yaw_deg, 45.0))
+        turn = math.radians(min(noise.yaw_deg, 45.0))
     else:
         turn = math.radians(45.0) if along_heading or aligned else 0.0
-    offset = position_m * (math.cos(turn) + math.sin(turn))
+    offset = noise.position_m * (math.cos(turn) + math.sin(turn))
     if offset > model.search_m + 1e-9:
         raise ValueError(
             f"the prior allows offsets of {offset:.1f} m along the axes of the crop, and the "

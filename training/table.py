@@ -32,9 +32,7 @@ def markdown(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, float]])
         "|---|" + "---|" * len(_COLUMNS),
     ]
     for name, figures in rows.items():
-        cells = [
-            " / ".join(_cell(key, figures[key]) for key in keys) for keys in _COLUMNS.values()
-        ]
+        cells = [" / ".join(_cell(key, figures[key]) for key in keys) for keys in _COLUMNS.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

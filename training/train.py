@@ -24,17 +24,16 @@ from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, set_
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import G2SNet, load_checkpoint
 from training.calibration import calibrate
-from training.config import StageConfig, TrainingConfig, load_config
+from training.config import StageConfig, TrainingConfig, flat, load_config
 from training.datasets.batches import DistantBatchSampler
-from training.evaluate import evaluate, predict
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner
-from training.loading import Position, endless, listed
+from training.loading import FIRST, Position, endless, listed
 from training.monitor import Monitor
 from training.run_folder import RunFolder
+from training.scoring import score
 from training.sources import Pairs, open_pairs
 from training.stages import STAGES, Losses, hand_over, stage_losses, trained_parameters
-
 
 OpenPairs = Callable[[TrainingConfig], Pairs]
 
@@ -55,7 +54,7 @@ class Progress:
     """How far a stage has come: steps done, the next batch, and its best validation."""
 
     step: int = 0
-    position: Position = Position(0, 0)
+    position: Position = FIRST
     best: float = math.inf
     best_step: int = 0
     stale: int = 0
@@ -204,8 +203,7 @@ def _conclude(run: _Run, network: G2SNet) -> dict[str, float]:
         network.precision = torch.float32
         if run.pairs.calibration is not None:
             calibrate(network, run.pairs.calibration)
-            truths = run.pairs.calibration.truths or []
-            figures = evaluate(predict(network, run.pairs.calibration), truths)
+            figures = score(network, run.pairs.calibration, run.config.data.noise).figures()
         provenance = {**_provenance(run), "calibration": figures}
         run.folder.save_network(run.folder.finished, network, provenance)
     run.accelerator.wait_for_everyone()

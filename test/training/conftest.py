@@ -4,9 +4,4 @@
 import sys
 from pathlib import Path
 
-import pytest
-
-from training.config import DataConfig, LossConfig, SimulatedConfig, StageConfig
-from training.config import TrainingConfig, TranslationConfig
-
 sys.path.append(str(Path(__file__).parent))

@@ -99,6 +99,4 @@ if __name__ == "__main__":
     if arguments.limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (arguments.limit, arguments.limit))
     pairs = flat_pairs(broken=range(arguments.broken))
-    sys.exit(
-        run(load_config(arguments.config), lambda _: pairs, "the command", arguments.resume)
-    )
+    sys.exit(run(load_config(arguments.config), lambda _: pairs, "the command", arguments.resume))
