@@ -42,6 +42,7 @@ def _draw_cdf(file: Path, scores: Scores, title: str) -> None:
 def _draw_over_time(file: Path, scores: Scores, groups: Sequence[int], title: str) -> None:
     answers = scores.methods[NETWORK]
     published = np.isin(answers.indices, scores.methods[GATED].indices)
+    kinds = ((published, "C0", "published"), (~published, "C3", "refused"))
     drives = np.array([groups[i] for i in answers.indices])
     figure, axes = plt.subplots(3, 1, figsize=(10, 7), sharex=True)
     errors = answers.errors * (1.0, 1.0, 180.0 / np.pi)

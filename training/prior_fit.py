@@ -24,8 +24,8 @@ def require_prior_fits(
     aligned        whether the crop's u axis follows the label's heading, or north is up
 
     The crop's axes differ from those of the offset by an angle: none where both are the map's,
-    up to the heading's noise where both follow the heading, any where only one does. At an angle t the
-    square of offsets spans (cos t + sin t) times its half side along each axis of the crop.
+    up to the heading's noise where both follow the heading, any where only one does. At an angle
+    t the square of offsets spans (cos t + sin t) times its half side along the crop's axes.
     """
     if along_heading and aligned:
         turn = math.radians(min(noise.yaw_deg, 45.0))

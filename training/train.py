@@ -129,7 +129,7 @@ def learn(run: _Run, name: str, network: G2SNet, state: dict[str, Any]) -> None:
                 monitor.validation(progress.step, value, progress.best_step)
             if due or asked:
                 _save(run, name, learner, progress)
-            if asked and progress.step < steps:
+            if asked:
                 raise Interrupted(
                     f"stopped after step {progress.step} of {steps} of {name}; go on with\n"
                     f"  {run.command} --resume"
