@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -17,6 +18,23 @@ from training.config import StageConfig
 from training.datasets.sample import Batch
 
 LossOf = Callable[[G2SNet, Batch], Tensor]
+
+
+def open_accelerator(device: str, precision: str) -> Accelerator:
+    """Devices and processes as the launcher has them; device "cpu" leaves GPUs alone.
+
+    The network computes in its own precision where that is safe: accelerate only scales the
+    loss of float16. Raises ValueError for float16 without a GPU.
+    """
+    return Accelerator(
+        cpu=device == "cpu" or not torch.cuda.is_available(),
+        mixed_precision="fp16" if precision == "fp16" else "no",
+        kwargs_handlers=[
+            AutocastKwargs(enabled=False),
+            # heads that an option leaves out have no gradient
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+        ],
+    )
 
 
 class Update(NamedTuple):

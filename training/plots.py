@@ -48,10 +48,7 @@ def _draw_over_time(file: Path, scores: Scores, groups: Sequence[int], title: st
     errors = answers.errors * (1.0, 1.0, 180.0 / np.pi)
     names = ("longitudinal (m)", "lateral (m)", "heading (°)")
     for axis, error, name in zip(axes, errors.T, names, strict=True):
-        for chosen, colour, label in (
-            (published, "C0", "published"),
-            (~published, "C3", "refused"),
-        ):
+        for chosen, colour, label in kinds:
             axis.plot(answers.indices[chosen], error[chosen], ".", ms=3, color=colour, label=label)
         for border in answers.indices[1:][np.diff(drives) != 0]:
             axis.axvline(border, color="0.7", lw=0.5)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import G2SNet, load_checkpoint
@@ -27,7 +27,7 @@ from training.calibration import calibrate
 from training.config import StageConfig, TrainingConfig, flat, load_config
 from training.datasets.batches import DistantBatchSampler
 from training.interruption import Interrupted, Interruption
-from training.learner import Learner
+from training.learner import Learner, open_accelerator
 from training.loading import FIRST, Position, endless, listed
 from training.monitor import Monitor
 from training.run_folder import RunFolder
@@ -70,7 +70,10 @@ def train(
     not finite, FileExistsError when `out` holds a run and `resume` is not set, OSError when the
     disk is full. In each case the state of the last save stays whole.
     """
-    folder, accelerator = RunFolder(Path(config.out)), _accelerator(config)
+    folder, accelerator = (
+        RunFolder(Path(config.out)),
+        open_accelerator(config.device, config.precision),
+    )
     state = _open_state(folder, config, accelerator, resume)
     network = _open_network(config).to(accelerator.device)
     run = _Run(config, command, folder, accelerator, pairs)
@@ -208,19 +211,6 @@ def _conclude(run: _Run, network: G2SNet) -> dict[str, float]:
         run.folder.save_network(run.folder.finished, network, provenance)
     run.accelerator.wait_for_everyone()
     return figures
-
-
-def _accelerator(config: TrainingConfig) -> Accelerator:
-    # The network computes in its own precision where that is safe; accelerate only scales.
-    return Accelerator(
-        cpu=config.device == "cpu" or not torch.cuda.is_available(),
-        mixed_precision="fp16" if config.precision == "fp16" else "no",
-        kwargs_handlers=[
-            AutocastKwargs(enabled=False),
-            # heads that an option leaves out have no gradient
-            DistributedDataParallelKwargs(find_unused_parameters=True),
-        ],
-    )
 
 
 def _open_state(

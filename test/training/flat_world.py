@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs from one textured plane, in memory: small enough to train on in a test.
 
-As a script it trains on them: flat_world.py CONFIG.yaml [--resume] [--broken N] [--limit BYTES]
+As a script it trains on them: flat_world.py CONFIG.yaml [--resume] [--limit BYTES]
 """
 
 import argparse
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import ModelConfig
-from training.config import load_config
-from training.datasets.sample import PriorNoise, Sample, Unreadable
+from g2s_localizer.model import G2SNet, ModelConfig
+from training.config import StageConfig, load_config
+from training.datasets.sample import PriorNoise, Sample, Unreadable, collate
+from training.learner import Learner, open_accelerator
 from training.sources import Pairs
+from training.stages import pair_scores, trained_parameters
 from training.train import run
 
 MODEL = ModelConfig(
@@ -88,15 +90,46 @@ def flat_pairs(count=24, broken=()):
     return Pairs(FlatWorld(count, 1, broken), FlatWorld(8, 2), FlatWorld(12, 3), "a flat world")
 
 
+def per_pair_loss(network, batch):
+    """A loss whose mean over two halves of a batch is that over the whole."""
+    network.eval()  # batch normalisation would look at the other pairs
+    scores = pair_scores(network, batch).diagonal().permute(2, 0, 1)
+    return -scores.amax(dim=(1, 2)).mean()
+
+
+def update(folder, steps=3):
+    """Steps over batches of 8 shared out to the ranks; each rank leaves its weights."""
+    accelerator = open_accelerator("cpu", "fp32")
+    torch.manual_seed(accelerator.process_index)  # ranks start apart: rank 0 tells the others
+    network = G2SNet(MODEL)
+    if accelerator.process_index == 0:
+        torch.manual_seed(0)
+        network = G2SNet(MODEL)
+    parameters = trained_parameters(network, "translation")
+    stage = StageConfig(batch=8, learning_rate=0.01, steps=steps)
+    learner = Learner(accelerator, network, parameters, per_pair_loss, stage, steps)
+    world = FlatWorld(8 * steps, 4)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    norms = torch.tensor(
+        [
+            learner.update([collate([world[8 * k + i] for i in range(rank, 8, ranks)])])[1]
+            for k in range(steps)
+        ]
+    )
+    torch.save({**network.state_dict(), "norms": norms}, folder / f"{rank}_of_{ranks}.pt")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("config", type=Path)
+    parser.add_argument("config", type=Path, nargs="?")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--broken", type=int, default=0)
     parser.add_argument("--limit", type=int, help="largest file in bytes")
+    parser.add_argument("--update", type=Path, help="only steps of a learner; weights go here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (arguments.limit, arguments.limit))
-    pairs = flat_pairs(broken=range(arguments.broken))
-    sys.exit(run(load_config(arguments.config), lambda _: pairs, "the command", arguments.resume))
+    if arguments.update:
+        sys.exit(update(arguments.update))
+    config = load_config(arguments.config)
+    sys.exit(run(config, lambda _: flat_pairs(), "the command", arguments.resume))

@@ -18,7 +18,6 @@ from g2s_localizer.model import load_checkpoint
 from training.datasets.selection import Part
 from training.interruption import Interrupted
 from training.run_folder import RunFolder
-from training.stages import pair_scores
 from training.train import train
 
 
