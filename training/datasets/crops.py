@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from g2s_localizer.geometry import LatLon
 from g2s_localizer.geometry.pose import rotation
-from g2s_localizer.imagery import Imagery, SatelliteCrop, open_imagery
+from g2s_localizer.imagery import Imagery, open_imagery
 
 _FINER = 2
 """A turned crop is cut from one of pixels so many times smaller, which loses nothing, and
@@ -29,17 +30,13 @@ class ProcessImagery:
         self.uri = uri
         self._process, self._opened = os.getpid(), open_imagery(uri)
 
-    @property
-    def attribution(self) -> str:
-        return self._here().attribution
-
-    def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
-        return self._here().crop(centre, size_m, gsd)
-
-    def _here(self) -> Imagery:
+    def __getattr__(self, name: str) -> Any:
+        """Everything else that Imagery has."""
+        if name.startswith("_"):
+            raise AttributeError(name)
         if self._process != os.getpid():
             self._process, self._opened = os.getpid(), open_imagery(self.uri)
-        return self._opened
+        return getattr(self._opened, name)
 
     def __reduce__(self) -> tuple[type[ProcessImagery], tuple[str]]:
         return ProcessImagery, (self.uri,)

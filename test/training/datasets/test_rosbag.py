@@ -2,6 +2,7 @@
 """A bag that g2s-kitti-to-rosbag2 made of a simulated drive is the drive once more."""
 
 import json
+import math
 import pickle
 import shutil
 from dataclasses import replace
@@ -77,16 +78,29 @@ def test_without_noise_a_label_is_the_true_pose_to_five_centimetres(bag, listed,
         assert truth.yaw == pytest.approx(known.yaw, abs=1e-6)
 
 
-def test_labels_are_as_noisy_as_the_recorded_fixes(drive, imagery, tiny, tmp_path):
-    convert(drive, tmp_path / "noisy", gnss_noise=5.0, heading_noise=3.0, seed=2)
-    recorded = RosbagDataset([tmp_path / "noisy"], imagery, tiny, CONFIG)
-    with AnyReader([tmp_path / "noisy"]) as reader:
+@pytest.fixture(scope="module")
+def noisy(drive, tmp_path_factory):
+    out = tmp_path_factory.mktemp("bags") / "noisy"
+    convert(drive, out, gnss_noise=5.0, heading_noise=3.0, seed=2)
+    return out
+
+
+def test_labels_are_as_noisy_as_the_recorded_fixes(noisy, imagery, tiny):
+    recorded = RosbagDataset([noisy], imagery, tiny, CONFIG)
+    with AnyReader([noisy]) as reader:
         fixes = [c for c in reader.connections if c.topic == "/gnss/fix"]
         data = [reader.deserialize(d, c.msgtype) for c, _, d in reader.messages(fixes)]
     label = place(recorded, recorded.labels[1])
     # The image was taken 4 ms after the second of the fixes, half a second before the third.
     assert (label.lat, label.lon) == pytest.approx((data[1].latitude, data[1].longitude), abs=2e-6)
-    assert recorded.labels[1] != recorded.truths[1]
+
+
+def test_noise_of_the_fixes_does_not_reach_the_truth(noisy, listed, imagery, tiny):
+    recorded = RosbagDataset([noisy], imagery, tiny, CONFIG)
+    for label, truth, known in zip(recorded.labels, recorded.truths, listed.truths, strict=True):
+        found, expected = place(recorded, truth), place(listed, known)
+        assert (found.lat, found.lon) == pytest.approx((expected.lat, expected.lon), abs=1e-7)
+        assert math.hypot(label.x - truth.x, label.y - truth.y) > 0.5
 
 
 def test_workers_read_a_bag_in_any_order(bag, imagery, tiny):
@@ -97,8 +111,11 @@ def test_workers_read_a_bag_in_any_order(bag, imagery, tiny):
     assert torch.equal(batches[0].ground[1], dataset[0].ground)
 
 
-def rewritten(bag, out, change):
-    """A copy of a bag whose messages went through `change(topic, message)`; None drops one."""
+def rewritten(bag, out, change, logged=None):
+    """A copy of a bag whose messages went through `change(topic, message)`; None drops one.
+
+    logged  the log time of all messages, in place of their own
+    """
     store = jazzy_types()
     with AnyReader([bag]) as reader, new_bag(out) as writer:
         connections = {
@@ -109,7 +126,7 @@ def rewritten(bag, out, change):
             message = change(connection.topic, reader.deserialize(data, connection.msgtype))
             if message is not None:
                 raw = store.serialize_cdr(message, connection.msgtype)
-                writer.write(connections[connection.topic], stamp, raw)
+                writer.write(connections[connection.topic], logged or stamp, raw)
     return out
 
 
@@ -118,6 +135,13 @@ def mcap(drive, tmp_path_factory):
     out = tmp_path_factory.mktemp("bags") / "one"
     convert(drive, out)
     return out
+
+
+def test_images_that_were_logged_at_once_are_told_apart(mcap, imagery, tiny, tmp_path):
+    burst = rewritten(mcap, tmp_path / "bag", lambda _, message: message, logged=10**18)
+    there, here = (RosbagDataset([bag], imagery, tiny, CONFIG) for bag in (mcap, burst))
+    for i in range(5):
+        assert torch.equal(here[i].ground, there[i].ground)
 
 
 def test_without_the_truth_s_topics_nobody_knows_it(mcap, imagery, tiny):

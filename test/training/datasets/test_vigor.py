@@ -106,10 +106,10 @@ def test_a_batch_of_panoramas_carries_each_tile_s_metres_per_pixel(vigor):
 
 def test_a_truncated_panorama_is_named(vigor):
     file = vigor / "NewYork" / "panorama" / "NewYork_b.jpg"
-    file.write_bytes(file.read_bytes()[:-300])
+    file.write_bytes(file.read_bytes()[:-20])
     broken = VigorDataset(vigor, "cross", "train")[1]
     assert isinstance(broken, Unreadable)
-    assert broken.name == "NewYork/NewYork_b.jpg" and "truncated" in broken.reason
+    assert broken.name == "NewYork/NewYork_b.jpg" and "cannot be decoded" in broken.reason
 
 
 def test_a_line_without_a_file_is_counted_and_named(vigor, caplog):
