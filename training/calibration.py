@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation, wrap_angle
-from g2s_localizer.model import G2SNet
+from g2s_localizer.model import RegistrationNet
 from training.datasets.sample import PairDataset, Unreadable
 from training.metrics import squared_mahalanobis
 from training.predict import Prediction, predict
@@ -23,7 +23,7 @@ _SHARE = 0.9
 _ENOUGH = 10
 
 
-def calibrate(network: G2SNet, dataset: PairDataset) -> None:
+def calibrate(network: RegistrationNet, dataset: PairDataset) -> None:
     """Set temperature and covariance scales from pairs whose poses are known.
 
     The temperature maximises the likelihood of the true cell, a tenth of the frames being taken
@@ -49,7 +49,7 @@ def calibrate(network: G2SNet, dataset: PairDataset) -> None:
     network.covariance_scale.copy_(_scales(network, dataset, truths))
 
 
-def _scales(network: G2SNet, dataset: PairDataset, truths: list[Pose2D]) -> torch.Tensor:
+def _scales(network: RegistrationNet, dataset: PairDataset, truths: list[Pose2D]) -> torch.Tensor:
     """(2,) of position and yaw, at least 1."""
     limits = GateConfig()
     nees, yaw, passed = [], [], []

@@ -207,6 +207,8 @@ class TrainingConfig:
 
     out         folder of the run; the finished checkpoint in it takes its name
     init_from   checkpoint whose weights the first stage starts from; "": random ones
+    vgg16       torchvision-format state dict of VGG-16 trained on ImageNet, from which the
+                extractors of the paper's presets start; "": random ones
     keep_checkpoints  keep the network of every validation, for `training.curve`
     """
 
@@ -217,6 +219,7 @@ class TrainingConfig:
     device: str = "auto"
     model: ModelConfig = field(default_factory=ModelConfig)
     init_from: str = ""
+    vgg16: str = ""
     keep_checkpoints: bool = False
     rotation: StageConfig | None = None
     translation: TranslationConfig | None = None

@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from g2s_localizer.imagery import MissingImagery
-from g2s_localizer.model import G2SNet, load_checkpoint
+from g2s_localizer.model import RegistrationNet, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.simulated import open_drives, simulated_dataset
@@ -71,7 +71,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def open_dataset(
-    arguments: argparse.Namespace, network: G2SNet, noise: PriorNoise
+    arguments: argparse.Namespace, network: RegistrationNet, noise: PriorNoise
 ) -> tuple[PairDataset, str]:
     """The pairs to score, and what they are in words."""
     model = network.config

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,11 +13,10 @@ from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from g2s_localizer.model import G2SNet
+from g2s_localizer.model import RegistrationNet
 from training.config import StageConfig
 from training.datasets.sample import Batch
-
-LossOf = Callable[[G2SNet, Batch], Tensor]
+from training.stages import LossOf
 
 
 def open_accelerator(device: str, precision: str) -> Accelerator:
@@ -56,7 +55,7 @@ class Learner:
     def __init__(
         self,
         accelerator: Accelerator,
-        network: G2SNet,
+        network: RegistrationNet,
         parameters: Sequence[nn.Parameter],
         loss_of: LossOf,
         stage: StageConfig,
@@ -66,10 +65,12 @@ class Learner:
         self._accelerator = accelerator
         self._clip_norm = stage.clip_norm or math.inf
         self._parameters = list(parameters)
-        for parameter in network.parameters():
-            parameter.requires_grad_(False)
+        # some losses learn the weights of their terms
+        self._loss = loss_of if isinstance(loss_of, nn.Module) else nn.Module()
+        network.requires_grad_(False)
         for parameter in self._parameters:
             parameter.requires_grad_(True)
+        self._parameters += self._loss.parameters()
         optimiser = torch.optim.AdamW(
             self._parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
@@ -79,9 +80,9 @@ class Learner:
         accelerator.gradient_accumulation_steps = stage.accumulate
 
     @property
-    def averaged(self) -> G2SNet:
+    def averaged(self) -> RegistrationNet:
         network = self._average.module
-        assert isinstance(network, G2SNet)
+        assert isinstance(network, RegistrationNet)
         return network
 
     def update(self, batches: Sequence[Batch]) -> Update:
@@ -115,6 +116,7 @@ class Learner:
         scaler = self._accelerator.scaler
         return {
             "network": self.network.state_dict(),
+            "loss": self._loss.state_dict(),
             "average": self._average.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
@@ -123,6 +125,7 @@ class Learner:
 
     def load(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
+        self._loss.load_state_dict(state["loss"])
         self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
@@ -141,7 +144,7 @@ class Learner:
 class _Loss(nn.Module):
     """The loss as a module, so that DistributedDataParallel sees the forward pass."""
 
-    def __init__(self, network: G2SNet, loss_of: LossOf) -> None:
+    def __init__(self, network: RegistrationNet, loss_of: LossOf) -> None:
         super().__init__()
         self.network = network
         self._loss_of = loss_of
@@ -160,7 +163,7 @@ def _schedule(
     return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0, total_iters=0)
 
 
-def _averaged(network: G2SNet, decay: float) -> AveragedModel:
+def _averaged(network: RegistrationNet, decay: float) -> AveragedModel:
     """An exponential moving average of weights and buffers that starts fast.
 
     After n updates the decay is min(decay, (1 + n) / (10 + n)), so that a short run does not

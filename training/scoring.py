@@ -16,7 +16,7 @@ from g2s_localizer.estimator.gate import GateConfig, gate
 from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotation
-from g2s_localizer.model import G2SNet
+from g2s_localizer.model import RegistrationNet
 from training.datasets.sample import PairDataset, PriorNoise, Unreadable
 from training.metrics import squared_mahalanobis, summarise, vehicle_errors
 from training.predict import Prediction, predict
@@ -90,7 +90,7 @@ class Scores:
 
 
 def score(
-    network: G2SNet,
+    network: RegistrationNet,
     dataset: PairDataset,
     noise: PriorNoise,
     worst: int = 0,

@@ -10,6 +10,7 @@ import numpy as np
 
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.model import ModelConfig
+from g2s_localizer.model.config import COMPACT
 from training.config import BagsConfig, KittiConfig, SimulatedConfig, TrainingConfig, VigorConfig
 from training.datasets.crops import ProcessImagery
 from training.datasets.kitti import KittiDataset
@@ -64,7 +65,7 @@ def kitti_dataset(
 
     Raises ValueError when the noise, along the vehicle's axes, does not fit the crop.
     """
-    paper = getattr(model, "preset", "compact") != "compact"
+    paper = model.preset != COMPACT
     require_prior_fits(model, noise, along_heading=True, aligned=paper)
     store: Imagery = ProcessImagery(imagery)
     return KittiDataset(root, split, store, model, noise=noise, seed=seed, paper=paper)

@@ -49,10 +49,14 @@ class Targets:
         return rotate_xy(in_map[:, None, None], -batch.crop_yaw)[:, 0, 0]
 
 
-def offset_cells(offsets: Tensor, side: int, cell_m: float) -> Tensor:
-    """Offsets (B, 2) m -> fractional cells (B, 2) as (row, column) of a score map `side` wide."""
+def offset_cells(offsets: Tensor, side: int, cell_m: Tensor | float) -> Tensor:
+    """Offsets (B, 2) m -> fractional cells (B, 2) as (row, column) of a score map `side` wide.
+
+    cell_m: of all, or (B, 1).
+    """
     middle = (side - 1) / 2.0
-    return torch.stack([middle - offsets[:, 1] / cell_m, middle + offsets[:, 0] / cell_m], dim=1)
+    u, v = (offsets / cell_m).unbind(dim=1)
+    return torch.stack([middle - v, middle + u], dim=1)
 
 
 def _truths(dataset: PairDataset) -> list[Pose2D]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import pickle
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from g2s_localizer.estimator.localizer import PRECISIONS
-from g2s_localizer.model import G2SNet, load_checkpoint
+from g2s_localizer.model import RegistrationNet, build_network, load_checkpoint
+from g2s_localizer.model.vgg import VGGUNet
 from training.calibration import calibrate
 from training.config import StageConfig, TrainingConfig, flat, load_config
 from training.datasets.batches import DistantBatchSampler
@@ -90,7 +92,7 @@ def train(
     return _conclude(run, network)
 
 
-def learn(run: _Run, name: str, network: G2SNet, state: dict[str, Any]) -> None:
+def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any]) -> None:
     """One stage, from its beginning or from `state`; leaves its best weights in `network`."""
     config, accelerator, pairs = run.config, run.accelerator, run.pairs
     stage: StageConfig = getattr(config, name)
@@ -145,7 +147,7 @@ def learn(run: _Run, name: str, network: G2SNet, state: dict[str, Any]) -> None:
 
 def _validate(
     run: _Run,
-    network: G2SNet,
+    network: RegistrationNet,
     losses: Losses,
     held_out: Sequence[list[int]],
     monitor: Monitor,
@@ -168,7 +170,9 @@ def _validate(
     return _sum_over_ranks(run.accelerator, total) / len(held_out)
 
 
-def _judged(run: _Run, name: str, network: G2SNet, value: float, progress: Progress) -> Progress:
+def _judged(
+    run: _Run, name: str, network: RegistrationNet, value: float, progress: Progress
+) -> Progress:
     """The progress after a validation; the network is kept when it is the best so far."""
     if not math.isfinite(value):
         raise FloatingPointError(f"{name}, step {progress.step}: the criterion is {value:g}")
@@ -199,7 +203,7 @@ def _save(run: _Run, name: str, learner: Learner, progress: Progress) -> None:
     run.folder.save_state({**state, **learner.state()})
 
 
-def _conclude(run: _Run, network: G2SNet) -> dict[str, float]:
+def _conclude(run: _Run, network: RegistrationNet) -> dict[str, float]:
     """Calibrate and keep the finished network; the figures on the calibration pairs."""
     figures: dict[str, float] = {}
     if run.accelerator.is_main_process:
@@ -240,7 +244,7 @@ def _open_state(
     return state
 
 
-def _open_network(config: TrainingConfig) -> G2SNet:
+def _open_network(config: TrainingConfig) -> RegistrationNet:
     set_seed(config.seed)
     if config.init_from:
         network, _ = load_checkpoint(Path(config.init_from))
@@ -249,9 +253,21 @@ def _open_network(config: TrainingConfig) -> G2SNet:
                 f"{config.init_from}: its network is {network.config}, not {config.model}"
             )
     else:
-        network = G2SNet(config.model)
+        network = build_network(config.model)
+        if config.vgg16:
+            _start_from_imagenet(network, Path(config.vgg16))
     network.precision = PRECISIONS[config.precision]
     return network
+
+
+def _start_from_imagenet(network: RegistrationNet, file: Path) -> None:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{file} is no state dict: {error}") from error
+    for part in network.children():
+        if isinstance(part, VGGUNet):
+            part.load_imagenet(state)
 
 
 def _sampler(run: _Run, stage: StageConfig) -> DistantBatchSampler:

@@ -19,8 +19,8 @@ from g2s_localizer.estimator.gate import GateConfig, gate, innovation
 from g2s_localizer.geometry import LocalFrame, Pose2D
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
 from g2s_localizer.model import (
-    G2SNet,
     Registration,
+    RegistrationNet,
     load_checkpoint,
     prepare_ground,
     prepare_satellite,
@@ -70,7 +70,11 @@ class Localizer:
     """
 
     def __init__(
-        self, network: G2SNet, checkpoint_id: str, imagery: Imagery, config: LocalizerConfig
+        self,
+        network: RegistrationNet,
+        checkpoint_id: str,
+        imagery: Imagery,
+        config: LocalizerConfig,
     ) -> None:
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution

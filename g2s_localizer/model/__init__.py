@@ -2,17 +2,24 @@
 """The networks: PyTorch only; no imagery, no files but checkpoints, no ROS."""
 
 from g2s_localizer.model.checkpoint import load_checkpoint, save_checkpoint
-from g2s_localizer.model.network import G2SNet, ModelConfig, Registration, SatelliteFeatures
+from g2s_localizer.model.config import ModelConfig
+from g2s_localizer.model.network import G2SNet, SatelliteFeatures, build_network
+from g2s_localizer.model.paper import PaperNet
 from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite
+from g2s_localizer.model.registration import CameraInput, Registration, RegistrationNet
 from g2s_localizer.model.score_map import Mode, ScoreMap
 
 __all__ = [
+    "CameraInput",
     "G2SNet",
     "Mode",
     "ModelConfig",
+    "PaperNet",
     "Registration",
+    "RegistrationNet",
     "SatelliteFeatures",
     "ScoreMap",
+    "build_network",
     "load_checkpoint",
     "prepare_ground",
     "prepare_satellite",

@@ -13,7 +13,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from g2s_localizer.model.network import G2SNet, ModelConfig
+from g2s_localizer.model.config import ModelConfig
+from g2s_localizer.model.network import build_network
+from g2s_localizer.model.registration import RegistrationNet
 
 FORMAT = "g2s_localizer checkpoint 1"
 _LARGEST_BYTES = 512 * 1024 * 1024
@@ -26,7 +28,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
 
 
-def save_checkpoint(path: Path, network: G2SNet, provenance: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, network: RegistrationNet, provenance: dict[str, Any]) -> None:
     """Write `path` (.safetensors) and its .json.
 
     provenance: command, seeds, data and results of the training, kept as they are.
@@ -44,7 +46,7 @@ def save_checkpoint(path: Path, network: G2SNet, provenance: dict[str, Any]) -> 
     _write(path, payload)
 
 
-def load_checkpoint(path: Path) -> tuple[G2SNet, str]:
+def load_checkpoint(path: Path) -> tuple[RegistrationNet, str]:
     """The network in evaluation mode and the checkpoint's identity, `NAME@first of SHA-256`.
 
     Raises CheckpointError for a file that is missing, too large, not what its JSON pins, or
@@ -59,7 +61,7 @@ def load_checkpoint(path: Path) -> tuple[G2SNet, str]:
             f"{description.get('sha256')}"
         )
     try:
-        network = G2SNet(ModelConfig.from_dict(description["model"]))
+        network = build_network(ModelConfig.from_dict(description["model"]))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path.with_suffix('.json')}: model: {error}") from error
     try:

@@ -30,6 +30,10 @@ class SatelliteSpectrum(NamedTuple):
     side: int
     """A"""
 
+    @property
+    def nbytes(self) -> int:
+        return self.features.nbytes + self.energy.nbytes
+
 
 def satellite_spectrum(features: Tensor) -> SatelliteSpectrum:
     """Spectrum of satellite features (S, C, A, A)."""

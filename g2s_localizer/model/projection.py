@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,6 +31,51 @@ def rotate_xy(xy: Tensor, angle: Tensor) -> Tensor:
     return torch.stack([c * x - s * y, s * x + c * y], dim=-1)
 
 
+def camera_points(xy: Tensor, T_base_camera: Tensor) -> Tensor:
+    """Points of the ground plane, xy (B, H, W, 2) in base_link (m) -> optical frame (B, H, W, 3).
+
+    T_base_camera (B, 4, 4), optical frame to base_link.
+    """
+    points = torch.cat([xy, xy.new_zeros(*xy.shape[:3], 1)], dim=-1)
+    R, t = T_base_camera[:, :3, :3], T_base_camera[:, :3, 3]
+    return torch.einsum("bhwi,bij->bhwj", points - t[:, None, None], R)
+
+
+def pinhole_pixels(camera: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (B, H, W, 3) of the optical frame -> uv (B, H, W, 2) by K (B, 3, 3), and depth."""
+    depth = camera[..., 2]
+    pixel = torch.einsum("bhwj,bij->bhwi", camera, K)
+    return pixel[..., :2] / depth.clamp_min(1e-6)[..., None], depth
+
+
+def panorama_turns(camera: Tensor) -> Tensor:
+    """Points (B, H, W, 3) of the optical frame -> (B, H, W, 2) in [0, 1): share of the full turn
+    from the left edge of an equirectangular image, and of the half turn from its top edge.
+    """
+    right, down, ahead = camera.unbind(-1)
+    turn = torch.atan2(right, ahead) / (2.0 * math.pi) + 0.5
+    from_zenith = torch.atan2(torch.hypot(right, ahead), -down) / math.pi
+    return torch.stack([torch.remainder(turn, 1.0), from_zenith], dim=-1)
+
+
+def sample_features(features: Tensor, uv: Tensor, visible: Tensor) -> Tensor:
+    """Features (B, C, h, w) at uv (B, H, W, 2), bilinear; zero where not `visible` (B, H, W).
+
+    Pixel (0, 0) is the centre of the top left cell.
+    """
+    height, width = features.shape[-2:]
+    size = uv.new_tensor([width, height])
+    grid = torch.where(visible[..., None], (2 * uv + 1) / size - 1, uv.new_full((), -2.0))
+    view = F.grid_sample(features, grid, mode="bilinear", align_corners=False)
+    return view * visible[:, None].to(view.dtype)
+
+
+def inside(uv: Tensor, width: int, height: int) -> Tensor:
+    """Whether uv (..., 2) lies between the centres of the border cells of a map."""
+    u, v = uv[..., 0], uv[..., 1]
+    return (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)
+
+
 def ground_to_overhead(
     features: Tensor,
     K: Tensor,
@@ -47,30 +94,15 @@ def ground_to_overhead(
     camera sees the cell and the cell lies within the circle of the view, so that the view keeps
     its content under every yaw. Sampling is bilinear.
     """
-    height, width = features.shape[-2:]
     east_north = overhead_xy(cells, cell_m, features.device)
-    base = rotate_xy(east_north, -yaw)
-    points = torch.cat([base, base.new_zeros(*base.shape[:3], 1)], dim=-1)
-    R, t = T_base_camera[:, :3, :3], T_base_camera[:, :3, 3]
-    camera = torch.einsum("bhwi,bij->bhwj", points - t[:, None, None], R)
-    depth = camera[..., 2]
-    pixel = torch.einsum("bhwj,bij->bhwi", camera, K)
-    uv = pixel[..., :2] / depth.clamp_min(1e-6)[..., None]
-    u, v = uv[..., 0], uv[..., 1]
+    uv, depth = pinhole_pixels(camera_points(rotate_xy(east_north, -yaw), T_base_camera), K)
     reach = cells * cell_m / 2.0
     visible = (
         (depth > _MINIMUM_DEPTH)
-        & (u >= 0)
-        & (u <= width - 1)
-        & (v >= 0)
-        & (v <= height - 1)
+        & inside(uv, features.shape[-1], features.shape[-2])
         & (east_north.square().sum(-1) < reach**2)
     )
-    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / height - 1], dim=-1)
-    grid = torch.where(visible[..., None], grid, grid.new_full((), -2.0))
-    view = F.grid_sample(features, grid, mode="bilinear", align_corners=False)
-    mask = visible[:, None].to(features.dtype)
-    return view * mask, mask
+    return sample_features(features, uv, visible), visible[:, None].to(features.dtype)
 
 
 def turn_overhead(features: Tensor, yaw: Tensor, cells: int) -> Tensor:

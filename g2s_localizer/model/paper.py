@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PaperNet: the network of Shi et al., ECCV 2024, number for number, for its checkpoints.
+
+Presets paper-kitti (pinhole image, rotation by regression) and paper-vigor (panorama). Its crops
+have the heading of the prior along their u axis, so `yaw` is about 0 there. Its conventions are
+kept where they differ from this project's: feature cells are sampled at absolute pixel
+coordinates of a plainly scaled K, without the half pixel of their centres, and the vehicle
+stands on cell A // 2 of the overhead view (KITTI) or between the middle ones (VIGOR).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from g2s_localizer.model.config import PAPER_KITTI, ModelConfig
+from g2s_localizer.model.correlation import SatelliteSpectrum, satellite_spectrum
+from g2s_localizer.model.projection import (
+    camera_points,
+    inside,
+    overhead_xy,
+    panorama_turns,
+    pinhole_pixels,
+    rotate_xy,
+    sample_features,
+)
+from g2s_localizer.model.registration import CameraInput, RegistrationNet
+from g2s_localizer.model.swin import SwinRegressor
+from g2s_localizer.model.vgg import CONTEXT_ROWS, LEVEL_CHANNELS, VGGUNet
+
+_YAW_SIGMA = math.radians(1.0)
+"""The regressor gives no variance of its own; `covariance_scale` calibrates this one."""
+
+_MINIMUM_DEPTH = 1e-6
+_HORIZON_M = 1e4
+_RIM = 360
+"""Points on the rim of an overhead view that tell which rows of the image show it."""
+
+
+@dataclass(frozen=True)
+class PaperSatellite:
+    """Everything of B satellite crops that registration needs."""
+
+    fine: SatelliteSpectrum
+    rotation: Tensor | None
+    """(B, C, A, A) normalised features of the rotation network"""
+
+    @property
+    def nbytes(self) -> int:
+        return self.fine.nbytes + (0 if self.rotation is None else self.rotation.nbytes)
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """The lower part of a feature map of `height` rows, from row `first` on."""
+
+    features: Tensor
+    """(B, C, height - first, w)"""
+    first: int
+    height: int
+
+
+@dataclass(frozen=True)
+class PaperGround:
+    translation: FeatureRows
+    """features, and the confidence as one more channel"""
+    rotation: FeatureRows | None
+
+
+class PaperNet(RegistrationNet):
+    """The VGG-16 U-Nets, the Swin regressor and the correlation of the paper."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        if config.yaw_range_deg > 0:
+            self.rotation_extractor = VGGUNet()
+            self.rotation = SwinRegressor(LEVEL_CHANNELS[config.level])
+        if config.share:
+            self.translation_extractor = VGGUNet()
+        else:
+            self.ground_extractor = VGGUNet()
+            self.satellite_extractor = VGGUNet()
+
+    def encode_satellite(self, image: Tensor) -> PaperSatellite:
+        """Satellite crops (B, 3, 512, 512), uint8 or float in [0, 1]."""
+        extractor = self.translation_extractor if self.config.share else self.satellite_extractor
+        features, confidence = self._extract(extractor, image)
+        features = normalised(features)
+        if self.config.satellite_confidence:
+            features = features * confidence
+        rotation = None
+        if self.config.yaw_range_deg > 0:
+            rotation = normalised(self._extract(self.rotation_extractor, image)[0])
+        return PaperSatellite(satellite_spectrum(features), rotation)
+
+    def encode_ground(self, image: Tensor, camera: CameraInput | None = None) -> PaperGround:
+        """Ground images (B, 3, h, w), uint8 or float in [0, 1]: the features are not normalised,
+        since both the regressor and the score divide by the length of what they are given.
+
+        Given the camera, rows above all that the overhead view can show are not computed.
+        """
+        extractor = self.translation_extractor if self.config.share else self.ground_extractor
+        translation = self._rows(extractor, image, camera, self.config.overhead_cells, True)
+        rotation = None
+        if self.config.yaw_range_deg > 0:
+            cells = self.config.satellite_cells
+            rotation = self._rows(self.rotation_extractor, image, camera, cells, False)
+        return PaperGround(translation, rotation)
+
+    def residual_yaw(
+        self, ground: PaperGround, camera: CameraInput, yaw: Tensor, satellite: PaperSatellite
+    ) -> tuple[Tensor, Tensor]:
+        """Regressed from the whole overhead view minus the crop's features; 0 without rotation."""
+        if ground.rotation is None:
+            return torch.zeros_like(yaw), torch.full_like(yaw, _YAW_SIGMA**2)
+        assert satellite.rotation is not None
+        view = self.view(ground.rotation, camera, yaw, self.config.satellite_cells)
+        residual = self.regress(view, satellite.rotation)[:, 2]
+        return residual, torch.full_like(residual, _YAW_SIGMA**2)
+
+    def regress(self, view: Tensor, satellite: Tensor) -> Tensor:
+        """Overhead view and satellite features (B, C, A, A) -> (B, 3): shift along u and v in
+        units of the shift range, and the residual yaw in rad.
+        """
+        delta = self.rotation(normalised(view) - satellite)
+        unit = delta.new_tensor([1.0, 1.0, math.radians(self.config.yaw_range_deg)])
+        scaled: Tensor = delta * unit
+        return scaled
+
+    def overhead(
+        self, ground: PaperGround, camera: CameraInput, yaw: Tensor, gsd: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The view's centre crop (B, C, k, k) that is correlated, and its weight: confidence, or 1
+        without it, where the camera sees the cell.
+        """
+        cells = self.config.overhead_cells
+        uv, visible = self.pixels(camera, yaw, cells, ground.translation, gsd)
+        view = self._sample(ground.translation, uv, visible)
+        weight = view[:, -1:] if self.config.ground_confidence else visible[:, None].to(view.dtype)
+        return view[:, :-1], weight
+
+    def view(
+        self,
+        rows: FeatureRows,
+        camera: CameraInput,
+        yaw: Tensor,
+        cells: int,
+        gsd: Tensor | None = None,
+    ) -> Tensor:
+        """Features resampled onto `cells` x `cells` of the ground plane around the vehicle."""
+        uv, visible = self.pixels(camera, yaw, cells, rows, gsd)
+        return self._sample(rows, uv, visible)
+
+    def pixels(
+        self,
+        camera: CameraInput,
+        yaw: Tensor,
+        cells: int,
+        rows: FeatureRows,
+        gsd: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Where the cells lie in the whole feature map: uv (B, cells, cells, 2), and whether the
+        original samples there: in front of the camera, between the centres of the border cells.
+        """
+        xy = self._cells_xy(cells, yaw, gsd)
+        height, width = rows.height, rows.features.shape[-1]
+        points = camera_points(rotate_xy(xy, -yaw), camera.T_base_camera)
+        if camera.K is None:
+            uv = panorama_turns(points) * points.new_tensor([width, height])
+            last = width if self.config.wrap_panorama else width - 1
+            return uv, (uv[..., 0] <= last) & (uv[..., 1] >= 0) & (uv[..., 1] <= height - 1)
+        uv, depth = pinhole_pixels(points, self._feature_K(camera.K))
+        return uv, (depth > _MINIMUM_DEPTH) & inside(uv, width, height)
+
+    def visibility(self, camera: CameraInput, yaw: Tensor, width: int, height: int) -> Tensor:
+        """(B, 1, A, A): cells that a camera with a feature map of that size sees, its outermost
+        half cells included. Masks satellite features that stand in for an overhead view.
+        """
+        assert camera.K is not None
+        xy = self._cells_xy(self.config.satellite_cells, yaw, None)
+        points = camera_points(rotate_xy(xy, -yaw), camera.T_base_camera)
+        uv, depth = pinhole_pixels(points, self._feature_K(camera.K))
+        u, v = uv[..., 0], uv[..., 1]
+        seen = (depth > _MINIMUM_DEPTH) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        return seen[:, None].to(xy.dtype)
+
+    def stand_in(self, features: Tensor, confidence: Tensor, seen: Tensor, yaw: Tensor) -> Tensor:
+        """Stage 0: satellite features (B, C, A, A) of the aligned crop, and their confidence as
+        one more channel, masked to what a camera would see and turned like an overhead view at
+        heading `yaw` (B,) from the query's u axis.
+        """
+        A = self.config.satellite_cells
+        xy = rotate_xy(self._cells_xy(A, yaw, None) / self.config.cell_m, -yaw)
+        uv = torch.stack([A // 2 + xy[..., 0], A // 2 - xy[..., 1]], dim=-1)
+        # The original loses the far column to rounding even at heading 0.
+        kept = inside(uv, A, A) & (uv[..., 0] < A - 1)
+        return sample_features(torch.cat([features, confidence], dim=1) * seen, uv, kept)
+
+    def _cells_xy(self, cells: int, yaw: Tensor, gsd: Tensor | None) -> Tensor:
+        """(B or 1, cells, cells, 2) metres along the crop's u and against its v axis, from the
+        vehicle to the middle `cells` x `cells` of the A x A overhead view.
+        """
+        A = self.config.satellite_cells
+        first = (A - cells) // 2
+        vehicle = A // 2 if self.config.preset == PAPER_KITTI else A / 2 - 0.5
+        middle = first + (cells - 1) / 2 - vehicle
+        xy = overhead_xy(cells, 1.0, yaw.device) + torch.tensor(
+            [middle, -middle], device=yaw.device
+        )
+        if gsd is None:
+            return xy[None] * self.config.cell_m
+        return xy[None] * (gsd * self.config.stride)[:, None, None, None]
+
+    def _feature_K(self, K: Tensor) -> Tensor:
+        return K / K.new_tensor([self.config.stride, self.config.stride, 1.0])[:, None]
+
+    def _sample(self, rows: FeatureRows, uv: Tensor, visible: Tensor) -> Tensor:
+        features = rows.features
+        if self.config.wrap_panorama:
+            features = torch.cat([features, features[..., :1]], dim=-1)
+        # Rows above `first` were not computed: nothing within reach lies there.
+        shifted = uv - uv.new_tensor([0.0, float(rows.first)])
+        return sample_features(features, shifted, visible)
+
+    def _rows(
+        self,
+        extractor: VGGUNet,
+        image: Tensor,
+        camera: CameraInput | None,
+        cells: int,
+        with_confidence: bool,
+    ) -> FeatureRows:
+        stride, level = self.config.stride, self.config.level
+        height = image.shape[-2] // stride
+        first = 0 if camera is None else self._first_row(camera, cells, height)
+        top = max(first * stride - CONTEXT_ROWS[level], 0) // 8 * 8
+        features, confidence = self._extract(extractor, image[:, :, top:])
+        if with_confidence:
+            features = torch.cat([features, confidence], dim=1)
+        return FeatureRows(features[:, :, first - top // stride :], first, height)
+
+    def _first_row(self, camera: CameraInput, cells: int, height: int) -> int:
+        """The highest row of the feature map that shows ground within the view's corners."""
+        # A panorama's crops differ in metres per cell; its rows below the horizon serve them all.
+        corner = math.sqrt(0.5) * (cells + 1) * self.config.cell_m
+        reach = corner if camera.K is not None else _HORIZON_M
+        device = camera.T_base_camera.device
+        angle = torch.arange(_RIM, device=device) * (2 * math.pi / _RIM)
+        rim = torch.stack([angle.cos(), angle.sin()], dim=-1)[None, None] * reach
+        points = camera_points(
+            rim.expand(len(camera.T_base_camera), -1, -1, -1), camera.T_base_camera
+        )
+        if camera.K is None:
+            v = panorama_turns(points)[..., 1] * height
+        else:
+            uv, depth = pinhole_pixels(points, self._feature_K(camera.K))
+            v = torch.where(depth > _MINIMUM_DEPTH, uv[..., 1], uv.new_full((), float(height)))
+        return min(max(int(v.min()), 0), height - 1)
+
+    def _extract(self, extractor: VGGUNet, image: Tensor) -> tuple[Tensor, Tensor]:
+        value = image / 255.0 if image.dtype == torch.uint8 else image
+        with self.reduced(image.device):
+            found: tuple[Tensor, Tensor] = extractor(value, self.config.level)
+        return found
+
+
+def normalised(features: Tensor) -> Tensor:
+    """Features (B, C, H, W) divided by their length over all channels and cells together."""
+    length = torch.linalg.vector_norm(features, dim=(1, 2, 3), keepdim=True)
+    return features / length.clamp_min(1e-12)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one ground image and one satellite crop to a registration: the path of every preset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from g2s_localizer.model.config import ModelConfig
+from g2s_localizer.model.correlation import correlate
+from g2s_localizer.model.score_map import ScoreMap
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What the network says of one pair, in the axes of the crop (map, for a north-up one)."""
+
+    yaw: float
+    """heading of the vehicle (rad)"""
+    yaw_variance: float
+    """rad^2"""
+    score_map: ScoreMap
+
+
+class CameraInput(NamedTuple):
+    """The camera of B prepared ground images, as tensors."""
+
+    K: Tensor | None
+    """(B, 3, 3) intrinsics in pixels of the prepared image; None: it is a panorama, one full turn
+    wide, whose middle column looks along the optical axis"""
+    T_base_camera: Tensor
+    """(B, 4, 4) optical frame to base_link, whose z = 0 is the ground"""
+
+
+class RegistrationNet(nn.Module):
+    """Base of the networks: rotation first, then translation at the heading found.
+
+    A preset's network gives the four parts: `encode_satellite`, `encode_ground`,
+    `residual_yaw`, `overhead`.
+
+    Buffers that calibration sets after training: `temperature` of the score map, and
+    `covariance_scale` of position and yaw.
+    """
+
+    temperature: Tensor
+    covariance_scale: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.precision = torch.float32
+        """Type the extractors compute in; geometry and correlation are always float32."""
+        self.register_buffer("temperature", torch.tensor(50.0))
+        self.register_buffer("covariance_scale", torch.ones(2))
+
+    def encode_satellite(self, image: Tensor) -> Any:
+        """Satellite crops (B, 3, S, S) uint8 -> all that registration needs of them; its `fine`
+        is the SatelliteSpectrum of translation, its `nbytes` the size of it all.
+        """
+        raise TypeError(f"{type(self).__name__} has no encode_satellite")
+
+    def encode_ground(self, image: Tensor, camera: CameraInput | None = None) -> Any:
+        """Prepared ground images (B, 3, h, w) uint8 -> their features. Given the camera, what
+        cannot show the ground within reach may be left out.
+        """
+        raise TypeError(f"{type(self).__name__} has no encode_ground")
+
+    def residual_yaw(
+        self, ground: Any, camera: CameraInput, yaw: Tensor, satellite: Any
+    ) -> tuple[Tensor, Tensor]:
+        """What the heading `yaw` (B,) of the prior lacks (rad), and its variance (rad^2)."""
+        raise TypeError(f"{type(self).__name__} has no residual_yaw")
+
+    def overhead(
+        self, ground: Any, camera: CameraInput, yaw: Tensor, gsd: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Overhead view (B, C, k, k) and its weight (B, 1, k, k) at headings `yaw` (B,) from the
+        crop's u axis. gsd (B,): metres per pixel of the crops; None: the configured one.
+        """
+        raise TypeError(f"{type(self).__name__} has no overhead")
+
+    def central(self, scores: Tensor) -> Tensor:
+        """The middle score_cells x score_cells of scores (..., n, n)."""
+        n, kept = scores.shape[-1], self.config.score_cells
+        first = (n - kept) // 2
+        return scores[..., first : first + kept, first : first + kept]
+
+    @torch.inference_mode()
+    def register(
+        self,
+        ground: Tensor,
+        K: Tensor | None,
+        T_base_camera: Tensor,
+        yaw: float,
+        satellite: Any,
+    ) -> Registration:
+        """One pair: prepared ground image (1, 3, h, w) uint8 with its K (1, 3, 3) and
+        T_base_camera (1, 4, 4), heading `yaw` (rad) of the prior, features of one crop.
+        """
+        camera = CameraInput(K, T_base_camera)
+        features = self.encode_ground(ground, camera)
+        prior_yaw = torch.full((1,), yaw, device=ground.device)
+        residual, variance = self.residual_yaw(features, camera, prior_yaw, satellite)
+        heading = prior_yaw + residual
+        view, weight = self.overhead(features, camera, heading)
+        score = self.central(correlate(view, weight, satellite.fine))[0]
+        return Registration(
+            yaw=float(heading),
+            yaw_variance=float(variance * self.covariance_scale[1]),
+            score_map=ScoreMap.from_scores(score, self.temperature, self.config.cell_m),
+        )
+
+    def reduced(self, device: torch.device) -> torch.autocast:
+        """The context in which extractors compute in `precision`."""
+        lower = self.precision != torch.float32
+        kind = self.precision if lower else torch.bfloat16
+        return torch.autocast(device.type, kind, enabled=lower)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The paper's feature extractor: a VGG-16 U-Net with a confidence at each level.
+
+Shi et al., Weakly-supervised Camera Localization by Ground-to-satellite Image Registration,
+ECCV 2024. Layer names are those of its checkpoints, and so are two quirks that these need: ReLU
+follows the pooling, so the first two skips are rectified and the deepest features are not; and
+the confidence is the sigmoid of a negated sigmoid, between 0.269 and 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEVEL_CHANNELS = (256, 64, 16, 4)
+"""Channels of the features of level 0 (1/8 of the image's resolution) to level 3 (all of it)."""
+
+CONTEXT_ROWS = (28, 36, 40, 44)
+"""Rows of the image above a cell's first one that its features and confidence depend on, by
+level: what the 3x3 convolutions and the poolings between image and cell add up to, rounded up."""
+
+_STRIPE_BYTES = 16 * 2**20
+"""Activations at most this large stay in the cache and in memory that the allocator keeps; larger
+ones are handed back to the system and paid for in page faults at every call."""
+
+_VGG16_FEATURES = {0: 3, 2: 64, 5: 64, 7: 128, 10: 128, 12: 256, 14: 256}
+"""Input channels of the convolutions by their index in torchvision's vgg16 `features`."""
+_OUTPUTS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256}
+
+
+class VGGUNet(nn.Module):
+    """Images (B, 3, H, W) in [0, 1] -> features and confidence of one level.
+
+    H and W must be divisible by 8. Level l has stride 2^(3 - l); nothing finer is computed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for index, inputs in _VGG16_FEATURES.items():
+            setattr(self, f"conv{index}", nn.Conv2d(inputs, _OUTPUTS[index], 3, padding=1))
+        for stage, (inputs, middle, outputs) in enumerate(
+            [(256 + 128, 128, 64), (64 + 64, 64, 16), (16 + 64, 64, 4)], start=1
+        ):
+            setattr(self, f"conv_dec{stage}", _double_convolution(inputs, middle, outputs))
+        for level, channels in enumerate(LEVEL_CHANNELS):
+            setattr(
+                self,
+                f"conf{level}",
+                nn.Sequential(nn.ReLU(), nn.Conv2d(channels, 1, 3, 1, 1, bias=False)),
+            )
+
+    def forward(self, image: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """Features (B, C, H / s, W / s), not normalised, and confidence (B, 1, H / s, W / s).
+
+        Raises ValueError when the image's sides are not divisible by 8.
+        """
+        if image.shape[-2] % 8 or image.shape[-1] % 8:
+            raise ValueError(f"image sides must be divisible by 8, got {tuple(image.shape[-2:])}")
+        full, half, quarter, x = self._encode(image, keep_full=level == 3)
+        if level >= 1:
+            x = self._decode(self.conv_dec1, x, quarter)
+        if level >= 2:
+            x = self._decode(self.conv_dec2, x, half)
+        if level >= 3:
+            assert full is not None
+            x = self._decode(self.conv_dec3, x, full)
+        logit = getattr(self, f"conf{level}")[1](F.relu(x))
+        return x.float(), torch.sigmoid(-torch.sigmoid(logit.float()))
+
+    def load_imagenet(self, state: dict[str, Tensor]) -> None:
+        """Start the encoder from a torchvision-format vgg16 state dict (`features.N.weight`, ...).
+
+        Raises ValueError naming a tensor that is missing or of another shape.
+        """
+        wanted = {f"{i}.{kind}" for i in _VGG16_FEATURES for kind in ("weight", "bias")}
+        missing = sorted(name for name in wanted if f"features.{name}" not in state)
+        if missing:
+            raise ValueError(f"not a vgg16 state dict: it lacks features.{missing[0]}")
+        mine = self.state_dict()
+        for name in sorted(wanted):
+            given = state[f"features.{name}"]
+            if given.shape != mine[f"conv{name}"].shape:
+                raise ValueError(
+                    f"features.{name} is {tuple(given.shape)}, "
+                    f"not {tuple(mine[f'conv{name}'].shape)}"
+                )
+            mine[f"conv{name}"].copy_(given)
+
+    def _encode(
+        self, image: Tensor, keep_full: bool
+    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+        """Skips at full, 1/2 and 1/4 resolution, and the deepest features at 1/8."""
+        x = image.contiguous(memory_format=torch.channels_last)
+        full = None
+        if keep_full:
+            full = self.conv2(F.relu(self.conv0(x)))
+            half = F.relu(F.max_pool2d(full, 2))
+        else:
+            half = _in_stripes(x, 64, lambda t: _pooled(self.conv2(F.relu_(self.conv0(t)))))
+        quarter = _in_stripes(half, 128, lambda t: _pooled(self.conv7(F.relu_(self.conv5(t)))))
+        x = F.relu_(self.conv12(F.relu_(self.conv10(quarter))))
+        return full, half, quarter, F.max_pool2d(self.conv14(x), 2)
+
+    @staticmethod
+    def _decode(block: nn.Sequential, coarse: Tensor, skip: Tensor) -> Tensor:
+        first: nn.Conv2d = block[1]  # type: ignore[assignment]
+        last: nn.Conv2d = block[3]  # type: ignore[assignment]
+        x = upsampled_convolution(F.relu(coarse), first.weight[:, : coarse.shape[1]])
+        x = x + F.conv2d(F.relu(skip), first.weight[:, coarse.shape[1] :], padding=1)
+        result: Tensor = last(F.relu_(x))
+        return result
+
+
+def upsampled_convolution(x: Tensor, weight: Tensor) -> Tensor:
+    """3x3 convolution, padding 1, of x (B, C, H, W) upsampled twofold by nearest neighbour.
+
+    weight (D, C, 3, 3) -> (B, D, 2H, 2W). An output of even row sees two rows of x, the lower one
+    through two rows of the kernel, which are added up beforehand; one of odd row sees the upper
+    one so; likewise columns. Four 2x2 convolutions at x's own resolution: 4/9 of the products.
+    """
+    rows = torch.stack([weight[:, :, 0], weight[:, :, 1] + weight[:, :, 2]], dim=2)
+    rows_odd = torch.stack([weight[:, :, 0] + weight[:, :, 1], weight[:, :, 2]], dim=2)
+    batch, _, height, width = x.shape
+    padded = F.pad(x, (1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+    phases = []
+    for a, kernel in enumerate((rows, rows_odd)):
+        left = torch.stack([kernel[..., 0], kernel[..., 1] + kernel[..., 2]], dim=3)
+        right = torch.stack([kernel[..., 0] + kernel[..., 1], kernel[..., 2]], dim=3)
+        for b, folded in enumerate((left, right)):
+            window = padded[:, :, a : a + height + 1, b : b + width + 1]
+            phases.append(F.conv2d(window, folded))
+    # (B, H, 2, W, 2, D): the phases side by side, in the memory order of channels_last.
+    grid = torch.stack([p.permute(0, 2, 3, 1) for p in phases], dim=3)
+    grid = grid.view(batch, height, width, 2, 2, -1).transpose(2, 3)
+    return grid.reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
+
+
+def _pooled(x: Tensor) -> Tensor:
+    return F.relu_(F.max_pool2d(x, 2))
+
+
+def _in_stripes(x: Tensor, channels: int, block: Callable[[Tensor], Tensor]) -> Tensor:
+    """`block` (two 3x3 convolutions of `channels` and a 2x2 pooling) over stripes of rows.
+
+    Each stripe has two more rows on either side, whose results are dropped: equal to the block
+    on the whole, in pieces that stay in the cache. Whole where gradients are wanted or on a GPU.
+    """
+    height, width = x.shape[-2:]
+    rows = max(_STRIPE_BYTES // (4 * channels * width * x.shape[0]) // 2 * 2, 8)
+    if torch.is_grad_enabled() or x.device.type != "cpu" or rows >= height:
+        return block(x)
+    pieces = []
+    for first in range(0, height, rows):
+        above = min(first, 2)
+        stripe = block(x[:, :, first - above : min(first + rows + 2, height)])
+        pieces.append(stripe[:, :, above // 2 : above // 2 + rows // 2])
+    return torch.cat(pieces, dim=2)
+
+
+def _double_convolution(inputs: int, middle: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(inputs, middle, 3, padding=1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(middle, outputs, 3, padding=1, bias=False),
+    )
