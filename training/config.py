@@ -13,110 +13,7 @@ import yaml
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import ModelConfig
-from training.datasets.rosbag import BagConfig
-from training.datasets.sample import PriorNoise
-
-
-@dataclass(frozen=True)
-class SimulatedConfig:
-    """Simulated drives, made where they are missing; seeds are given for each difficulty."""
-
-    folder: str
-    drives: dict[str, list[int]]
-    calibration: dict[str, list[int]]
-    """drives whose exact poses set temperature and covariance scale; never trained on"""
-    frames: int
-    rate: float
-    """frames a second"""
-    validation: dict[str, list[int]] = field(default_factory=dict)
-    """drives of the label-free criterion; never trained on. Empty: those of `calibration`"""
-
-    def __post_init__(self) -> None:
-        _require(self, frames=self.frames >= 2, rate=self.rate > 0)
-        held_out = _all(self.calibration) | _all(self.validation)
-        for difficulty, seed in sorted(_all(self.drives) & held_out):
-            raise ValueError(f"drive {seed} of {difficulty} is both trained on and held out")
-
-
-@dataclass(frozen=True)
-class KittiConfig:
-    """KITTI raw drives in their original layout, as the paper's lists split them."""
-
-    root: str
-    """folder of the date folders"""
-    imagery: str
-    """as `open_imagery` takes it"""
-    split: str
-    """file of `date/drive/frame.png` lines to train on"""
-    validation_share: float = 0.02
-    """of the drives' frames at the end of the list: label-free criterion and calibration"""
-
-    def __post_init__(self) -> None:
-        _require(self, validation_share=0 < self.validation_share < 1)
-
-
-@dataclass(frozen=True)
-class VigorConfig:
-    """VIGOR in its original layout with the corrected labels."""
-
-    root: str
-    labels: str
-    area: str
-    """same: all four cities; cross: New York and Seattle to train, the others to test"""
-    rotation_deg: float = 0.0
-    """panoramas are rolled by up to this angle: 0 (aligned) or 180 (unknown heading)"""
-    validation_share: float = 0.02
-
-    def __post_init__(self) -> None:
-        _require(
-            self,
-            area=self.area in ("same", "cross"),
-            rotation_deg=0 <= self.rotation_deg <= 180,
-            validation_share=0 < self.validation_share < 1,
-        )
-
-
-@dataclass(frozen=True)
-class BagsConfig:
-    """Own drives: recorded rosbag2 folders and the imagery below them."""
-
-    train: list[str]
-    held_out: list[str]
-    """bags of the label-free criterion; never trained on"""
-    imagery: str
-    bag: BagConfig
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where pairs come from: exactly one of the four, and how noisy its labels are."""
-
-    simulated: SimulatedConfig | None = None
-    kitti: KittiConfig | None = None
-    vigor: VigorConfig | None = None
-    bags: BagsConfig | None = None
-    noise: PriorNoise = field(default_factory=PriorNoise)
-    share: float = 1.0
-    """share of the training pairs that is used, chosen by the seed"""
-    spacing_m: float = 64.0
-    """least distance between two labels of a batch: the diagonal of the search window plus that
-    of the labels' noise"""
-    workers: int = 0
-    """processes that read pairs; 0: read in this one and kept in memory"""
-
-    def __post_init__(self) -> None:
-        given = [name for name in _SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"needs exactly one of {', '.join(_SOURCES)}, got {given or 'none'}")
-        _require(
-            self,
-            share=0 < self.share <= 1,
-            spacing_m=self.spacing_m >= 0,
-            workers=self.workers >= 0,
-        )
-
-
-_SOURCES = ("simulated", "kitti", "vigor", "bags")
+from training.data_config import DataConfig, require
 
 
 @dataclass(frozen=True)
@@ -137,8 +34,8 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         terms = {name: getattr(self, name) for name in ("weak", "gps_window", "supervised")}
-        _require(self, **{name: value >= 0 for name, value in terms.items()})
-        _require(self, gps_error_m=self.gps_error_m > 0)
+        require(self, **{name: value >= 0 for name, value in terms.items()})
+        require(self, gps_error_m=self.gps_error_m > 0)
         if not any(terms.values()):
             raise ValueError(f"a loss needs a term with a weight, got {terms}")
 
@@ -178,7 +75,7 @@ class StageConfig:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"needs steps or epochs, not both, got {self.steps} and {self.epochs}")
-        _require(
+        require(
             self,
             batch=self.batch >= 2,
             learning_rate=self.learning_rate > 0,
@@ -225,7 +122,7 @@ class TrainingConfig:
     translation: TranslationConfig | None = None
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self,
             precision=self.precision in PRECISIONS,
             device=self.device in ("auto", "cpu"),
@@ -303,15 +200,3 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 def _named(kind: type) -> str:
     names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
     return names.get(kind, {list: "a list", dict: "a mapping"}.get(kind, kind.__name__))
-
-
-def _require(config: object, **holds: bool) -> None:
-    for name, good in holds.items():
-        if not good:
-            raise ValueError(
-                f"{type(config).__name__}.{name} is out of range: {getattr(config, name)!r}"
-            )
-
-
-def _all(seeds: dict[str, list[int]]) -> set[tuple[str, int]]:
-    return {(difficulty, seed) for difficulty, chosen in seeds.items() for seed in chosen}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -77,7 +78,6 @@ class Learner:
         self._schedule = _schedule(optimiser, stage, steps)
         self._average = _averaged(network, stage.ema)
         self._model, self._optimiser = accelerator.prepare(_Loss(network, loss_of), optimiser)
-        accelerator.gradient_accumulation_steps = stage.accumulate
 
     @property
     def averaged(self) -> RegistrationNet:
@@ -86,26 +86,23 @@ class Learner:
         return network
 
     def update(self, batches: Sequence[Batch]) -> Update:
-        """One step over `accumulate` batches.
+        """One step; batches count alike.
 
         Raises FloatingPointError, with the weights as they were, when loss or gradient is not
         finite on any rank.
         """
         losses = []
-        norm = math.nan
-        for batch in batches:
-            with self._accelerator.accumulate(self._model):
+        for last, batch in enumerate(batches, start=1 - len(batches)):
+            # ranks exchange gradients with the last batch only
+            together = nullcontext() if last == 0 else self._accelerator.no_sync(self._model)
+            with together:
                 loss = self._model(batch)
-                self._accelerator.backward(loss)
-                losses.append(loss.detach())
-                if self._accelerator.sync_gradients:
-                    # every rank holds the mean gradient by now, so that all of them stop
-                    norm = float(
-                        self._accelerator.clip_grad_norm_(self._parameters, self._clip_norm)
-                    )
-                    self._require_finite(losses, norm)
-                self._optimiser.step()
-                self._optimiser.zero_grad()
+                self._accelerator.backward(loss / len(batches))
+            losses.append(loss.detach())
+        norm = float(self._accelerator.clip_grad_norm_(self._parameters, self._clip_norm))
+        self._require_finite(losses, norm)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
         rate = float(self._schedule.get_last_lr()[0])
         self._schedule.step()
         self._average.update_parameters(self.network)
@@ -133,6 +130,7 @@ class Learner:
             self._accelerator.scaler.load_state_dict(state["scaler"])
 
     def _require_finite(self, losses: Sequence[Tensor], norm: float) -> None:
+        # every rank holds the mean gradient by now, so that all of them stop
         values = [float(loss) for loss in losses]
         # with float16 the scaler leaves out a step whose gradient overflows
         overflow = self._accelerator.scaler is not None and all(map(math.isfinite, values))

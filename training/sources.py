@@ -11,7 +11,8 @@ import numpy as np
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.model import ModelConfig
 from g2s_localizer.model.config import COMPACT
-from training.config import BagsConfig, KittiConfig, SimulatedConfig, TrainingConfig, VigorConfig
+from training.config import TrainingConfig
+from training.data_config import BagsConfig, KittiConfig, SimulatedConfig, VigorConfig
 from training.datasets.crops import ProcessImagery
 from training.datasets.kitti import KittiDataset
 from training.datasets.rosbag import RosbagDataset

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import pickle
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,11 +21,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from g2s_localizer.estimator.localizer import PRECISIONS
-from g2s_localizer.model import RegistrationNet, build_network, load_checkpoint
-from g2s_localizer.model.vgg import VGGUNet
+from g2s_localizer.model import RegistrationNet, load_checkpoint
 from training.calibration import calibrate
-from training.config import StageConfig, TrainingConfig, flat, load_config
+from training.config import StageConfig, TrainingConfig, load_config
 from training.datasets.batches import DistantBatchSampler
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner, open_accelerator
@@ -36,6 +33,7 @@ from training.run_folder import RunFolder
 from training.scoring import score
 from training.sources import Pairs, open_pairs
 from training.stages import STAGES, Losses, hand_over, stage_losses, trained_parameters
+from training.start import open_network, open_state
 
 OpenPairs = Callable[[TrainingConfig], Pairs]
 
@@ -72,12 +70,10 @@ def train(
     not finite, FileExistsError when `out` holds a run and `resume` is not set, OSError when the
     disk is full. In each case the state of the last save stays whole.
     """
-    folder, accelerator = (
-        RunFolder(Path(config.out)),
-        open_accelerator(config.device, config.precision),
-    )
-    state = _open_state(folder, config, accelerator, resume)
-    network = _open_network(config).to(accelerator.device)
+    folder = RunFolder(Path(config.out))
+    accelerator = open_accelerator(config.device, config.precision)
+    state = open_state(folder, config, accelerator.num_processes, resume)
+    network = open_network(config).to(accelerator.device)
     run = _Run(config, command, folder, accelerator, pairs)
 
     stages = [name for name in STAGES if getattr(config, name) is not None]
@@ -122,7 +118,7 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
                 update = learner.update([batch for batch, _ in taken])
             except FloatingPointError as error:
                 raise FloatingPointError(
-                    f"{name}, step {progress.step + 1}: {error}; the last state saved is whole"
+                    f"{name}, step {progress.step + 1}: {error}; what was saved before is whole"
                 ) from error
             progress = replace(progress, step=progress.step + 1, position=taken[-1][1])
             monitor.step(progress.step, update, [batch for batch, _ in taken])
@@ -215,59 +211,6 @@ def _conclude(run: _Run, network: RegistrationNet) -> dict[str, float]:
         run.folder.save_network(run.folder.finished, network, provenance)
     run.accelerator.wait_for_everyone()
     return figures
-
-
-def _open_state(
-    folder: RunFolder, config: TrainingConfig, accelerator: Accelerator, resume: bool
-) -> dict[str, Any]:
-    """The state to go on from; empty for a new run.
-
-    Raises FileExistsError or FileNotFoundError when `resume` does not fit the folder, ValueError
-    naming what the state was made with when it is another configuration.
-    """
-    if not resume:
-        if folder.state_file.exists():
-            raise FileExistsError(
-                f"{folder.root} holds a run already: --resume goes on with it, another `out` or "
-                f"an empty folder starts anew"
-            )
-        return {}
-    state = folder.load_state()
-    before = {**flat(state["config"]), "processes": state["ranks"]}
-    now = {**flat(asdict(config)), "processes": accelerator.num_processes}
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            raise ValueError(
-                f"{folder.state_file}: {key} was {before.get(key)}, is {now.get(key)}; "
-                f"a run goes on as it began"
-            )
-    return state
-
-
-def _open_network(config: TrainingConfig) -> RegistrationNet:
-    set_seed(config.seed)
-    if config.init_from:
-        network, _ = load_checkpoint(Path(config.init_from))
-        if network.config != config.model:
-            raise ValueError(
-                f"{config.init_from}: its network is {network.config}, not {config.model}"
-            )
-    else:
-        network = build_network(config.model)
-        if config.vgg16:
-            _start_from_imagenet(network, Path(config.vgg16))
-    network.precision = PRECISIONS[config.precision]
-    return network
-
-
-def _start_from_imagenet(network: RegistrationNet, file: Path) -> None:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{file} is no state dict: {error}") from error
-    for part in network.children():
-        if isinstance(part, VGGUNet):
-            part.load_imagenet(state)
 
 
 def _sampler(run: _Run, stage: StageConfig) -> DistantBatchSampler:
