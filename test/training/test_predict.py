@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictions: the node's own answers, in the label's frame, a few pairs at a time."""
+
+import math
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from flat_world import MODEL, FlatWorld
+
+from g2s_localizer.model import G2SNet
+from training.datasets.sample import Unreadable, collate
+from training.datasets.selection import Part
+from training.predict import predict
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return G2SNet(MODEL).eval()
+
+
+class Turned(Part):
+    """Pairs whose crop is turned by a quarter turn: its u axis points south."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        return replace(
+            sample, satellite=torch.rot90(sample.satellite, 1, (1, 2)),
+            yaw=sample.yaw + math.pi / 2, crop_yaw=-math.pi / 2,
+        )  # fmt: skip
+
+
+def test_a_batch_says_what_the_node_says_of_each_pair(network):
+    world = FlatWorld(5, 8)
+    for found, label in zip(predict(network, world, size=3), world.labels, strict=True):
+        one = collate([world[found.index]])
+        with torch.inference_mode():
+            satellite = network.encode_satellite(one.satellite)
+        said = network.register(one.ground, one.K, one.T_base_camera, label.yaw, satellite)
+        assert found.pose.yaw == pytest.approx(math.remainder(said.yaw, 2 * math.pi), abs=1e-5)
+        torch.testing.assert_close(
+            found.score_map.log_probability, said.score_map.log_probability, atol=1e-3, rtol=0.0
+        )
+
+
+def test_a_turned_crop_gives_poses_and_covariances_in_the_same_map(network):
+    torch.manual_seed(0)
+    world = FlatWorld(4, 8)
+    straight, turned = predict(network, world), predict(network, Turned(world, range(4)))
+    for a, b in zip(straight, turned, strict=True):
+        assert np.hypot(a.pose.x - b.pose.x, a.pose.y - b.pose.y) < 12.0
+        modes = b.score_map.modes(2, 4.0)[0].xy
+        label = world.labels[a.index]
+        # u points south, so the crop's up is east
+        assert b.pose.x - label.x == pytest.approx(float(modes[1]), abs=1e-5)
+        assert b.pose.y - label.y == pytest.approx(-float(modes[0]), abs=1e-5)
+        c = b.score_map.modes(2, 4.0)[0].covariance
+        np.testing.assert_allclose(b.covariance[0, 0], float(c[1, 1]), rtol=1e-5)
+
+
+def test_pairs_that_cannot_be_read_are_passed_on_in_their_place(network):
+    found = list(predict(network, FlatWorld(4, 8, broken=(1,)), size=2))
+    assert [type(each) is Unreadable for each in found] == [False, True, False, False]
+    assert [each.index for each in found] == [0, 1, 2, 3]
+
+
+def test_no_more_than_a_batch_of_pairs_is_in_memory(network):
+    alive = weakref.WeakSet()
+
+    class Watched(Part):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            alive.add(sample.ground)
+            return sample
+
+    world = Watched(FlatWorld(12, 8), range(12))
+    assert max(len(alive) for _ in predict(network, world, size=2)) <= 4
