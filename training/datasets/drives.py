@@ -62,20 +62,14 @@ class DriveDataset:
         self._model = model
         self._aligned = aligned
         self._ends = list(accumulate(len(drive.frames) for drive in self.drives))
+        self.labels = [label for drive in self.drives for label in drive.labels]
+        truths = [drive.truths for drive in self.drives]
+        self.truths: list[Pose2D] | None = None
+        if all(known is not None for known in truths):
+            self.truths = [truth for known in truths for truth in known or ()]
         self._places = [place for drive in self.drives for place in _places(drive)]
         imagery = [id(drive.imagery) for drive in self.drives]
         self._map = [imagery.index(id(drive.imagery)) for drive in self.drives]
-
-    @property
-    def labels(self) -> list[Pose2D]:
-        return [label for drive in self.drives for label in drive.labels]
-
-    @property
-    def truths(self) -> list[Pose2D] | None:
-        truths = [drive.truths for drive in self.drives]
-        if any(known is None for known in truths):
-            return None
-        return [truth for known in truths if known is not None for truth in known]
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -96,16 +90,13 @@ class DriveDataset:
             raise IndexError(index)
         drive = self.drives[self.group(index)]
         k = index - self._ends[self.group(index)] + len(drive.frames)
-        label, model = drive.labels[k], self._model
+        label, model = self.labels[index], self._model
+        crop_yaw = label.yaw if self._aligned else 0.0
+        place = drive.frame.to_latlon(label.x, label.y)
         try:
-            image = drive.read(drive.frames[k])
-            ground, camera = prepare_ground(
-                image, drive.camera, (model.ground_height, model.ground_width)
-            )
-            crop_yaw = label.yaw if self._aligned else 0.0
-            place = drive.frame.to_latlon(label.x, label.y)
+            ground, camera = self._ground(drive, drive.frames[k])
             crop = crop_pixels(drive.imagery, place, model.crop_m, model.gsd, crop_yaw)
-        except (OSError, ValueError, MissingImagery) as error:
+        except (_NoImage, MissingImagery) as error:
             return Unreadable(index, f"{drive.name}, frame {drive.frames[k]}", str(error))
         return Sample(
             index=index,
@@ -117,6 +108,17 @@ class DriveDataset:
             yaw=label.yaw - crop_yaw,
             crop_yaw=crop_yaw,
         )
+
+    def _ground(self, drive: LabelledDrive, frame: int) -> tuple[Tensor, Camera]:
+        size = (self._model.ground_height, self._model.ground_width)
+        try:
+            return prepare_ground(drive.read(frame), drive.camera, size)
+        except (OSError, ValueError) as error:
+            raise _NoImage(str(error)) from error
+
+
+class _NoImage(Exception):
+    """An image that is not there, cannot be decoded or is not its camera's."""
 
 
 def _places(drive: LabelledDrive) -> NDArray[np.float64]:

@@ -125,6 +125,8 @@ class _Recording:
 
     images: list[tuple[int, int]] = field(default_factory=list)
     """stamp, log time"""
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    """(width, height) of the images that are not compressed"""
     samples: list[tuple[int, LatLon | float, Any]] = field(default_factory=list)
     """stamp, antenna or yaw, its covariance or variance"""
     info: Any = None
@@ -162,6 +164,11 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
     truths = [track.at(recording.images[n][0]) for n in numbers] if track else None
     T_base_camera = messages.extrinsic(config.camera_translation, config.camera_rpy)
     camera = messages.camera_from(recording.info, T_base_camera, config.rectified)
+    if recording.sizes - {(camera.width, camera.height)}:
+        raise ValueError(
+            f"{bag}: {config.camera_info} says {camera.width} x {camera.height} pixels, the images "
+            f"have {sorted(recording.sizes)}"
+        )
     images = BagImages(bag, config.image, [logged for _, logged in recording.images])
     return LabelledDrive(str(bag), numbers, images, camera, frame, labels, truths, imagery)
 
@@ -185,6 +192,8 @@ def _read(bag: Path, config: BagConfig) -> _Recording:
             try:
                 if topic == config.image:
                     recording.images.append((stamp, logged))
+                    if hasattr(message, "width"):
+                        recording.sizes.add((message.width, message.height))
                 elif topic == config.camera_info:
                     recording.info = _same_info(recording.info, message, f"{bag}: {topic}")
                 elif topic == config.truth_fix:

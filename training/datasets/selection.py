@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from g2s_localizer.geometry import Pose2D
 from training.datasets.sample import PairDataset, Sample, Unreadable
 
 
@@ -18,6 +17,9 @@ class Part:
     def __init__(self, dataset: PairDataset, indices: Sequence[int]) -> None:
         self._dataset = dataset
         self._indices = list(indices)
+        labels, truths = dataset.labels, dataset.truths
+        self.labels = [labels[i] for i in self._indices]
+        self.truths = None if truths is None else [truths[i] for i in self._indices]
 
     @classmethod
     def share(cls, dataset: PairDataset, share: float, seed: int) -> Part:
@@ -26,16 +28,6 @@ class Part:
             raise ValueError(f"the share of the data must lie in (0, 1], got {share}")
         order = np.random.default_rng(seed).permutation(len(dataset))
         return cls(dataset, sorted(order[: max(1, round(share * len(dataset)))].tolist()))
-
-    @property
-    def labels(self) -> list[Pose2D]:
-        labels = self._dataset.labels
-        return [labels[i] for i in self._indices]
-
-    @property
-    def truths(self) -> list[Pose2D] | None:
-        truths = self._dataset.truths
-        return None if truths is None else [truths[i] for i in self._indices]
 
     def __len__(self) -> int:
         return len(self._indices)

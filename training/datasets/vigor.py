@@ -140,7 +140,7 @@ class VigorDataset:
         self._ground_size, self._satellite_size = ground_size, satellite_size
         self._cities = CITIES[area, part]
         self._satellites: dict[str, list[str]] = {}
-        self._labels: list[VigorLabel] = []
+        self._pairs: list[VigorLabel] = []
         missing: list[str] = []
         for city in self._cities:
             folder = root / "splits__corrected" / city
@@ -150,41 +150,33 @@ class VigorDataset:
             report_missing(absent, len(labels), folder / LISTS[area, part], root / city)
             missing += absent
             gone = set(absent)
-            self._labels += [
+            self._pairs += [
                 label for label in labels if not gone & {label.panorama, self._tile(label)}
             ]
         self.missing = tuple(missing)
         width = ground_size[1]
-        self._rolls = [_roll(label, rotation_range, width, seed) for label in self._labels]
-
-    @property
-    def labels(self) -> list[Pose2D]:
-        return [Pose2D(0.0, 0.0, NORTH)] * len(self)
-
-    @property
-    def truths(self) -> list[Pose2D]:
-        width = self._ground_size[1]
-        return [
-            Pose2D(*label.camera_xy, NORTH + 2.0 * math.pi * roll / width)
-            for label, roll in zip(self._labels, self._rolls, strict=True)
+        self._rolls = [_roll(pair, rotation_range, width, seed) for pair in self._pairs]
+        self.labels = [Pose2D(0.0, 0.0, NORTH)] * len(self._pairs)
+        self.truths = [
+            Pose2D(*pair.camera_xy, NORTH + 2.0 * math.pi * roll / width)
+            for pair, roll in zip(self._pairs, self._rolls, strict=True)
         ]
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._pairs)
 
     def group(self, index: int) -> int:
-        return self._cities.index(self._labels[index].city)
+        return self._cities.index(self._pairs[index].city)
 
     def apart(self, index: int, others: list[int], spacing_m: float) -> bool:
-        here = self._labels[index]
+        here = self._pairs[index]
         return not any(
-            here.city == self._labels[other].city
-            and set(here.tiles) & set(self._labels[other].tiles)
+            here.city == self._pairs[other].city and set(here.tiles) & set(self._pairs[other].tiles)
             for other in others
         )
 
     def __getitem__(self, index: int) -> Sample | Unreadable:
-        label = self._labels[index]
+        label = self._pairs[index]
         city = self._root / label.city
         height, width = self._ground_size
         size = self._satellite_size

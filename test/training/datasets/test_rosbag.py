@@ -197,6 +197,26 @@ def test_a_bag_without_a_topic_says_what_it_has(mcap, imagery, tiny):
         RosbagDataset([mcap], imagery, tiny, replace(CONFIG, fix="/gps"))
 
 
+def test_images_that_are_not_their_camera_s_are_refused(mcap, imagery, tiny, tmp_path):
+    def halved(topic, message):
+        return replace(message, width=621) if topic == "/camera/camera_info" else message
+
+    with pytest.raises(ValueError, match="says 621 x 375 pixels, the images have .*1242, 375"):
+        RosbagDataset([rewritten(mcap, tmp_path / "bag", halved)], imagery, tiny, CONFIG)
+
+
+def test_a_camera_that_changes_is_refused(mcap, imagery, tiny, tmp_path):
+    focal = iter(range(700, 705))
+
+    def zoomed(topic, message):
+        if topic != "/camera/camera_info":
+            return message
+        return replace(message, k=np.array([next(focal), *message.k[1:]]))
+
+    with pytest.raises(ValueError, match="/camera/camera_info changes within the bag: k "):
+        RosbagDataset([rewritten(mcap, tmp_path / "bag", zoomed)], imagery, tiny, CONFIG)
+
+
 def test_a_bag_whose_imagery_is_missing_skips_by_name(mcap, imagery, tiny, simulated, tmp_path):
     shutil.copytree(simulated / "imagery", tmp_path / "tiles")
     dataset = RosbagDataset([mcap], ProcessImagery(f"slippy:{tmp_path / 'tiles'}"), tiny, CONFIG)

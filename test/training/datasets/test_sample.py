@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from g2s_localizer.geometry import Pose2D
 from training.datasets.sample import Sample, Unreadable, collate
 from training.datasets.selection import Part, Remembered
 
@@ -22,6 +23,11 @@ class Counting(list):
     """A dataset of samples that counts how often it is asked."""
 
     asked = 0
+    truths = None
+
+    @property
+    def labels(self):
+        return [Pose2D(i, 0, 0) for i in range(len(self))]
 
     def __getitem__(self, index):
         self.asked += 1
@@ -54,12 +60,12 @@ def test_panoramas_make_a_batch_of_their_own():
 
 
 def test_a_part_numbers_its_samples_anew():
-    part = Part([sample(i) for i in range(5)], [4, 2])
-    assert (len(part), part[1].index, part[1].yaw) == (2, 1, 0.2)
+    part = Part(Counting([sample(i) for i in range(5)]), [4, 2])
+    assert (len(part), part[1].index, part[1].yaw, part.labels[1].x) == (2, 1, 0.2, 2)
 
 
 def test_a_share_of_the_data_follows_from_the_seed():
-    data = [sample(i) for i in range(100)]
+    data = Counting([sample(i) for i in range(100)])
     yaws = [[s.yaw for s in Part.share(data, 0.1, seed)] for seed in (1, 1, 2)]
     assert yaws[0] == yaws[1] != yaws[2]
     assert len(yaws[0]) == 10
