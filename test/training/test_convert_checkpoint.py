@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import pickle
+
+import pytest
+import torch
+
+from g2s_localizer.model import ModelConfig, load_checkpoint
+from training.convert_checkpoint import main
+from training.paper_checkpoint import all_tensors, translate
+from training.parity import weight_of
+
+NAME = "FeatureForT.conv0.weight"
+
+
+@pytest.fixture(scope="module")
+def published():
+    return {name: weight_of(name, tensor) for name, tensor in all_tensors().items()}
+
+
+def convert(state, tmp_path, *options):
+    source, target = tmp_path / "in.pth", tmp_path / "out.safetensors"
+    if isinstance(state, bytes):
+        source.write_bytes(state)
+    else:
+        torch.save(state, source)
+    return main([str(source), str(target), "--preset", "paper-kitti", *options]), target
+
+
+@pytest.mark.parametrize("options", [(), ("--no-share", "--level", "2")])
+def test_a_published_checkpoint_becomes_one_that_loads(published, tmp_path, options):
+    code, target = convert(published, tmp_path, *options)
+    network, _ = load_checkpoint(target)
+    assert code == 0
+    wanted = translate(published, network.config).tensors
+    assert all(torch.equal(network.state_dict()[name], wanted[name]) for name in wanted)
+
+
+def test_what_the_configuration_does_not_use_is_left_out_by_name(published, tmp_path, capsys):
+    convert(published, tmp_path)
+    printed = capsys.readouterr().out
+    assert "TransRefine.level_1" in printed and "GrdFeatureNet" in printed and "coe_R" in printed
+    assert "FeatureForT," not in printed.replace("GrdFeatureForT", "").replace("SatFeatureForT", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: {k: v for k, v in s.items() if k != NAME}, f"missing {NAME}"),
+        (lambda s: {**s, "extra.weight": torch.zeros(2)}, "unknown extra.weight"),
+        (lambda s: {**s, NAME: torch.zeros(64, 3, 5, 5)}, f"{NAME} is (64, 3, 5, 5), not (64, 3"),
+        (lambda s: {**s, NAME: s[NAME].double()}, f"{NAME} is torch.float64, not torch.float32"),
+        (lambda s: {**s, NAME: s[NAME] * torch.nan}, f"{NAME} is not finite"),
+        (lambda s: {**s, "epoch": 3}, "'epoch' is a int, no tensor"),
+        (lambda s: [s[NAME]], "holds a list, not tensors by name"),
+    ],
+)
+def test_a_wrong_tensor_is_refused_by_name(published, tmp_path, capsys, change, message):
+    code, target = convert(change(published), tmp_path)
+    assert code == 1 and message in capsys.readouterr().err
+    assert not target.exists() and not target.with_suffix(".json").exists()
+
+
+class Bomb:
+    def __init__(self, flag):
+        self.flag = flag
+
+    def __reduce__(self):
+        return os.mkdir, (self.flag,)
+
+
+def test_a_pickle_bomb_is_refused_and_never_runs(tmp_path, capsys):
+    flag = tmp_path / "exploded"
+    code, target = convert({NAME: Bomb(str(flag))}, tmp_path)
+    assert code == 1 and "not a file of plain tensors" in capsys.readouterr().err
+    assert not flag.exists() and not target.exists()
+
+
+def test_a_bare_pickle_bomb_is_refused_and_never_runs(tmp_path, capsys):
+    flag = tmp_path / "exploded"
+    code, _ = convert(pickle.dumps(Bomb(str(flag))), tmp_path)
+    assert code == 1 and "not a file of plain tensors" in capsys.readouterr().err
+    assert not flag.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_truncated_file_is_refused(published, tmp_path, capsys, share):
+    whole = tmp_path / "whole.pth"
+    torch.save({NAME: published[NAME]}, whole)
+    payload = whole.read_bytes()
+    code, target = convert(payload[: int(len(payload) * share)], tmp_path)
+    assert code == 1 and "in.pth: not a file of plain tensors" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_an_absent_file_is_named(tmp_path, capsys):
+    code = main([str(tmp_path / "no.pth"), str(tmp_path / "o.safetensors"), "--preset=paper-vigor"])
+    assert code == 1 and "no.pth: no such file" in capsys.readouterr().err
+
+
+def test_a_panorama_checkpoint_becomes_one_of_the_panorama_preset(published, tmp_path):
+    torch.save(published, tmp_path / "in.pth")
+    target = tmp_path / "vigor.safetensors"
+    assert main([str(tmp_path / "in.pth"), str(target), "--preset", "paper-vigor"]) == 0
+    assert load_checkpoint(target)[0].config == ModelConfig(preset="paper-vigor")
