@@ -71,9 +71,8 @@ def _draw_worst(file: Path, pictures: Sequence[Picture], title: str) -> None:
         axis.imshow(picture.crop, extent=(-half, half, -half, half))
         rows_m, columns_m = np.array(picture.log_probability.shape) * picture.cell_m / 2.0
         heat = np.exp(picture.log_probability - picture.log_probability.max()) ** 0.5
-        axis.imshow(
-            heat, extent=(-columns_m, columns_m, -rows_m, rows_m), cmap="inferno", alpha=0.5
-        )
+        extent = (-columns_m, columns_m, -rows_m, rows_m)
+        axis.imshow(np.ones_like(heat), extent=extent, cmap="autumn", alpha=heat, vmin=1, vmax=2)
         axis.plot(*picture.truth, "+", color="cyan", ms=10, mew=2, label="truth")
         axis.plot(*picture.estimate, "x", color="lime", ms=8, mew=2, label="estimate")
         axis.set_title(f"frame {picture.index}: {picture.error_m:.1f} m", fontsize=9)

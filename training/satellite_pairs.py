@@ -85,19 +85,19 @@ class PaperRotationLoss(nn.Module):
         self.coefficients = nn.Parameter(torch.tensor([-5.0, -3.0]))
 
     def forward(self, network: PaperNet, batch: Batch) -> Tensor:
-        delta, target, triplet = _paper_pairs(network, batch)
-        return pose_loss(delta, target, triplet, self.coefficients)
+        delta, target, scores, cell = paper_pairs(network, batch)
+        return pose_loss(delta, target, dense_triplet_loss(scores, cell), self.coefficients)
 
 
 def paper_rotation_error(network: PaperNet, batch: Batch) -> Tensor:
     """Mean of |du| + |dv| + |dheading|, normalised, over pairs made as in PaperRotationLoss."""
-    delta, target, _ = _paper_pairs(network, batch)
+    delta, target, _, _ = paper_pairs(network, batch)
     return (delta - target).abs().sum(dim=1).mean()
 
 
-def _paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Regressed and true (shift u, shift v, heading), (B, 3) normalised, and the dense triplet
-    loss of the position.
+def paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Regressed and true (shift u, shift v, heading), (B, 3) normalised; scores (B, n, n) of the
+    positions at the true heading, and the true cell (B, 2).
 
     A point a of the aligned image lies at R(t) (a + g) in the query, g the shift, t the heading.
     """
@@ -124,7 +124,7 @@ def _paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tenso
     scores = correlate(kernel[:, :-1], kernel[:, -1:], satellite_spectrum(queries))
     true = rotate_xy(shift[:, None, None], yaw)[:, 0, 0]
     cell = offset_cells(true, scores.shape[-1], config.cell_m).round().long()
-    return delta, target, dense_triplet_loss(scores, cell)
+    return delta, target, scores, cell
 
 
 def _seen(network: PaperNet, batch: Batch) -> Tensor:

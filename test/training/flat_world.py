@@ -26,25 +26,35 @@ MODEL = ModelConfig(
     crop_m=24.0, gsd=0.5, reach_m=6.0, ground_height=16, ground_width=32, width=4, levels=2,
     features=4, yaw_range_deg=10.0, yaw_step_deg=5.0,
 )  # fmt: skip
+PAPER_KITTI = ModelConfig(
+    preset="paper-kitti", crop_m=102.4, gsd=0.8, ground_height=32, ground_width=64
+)
+PAPER_VIGOR = ModelConfig(
+    preset="paper-vigor", crop_m=102.4, gsd=0.8, ground_height=32, ground_width=64
+)
 NOISE = PriorNoise(position_m=5.0, yaw_deg=5.0)
-K = np.array([[16.0, 0, 15.5], [0, 16.0, 2.0], [0, 0, 1]])
 T_BASE_CAMERA = np.array([[0, 0, 1, 0.5], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
 SIDE_M = 400.0
 
 
 class FlatWorld:
-    """A PairDataset: `count` vehicles on a plane whose texture follows from `seed`."""
+    """A PairDataset: `count` vehicles on a plane whose texture follows from `seed`.
 
-    def __init__(self, count, seed, broken=()):
+    Crops of the paper's presets have the label's heading along their u axis; paper-vigor's
+    images are panoramas.
+    """
+
+    def __init__(self, count, seed, broken=(), model=MODEL):
         rng = np.random.default_rng(seed)
-        side = round(SIDE_M / MODEL.gsd)
+        side = round(SIDE_M / model.gsd)
         coarse = rng.uniform(0, 255, (side // 6, side // 6, 3)).astype(np.float32)
         self._texture = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
-        place = rng.uniform(-150, 150, (count, 2))
+        place = rng.uniform(-120, 120, (count, 2))
         yaw = rng.uniform(-np.pi, np.pi, count)
         self.truths = [Pose2D(x, y, a) for (x, y), a in zip(place, yaw, strict=True)]
         self.labels = NOISE.labels(self.truths, seed=(seed, 7))
-        self._broken = set(broken)
+        self._broken, self._model = set(broken), model
+        self._rays = _rays(model)
 
     def __len__(self):
         return len(self.labels)
@@ -60,34 +70,51 @@ class FlatWorld:
     def __getitem__(self, index):
         if index in self._broken:
             return Unreadable(index, f"flat world, frame {index}", "made unreadable")
-        label, truth = self.labels[index], self.truths[index]
-        half = (MODEL.crop_m / MODEL.gsd - 1) / 2 * MODEL.gsd
-        along = np.arange(round(MODEL.crop_m / MODEL.gsd)) * MODEL.gsd - half
-        crop = self._seen(*np.meshgrid(label.x + along, label.y - along))
-        u, v = np.meshgrid(np.arange(MODEL.ground_width), np.arange(MODEL.ground_height))
-        rays = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(K).T @ T_BASE_CAMERA[:3, :3].T
-        far = T_BASE_CAMERA[2, 3] / np.maximum(-rays[..., 2], 0.02)
-        base = T_BASE_CAMERA[:2, 3] + rays[..., :2] * far[..., None]
-        c, s = np.cos(truth.yaw), np.sin(truth.yaw)
-        ground = self._seen(
-            truth.x + c * base[..., 0] - s * base[..., 1],
-            truth.y + s * base[..., 0] + c * base[..., 1],
-        )
+        label, truth, model = self.labels[index], self.truths[index], self._model
+        crop_yaw = 0.0 if model.preset == "compact" else label.yaw
+        side = round(model.crop_m / model.gsd)
+        along = (np.arange(side) - (side - 1) / 2) * model.gsd
+        right, up = np.meshgrid(along, -along)
+        crop = self._seen(Pose2D(label.x, label.y, crop_yaw), np.stack([right, up], -1))
+        far = T_BASE_CAMERA[2, 3] / np.maximum(-self._rays[..., 2:], 0.02)
+        ground = self._seen(truth, T_BASE_CAMERA[:2, 3] + self._rays[..., :2] * far)
+        K = None if model.preset == "paper-vigor" else torch.tensor(_K(model), dtype=torch.float32)
         return Sample(
-            index, ground, torch.tensor(K, dtype=torch.float32),
-            torch.tensor(T_BASE_CAMERA, dtype=torch.float32), crop, MODEL.gsd, label.yaw,
+            index, ground, K, torch.tensor(T_BASE_CAMERA, dtype=torch.float32), crop, model.gsd,
+            label.yaw - crop_yaw, crop_yaw,
         )  # fmt: skip
 
-    def _seen(self, x, y):
-        """(3, H, W) uint8: the texture at points (H, W) of the map."""
+    def _seen(self, pose, xy):
+        """(3, H, W) uint8: the texture at points (H, W, 2) m as seen from a pose."""
+        x, y = pose.transform(xy.reshape(-1, 2)).T.reshape(2, *xy.shape[:2])
         middle = (len(self._texture) - 1) / 2
-        u, v = middle + x / MODEL.gsd, middle - y / MODEL.gsd
+        u, v = middle + x / self._model.gsd, middle - y / self._model.gsd
         seen = cv2.remap(self._texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_AREA)
         return torch.from_numpy(seen.clip(0, 255).astype(np.uint8).transpose(2, 0, 1).copy())
 
 
-def flat_pairs(count=24, broken=()):
-    return Pairs(FlatWorld(count, 1, broken), FlatWorld(8, 2), FlatWorld(12, 3), "a flat world")
+def _K(model):
+    width, height = model.ground_width, model.ground_height
+    return np.array([[width / 2, 0, (width - 1) / 2], [0, width / 2, height / 8], [0, 0, 1]])
+
+
+def _rays(model):
+    """(h, w, 3) directions of the pixels in base_link."""
+    u, v = np.meshgrid(np.arange(model.ground_width), np.arange(model.ground_height))
+    if model.preset == "paper-vigor":
+        azimuth = np.pi - u / model.ground_width * 2 * np.pi
+        polar = v / model.ground_height * np.pi
+        across = np.sin(polar)
+        return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), np.cos(polar)], -1)
+    optical = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(_K(model)).T
+    return optical @ T_BASE_CAMERA[:3, :3].T
+
+
+def flat_pairs(count=24, broken=(), model=MODEL):
+    return Pairs(
+        FlatWorld(count, 1, broken, model), FlatWorld(8, 2, (), model),
+        FlatWorld(12, 3, (), model), "a flat world",
+    )  # fmt: skip
 
 
 def per_pair_loss(network, batch):
