@@ -9,17 +9,17 @@ import pytest
 import torch
 from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, FlatWorld, flat_pairs
 
-from g2s_localizer.model import build_network
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model import build_network, load_checkpoint
 from training.config import LossConfig
 from training.datasets.sample import collate
+from training.run_folder import RunFolder
 from training.satellite_pairs import paper_pairs
 from training.stages import stage_losses, trained_parameters, translation_loss
 from training.targets import Targets
 from training.train import train
 
-PRESETS = pytest.mark.parametrize(
-    "model", [MODEL, PAPER_KITTI, PAPER_VIGOR], ids=lambda m: m.preset
-)
+MODELS = [MODEL, PAPER_KITTI, PAPER_VIGOR]
 
 
 def batch_of(world, count=4):
