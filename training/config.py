@@ -143,13 +143,33 @@ def flat(config: dict[str, Any], where: str = "") -> dict[str, Any]:
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """Raises ValueError naming the file and the key that is unknown, missing or out of range."""
+    """Raises OSError for a file that cannot be read, ValueError naming the file and the key that
+    is unknown, missing or out of range. `extends: OTHER.yaml`: what is not given here is as in
+    the file of that name in the same folder.
+    """
     try:
-        config = _build(TrainingConfig, yaml.safe_load(path.read_text()), "")
+        config = _build(TrainingConfig, _read(path), "")
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     assert isinstance(config, TrainingConfig)
     return config
+
+
+def _read(path: Path) -> Any:
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict) or "extends" not in values:
+        return values
+    other = path.parent / str(values.pop("extends"))
+    if other == path:
+        raise ValueError("extends itself")
+    return _over(_read(other), values)
+
+
+def _over(below: Any, above: Any) -> Any:
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    shared = {key: _over(below[key], above[key]) for key in below.keys() & above.keys()}
+    return {**below, **above, **shared}
 
 
 def _build(kind: type, values: Any, where: str) -> Any:

@@ -61,7 +61,7 @@ class VigorConfig:
     """VIGOR in its original layout with the corrected labels."""
 
     root: str
-    labels: str
+    """folder of the cities and of splits__corrected"""
     area: str
     """same: all four cities; cross: New York and Seattle to train, the others to test"""
     rotation_deg: float = 0.0
