@@ -27,9 +27,20 @@ from training.table import markdown
 
 WORST = 10
 
+_NEEDED = {
+    "simulated": ("seeds",),
+    "kitti": ("root", "imagery", "split"),
+    "vigor": ("root", "area"),
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    needed = _NEEDED[arguments.dataset]
+    lacking = [f"--{name}" for name in needed if getattr(arguments, name) is None]
+    if lacking:
+        parser.error(f"--dataset {arguments.dataset} needs {', '.join(lacking)}")
     try:
         return evaluate(arguments)
     except (OSError, ValueError, RuntimeError, MissingImagery) as error:
