@@ -65,9 +65,7 @@ def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
     ]
     log_probability = network.rotation.log_probability(torch.stack(best, dim=1))
     aligned = correlate(turn_overhead(view, yaw, cells), weight, satellite.coarse)
-    middle = (aligned.shape[-1] - 1) / 2.0
-    coarse_m = config.cell_m * 2
-    cell = torch.stack([middle - offset[:, 1] / coarse_m, middle + offset[:, 0] / coarse_m], dim=1)
+    cell = offset_cells(offset, aligned.shape[-1], config.cell_m * 2)
     return yaw_loss(log_probability, network.rotation.residuals, yaw) + position_loss(
         aligned, cell, _POSITION_TEMPERATURE
     )
