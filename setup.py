@@ -39,7 +39,9 @@ setup(
         "torch>=2.6",
         "tqdm>=4",
     ],
-    extras_require={"training": ["matplotlib>=3.6", "numba>=0.59"]},
+    extras_require={
+        "training": ["accelerate>=1.0", "matplotlib>=3.6", "numba>=0.59", "tensorboard>=2.14"]
+    },
     entry_points={
         "console_scripts": [
             "g2s-node = g2s_localizer.ros.node:main",
