@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
+from g2s_localizer.model import G2SNet, save_checkpoint
 from training.evaluate import main, parse_seeds
 
 KEYS = {
@@ -14,32 +14,40 @@ KEYS = {
     "longitudinal_within_1m", "yaw_median_deg", "anees", "coverage_50", "coverage_90",
     "coverage_99", "published_share", "frames",
 }  # fmt: skip
-TINY = ModelConfig(
-    width=4, levels=3, features=4, gsd=1.0, ground_height=32, ground_width=128, yaw_step_deg=6.0
-)
 
 
 @pytest.fixture
-def checkpoint(tmp_path):
+def checkpoint(tmp_path, tiny_model):
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / "tiny.safetensors", G2SNet(TINY), {})
+    save_checkpoint(tmp_path / "tiny.safetensors", G2SNet(tiny_model), {})
     return tmp_path / "tiny.safetensors"
 
 
 @pytest.mark.slow
-def test_one_command_makes_table_json_and_plots(checkpoint, tmp_path, capsys):
+def test_one_command_makes_table_json_and_plots(checkpoint, simulated_folder, tmp_path, capsys):
     out = tmp_path / "out.json"
-    command = "--dataset simulated --seeds 31 --frames 3 --mode single_frame --difficulty easy"
+    command = "--dataset simulated --seeds 31-32 --frames 4 --mode single_frame --difficulty easy"
     files = ["--checkpoint", checkpoint, checkpoint, "--json", out]
-    folders = ["--out", tmp_path / "table", "--folder", tmp_path / "drives"]
+    folders = ["--out", tmp_path / "table", "--folder", simulated_folder]
     assert main([*command.split(), *map(str, files), *map(str, folders)]) == 0
     report = json.loads(out.read_text())
     assert report.keys() >= KEYS
-    assert report["frames"] == 3
+    assert report["frames"] == 8
     assert "synthetic" in report["data"]
     assert "| the prior itself |" in capsys.readouterr().out
     made = {file.name for file in (tmp_path / "table").iterdir()}
     assert made == {"table.md", "table.json", "error_cdf.png", "error_over_time.png", "worst.png"}
+
+
+@pytest.mark.slow
+def test_a_test_list_of_the_papers_brings_its_own_noise(checkpoint, kitti_list, tmp_path):
+    split, root, imagery = kitti_list
+    command = ["--dataset", "kitti", "--root", root, "--imagery", imagery, "--split", split]
+    assert main([*map(str, command), "--checkpoint", str(checkpoint), "--out", str(tmp_path)]) == 0
+    prior = json.loads((tmp_path / "table.json").read_text())["methods"]["the prior itself"]
+    assert prior["mean_m"] == pytest.approx((20.0 + 10.0 + 10.0) / 3, abs=1e-3)
+    assert prior["offset_longitudinal_m"] == pytest.approx(6.0, abs=1e-3)
+    assert prior["yaw_mean_deg"] == pytest.approx((5.0 + 0.0 + 10.0) / 3, abs=1e-3)
 
 
 def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):

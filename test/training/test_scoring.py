@@ -12,6 +12,7 @@ from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.model import G2SNet
 from training.calibration import calibrate
 from training.plots import draw_all
+from training.predict import Prediction, predict
 from training.scoring import CENTRE, GATED, NETWORK, PRIOR, score
 from training.table import markdown
 
@@ -48,8 +49,13 @@ def test_the_gate_publishes_what_is_not_at_the_border(network, scores):
     nothing = score(network, WORLD, NOISE, limits=GateConfig(max_entropy=1e-9))
     assert nothing.published_share == 0.0
     assert math.isnan(nothing.methods[GATED].figures["median_m"])
-    share = len(scores.methods[GATED].indices) / 11
-    assert scores.figures()["published_share"] == share > 0
+    inside = {
+        found.index
+        for found in predict(network, WORLD)
+        if isinstance(found, Prediction) and found.border_cells > 0
+    }
+    assert set(scores.methods[GATED].indices) == inside
+    assert 0 < scores.figures()["published_share"] == len(inside) / 11 < 1
 
 
 def test_the_worst_are_the_worst_and_come_first(scores):

@@ -10,7 +10,7 @@ import torch
 from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, FlatWorld, flat_pairs
 
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import build_network, load_checkpoint
+from g2s_localizer.model import ModelConfig, build_network, load_checkpoint
 from training.config import LossConfig
 from training.datasets.sample import collate
 from training.run_folder import RunFolder
@@ -78,9 +78,11 @@ def test_a_term_that_looks_at_positions_needs_pairs_whose_poses_are_known(config
 
 
 def test_a_made_pair_matches_at_its_cell_even_before_training():
-    network = network_of(PAPER_KITTI).eval()
+    wide = ModelConfig(**{**asdict(PAPER_KITTI), "yaw_range_deg": 40.0})
     with torch.no_grad():
-        _, _, scores, cell = paper_pairs(network, batch_of(FlatWorld(16, 5, (), PAPER_KITTI), 16))
+        _, _, scores, cell = paper_pairs(
+            network_of(wide).eval(), batch_of(FlatWorld(16, 5, (), wide), 16)
+        )
     peak = scores.flatten(1).argmax(dim=1)
     found = torch.stack([peak // scores.shape[-1], peak % scores.shape[-1]], dim=1)
     assert (found - cell).abs().amax(dim=1).median() <= 1
