@@ -30,22 +30,25 @@ setup(
         "g2s_localizer.model": ["checkpoints/*.safetensors", "checkpoints/*.json"],
     },
     install_requires=[
+        "httpx>=0.27,<1",
         "numpy>=1.23,<2",
         "opencv-python-headless<5",
         "pyproj>=3.4",
         "pyyaml>=6",
         "rosbags>=0.11,<0.12",
         "safetensors>=0.4",
-        "torch>=2.6",
+        "torch>=2.10",
         "tqdm>=4",
     ],
     extras_require={
-        "training": ["accelerate>=1.0", "matplotlib>=3.6", "numba>=0.59", "tensorboard>=2.14"]
+        "geotiff": ["rasterio>=1.3,<2"],
+        "training": ["accelerate>=1.0", "matplotlib>=3.6", "numba>=0.59", "tensorboard>=2.14"],
     },
     entry_points={
         "console_scripts": [
             "g2s-node = g2s_localizer.ros.node:main",
             "g2s-kitti-to-rosbag2 = g2s_localizer.tools.kitti_to_rosbag2:main",
+            "g2s-benchmark = g2s_localizer.tools.benchmark:main",
             "g2s-replay = g2s_localizer.tools.replay_bag:main",
         ]
     },

@@ -67,8 +67,10 @@ def files_of(room: str) -> list[Path]:
 
 
 def ours(name: str) -> str | None:
-    """The room a dotted name belongs to; None for a foreign package."""
+    """The room a dotted name belongs to; None for a foreign package, and for the version."""
     head, _, rest = name.partition(".")
+    if name == "g2s_localizer.__version__":
+        return None
     if head == "g2s_localizer":
         return rest.partition(".")[0]
     return "training" if head == "training" else None

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2s_localizer.model import CameraInput, ModelConfig, PaperNet
+from g2s_localizer.model import CameraInput, ModelConfig, PaperNet, ScoreMap
 from g2s_localizer.model.config import PAPER_KITTI, PAPER_VIGOR
 from g2s_localizer.model.correlation import correlate, correlate_all, satellite_spectrum
 from g2s_localizer.model.paper import FeatureRows, normalised
@@ -145,10 +145,9 @@ def kitti_arrays(file: Arrays) -> dict[str, Tensor]:
     made[f"g2s_feat_l{level}"] = sampled(view / length, 8, 1)
     made[f"g2s_conf_l{level}"] = weight[:, 0]
     made["corr"] = network.central(correlate(view, weight, crops.fine))
-    side, m = config.score_cells, config.cell_m
-    row, column = _arg_max(made["corr"])
-    made["pred_u_m"] = (column - side / 2 + 0.5) * m
-    made["pred_v_m"] = -(row - side / 2 + 0.5) * m
+    m = config.cell_m
+    found = [ScoreMap.from_scores(score, 1.0, m).arg_max_xy() for score in made["corr"]]
+    made["pred_u_m"], made["pred_v_m"] = torch.stack(found, dim=1)
 
     scores = correlate_all(view, weight, crops.fine)
     made["cross_distance"] = 2 - 2 * scores

@@ -43,7 +43,8 @@ _FLAT_IMAGE_DEVIATION = 4.0
 class LocalizerConfig:
     """imagery: URI as `open_imagery` takes it; checkpoint: file, "" for the one that comes with
     the package; map_sigma_m: standard deviation of the imagery's georeferencing (m per axis),
-    the floor of the published covariance.
+    the floor of the published covariance; where the imagery itself states a larger one, that
+    is the floor.
     """
 
     imagery: str
@@ -76,6 +77,12 @@ class Localizer:
         imagery: Imagery,
         config: LocalizerConfig,
     ) -> None:
+        if not network.config.north_up:
+            raise ValueError(
+                f"checkpoint {checkpoint_id} is of the preset {network.config.preset}, which takes "
+                "crops turned to the heading or panoramas; the localizer has north-up crops and "
+                "pinhole images. Score such a checkpoint by training.evaluate"
+            )
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution
         self._device = torch.device(config.device)
@@ -83,6 +90,7 @@ class Localizer:
         self._network.precision = PRECISIONS[config.precision]
         self._imagery = imagery
         self._config = config
+        self._map_sigma_m = max(config.map_sigma_m, imagery.georeferencing_sigma_m or 0.0)
         self._cache = FeatureCache(self._encode_crop, SNAP_M, _CACHE_BYTES)
 
     @classmethod
@@ -169,7 +177,7 @@ class Localizer:
         covariance = np.zeros((3, 3))
         scale = float(self._network.covariance_scale[0])
         covariance[:2, :2] = best.covariance.double().cpu().numpy() * scale
-        covariance[:2, :2] += np.eye(2) * self._config.map_sigma_m**2
+        covariance[:2, :2] += np.eye(2) * self._map_sigma_m**2
         covariance[2, 2] = registration.yaw_variance
         entropy = score_map.entropy
         peak_ratio = modes[1].mass / best.mass if len(modes) > 1 else 0.0

@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+_PAGE = 4096
+
 
 class MBTilesStore:
     """Encoded tiles of an MBTiles file, opened read-only. Safe to share between threads.
@@ -28,20 +30,38 @@ class MBTilesStore:
             f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
         )
         try:
-            zooms = self._query("SELECT DISTINCT zoom_level FROM tiles ORDER BY zoom_level")
+            self.zooms: tuple[int, ...] = tuple(self._find_zooms())
             notice = self._query("SELECT value FROM metadata WHERE name = 'attribution'")
         except sqlite3.DatabaseError as error:
             self._database.close()
             raise ValueError(f"{file} is no MBTiles file: {error}") from error
-        self.zooms: tuple[int, ...] = tuple(int(zoom) for (zoom,) in zooms)
         self.attribution = str(notice[0][0]) if notice else ""
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
         """Column and row of the stored tiles of `zoom`, in no particular order."""
-        for x, row in self._query(
-            "SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ?", zoom
-        ):
-            yield x, _flip(zoom, row)
+        # A page at a time, found by the index: the first comes without reading the others.
+        page, last = [(-1, -1)], (-1, -1)
+        while page:
+            page = self._query(
+                "SELECT tile_column, tile_row FROM tiles"
+                " WHERE zoom_level = ? AND (tile_column, tile_row) > (?, ?)"
+                " ORDER BY tile_column, tile_row LIMIT ?",
+                zoom,
+                *last,
+                _PAGE,
+            )
+            yield from ((x, _flip(zoom, row)) for x, row in page)
+            last = page[-1] if page else last
+
+    def has(self, zoom: int, x: int, y: int) -> bool:
+        """Whether the tile is there, without reading it."""
+        found = self._query(
+            "SELECT 1 FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",
+            zoom,
+            x,
+            _flip(zoom, y),
+        )
+        return bool(found)
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
         """The encoded tile, None where there is none."""
@@ -52,6 +72,16 @@ class MBTilesStore:
             _flip(zoom, y),
         )
         return bytes(found[0][0]) if found else None
+
+    def _find_zooms(self) -> Iterator[int]:
+        """Each by a look-up: DISTINCT would read the index of every tile."""
+        zoom = -1
+        while True:
+            found = self._query("SELECT min(zoom_level) FROM tiles WHERE zoom_level > ?", zoom)
+            if found[0][0] is None:
+                return
+            zoom = int(found[0][0])
+            yield zoom
 
     def _query(self, statement: str, *values: int) -> list[Any]:
         with self._lock:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the pixels of a metric north-up square lie among Web-Mercator pixels."""
+"""A metric north-up square out of the pixels of another grid: where they lie, one resampling."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,41 +14,110 @@ from g2s_localizer.geometry.geodesy import TILE_SIZE, LatLon, LocalFrame, mercat
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
+Image = NDArray[np.uint8]
 
 CONTROL_POINTS = 5
-"""Points a side of the grid that ties crop metres to Mercator pixels."""
+"""Points a side of the grid that ties crop metres to the source's pixels."""
+
+COARSER = 1.1
+"""A level whose pixels are up to this much larger than asked still counts as fine enough."""
+
+SPACING = 1.25
+"""Samples lie at most this many source pixels apart; larger crop pixels average several."""
+
+MOST_SAMPLES = 8192
+"""Samples a side that one crop may take."""
 
 
-def mercator_fit(centre: LatLon, size_m: float, zoom: int) -> FloatArray:
-    """Coefficients (6, 2) of (1, x, y, x^2, xy, y^2) -> Mercator pixel at `zoom`.
+def crop_pixels(size_m: float, gsd: float) -> int:
+    """Pixels a side of a crop. Raises ValueError for a size or gsd that makes none."""
+    if not (math.isfinite(size_m) and math.isfinite(gsd) and gsd > 0 and size_m / gsd >= 1):
+        raise ValueError(
+            f"a crop needs a positive gsd and at least one pixel, got {size_m} m at {gsd} m/px"
+        )
+    if size_m / gsd > MOST_SAMPLES:
+        raise ValueError(
+            f"a crop of {size_m} m at {gsd} m/px has more than {MOST_SAMPLES} pixels a side"
+        )
+    return round(size_m / gsd)
 
-    x, y in metres east and north of `centre`, fitted by least squares to a grid of points over
-    the crop taken through the tangent plane. What third order leaves out is under a
-    millimetre for crops of a kilometre up to 70 degrees of latitude.
+
+def level_for(level_gsds: Sequence[float], gsd: float) -> int:
+    """Index of the coarsest level that is no coarser than asked, or else of the finest one."""
+    fine_enough = [i for i, own in enumerate(level_gsds) if own <= gsd * COARSER]
+    if fine_enough:
+        return max(fine_enough, key=lambda index: level_gsds[index])
+    return min(range(len(level_gsds)), key=lambda index: level_gsds[index])
+
+
+def samples_per_pixel(pixels: int, gsd: float, source_gsd: float, source: str) -> int:
+    """Samples a side of one crop pixel, so that they lie no more than SPACING source pixels
+    apart. Raises ValueError naming `source` for a crop of more than MOST_SAMPLES a side.
+    """
+    samples = math.ceil(gsd / source_gsd / SPACING)
+    if pixels * samples > MOST_SAMPLES:
+        raise ValueError(
+            f"a crop of {pixels} pixels at {gsd} m/px takes {pixels * samples} samples a side "
+            f"of {source} ({source_gsd:.3g} m/px); the limit is {MOST_SAMPLES}"
+        )
+    return samples
+
+
+def control_points(
+    centre: LatLon, size_m: float, offset_m: tuple[float, float] = (0.0, 0.0)
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """x, y (m east and north of `centre`) over a crop; lat, lon (degrees) where imagery that
+    shows places `offset_m` beside their place has them. Each of shape (CONTROL_POINTS^2,).
     """
     ticks = np.linspace(-0.5, 0.5, CONTROL_POINTS) * size_m
     x, y = (axis.ravel() for axis in np.meshgrid(ticks, ticks))
-    px, py = mercator_pixel(*LocalFrame(centre).to_latlon_array(x, y), zoom)
-    centre_px, _ = mercator_pixel(centre.lat, centre.lon, zoom)
-    world = TILE_SIZE * 2.0**zoom
-    # Across the antimeridian longitude jumps by a turn; the crop goes on.
-    px = centre_px + np.remainder(px - centre_px + world / 2.0, world) - world / 2.0
+    lat, lon = LocalFrame(centre).to_latlon_array(x + offset_m[0], y + offset_m[1])
+    return x, y, lat, lon
+
+
+def fit_pixels(
+    x: FloatArray, y: FloatArray, u: FloatArray, v: FloatArray, size_m: float
+) -> FloatArray:
+    """Coefficients (6, 2) of (1, x, y, x^2, xy, y^2) -> pixel (u, v), by least squares.
+
+    What third order leaves out is under a millimetre for crops of a kilometre, in
+    Web-Mercator up to 70 degrees of latitude and in the projections of survey offices.
+    """
     # Powers of x / size, not of x, keep the least squares well conditioned.
     a, b = x / size_m, y / size_m
     terms = np.stack([np.ones_like(a), a, b, a * a, a * b, b * b], axis=1)
-    scaled = np.linalg.lstsq(terms, np.stack([px, py], axis=1), rcond=None)[0]
+    scaled = np.linalg.lstsq(terms, np.stack([u, v], axis=1), rcond=None)[0]
     powers = np.array([1.0, size_m, size_m, size_m**2, size_m**2, size_m**2])
     coefficients: FloatArray = scaled / powers[:, None]
     return coefficients
 
 
+def wrapped(values: FloatArray, middle: float, period: float) -> FloatArray:
+    """The same values modulo `period`, each within half of it from `middle`: across the
+    antimeridian a coordinate jumps by a turn, and the crop goes on.
+    """
+    near: FloatArray = middle + np.remainder(values - middle + period / 2.0, period) - period / 2.0
+    return near
+
+
+def mercator_fit(
+    centre: LatLon, size_m: float, zoom: int, offset_m: tuple[float, float] = (0.0, 0.0)
+) -> FloatArray:
+    """`fit_pixels` to the Web-Mercator pixels at `zoom`."""
+    x, y, lat, lon = control_points(centre, size_m, offset_m)
+    px, py = mercator_pixel(lat, lon, zoom)
+    centre_px, _ = mercator_pixel(centre.lat, centre.lon, zoom)
+    px = wrapped(px, float(centre_px), TILE_SIZE * 2.0**zoom)
+    return fit_pixels(x, y, px, py, size_m)
+
+
 def sample_positions(
     fit: FloatArray, count: int, spacing_m: float
 ) -> tuple[Float32Array, Float32Array, int, int]:
-    """Where the count x count samples of a crop lie in the tiles' pixels.
+    """Where the count x count samples of a crop lie in the source's pixels.
 
     Returns (count, count) u and v, in pixels of the window whose first pixel is the returned
-    (column, row) of the world. In the window pixel centres are whole numbers; in the world
+    (column, row) of the source. In the window pixel centres are whole numbers; in the source
     they lie at index + 0.5.
     """
     x = (np.arange(count) - (count - 1) / 2.0) * spacing_m
@@ -60,16 +131,34 @@ def _axis_positions(
 ) -> tuple[Float32Array, int]:
     c0, cx, cy, cxx, cxy, cyy = coefficients
     origin = math.floor(c0)
+    along = c0 - origin - 0.5 + cx * x + cxx * x * x
+    across = cy * y + cyy * y * y
+    # The slope vanishes nowhere within a crop, so the least position lies on its border.
+    first = math.floor(
+        min(
+            float((along + across[side] + cxy * x * y[side]).min())
+            if rows
+            else float((along[side] + across + cxy * x[side] * y).min())
+            for side in (0, -1)
+            for rows in (True, False)
+        )
+    )
     # Small numbers before single precision: a world pixel index needs more than 24 bits.
-    along = (c0 - origin - 0.5 + cx * x + cxx * x * x).astype(np.float32)
-    across = (cy * y + cyy * y * y).astype(np.float32)
-    position = along + across
+    position: Float32Array = np.add((along - first).astype(np.float32), across.astype(np.float32))
     position += (cxy * x).astype(np.float32) * y.astype(np.float32)
-    first = math.floor(float(position.min()))
-    position -= np.float32(first)
     return position, origin + first
 
 
 def reach(position: Float32Array) -> int:
     """Pixels of the window that bilinear sampling at `position` touches."""
     return math.ceil(float(position.max())) + 1
+
+
+def resampled(window: Image, u: Float32Array, v: Float32Array, pixels: int) -> Image:
+    """The crop (pixels, pixels, ...) of bilinear samples of `window` at u, v, averaged where
+    there are several to a pixel.
+    """
+    image = cv2.remap(window, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if len(u) > pixels:
+        image = cv2.resize(image, (pixels, pixels), interpolation=cv2.INTER_AREA)
+    return np.asarray(image, np.uint8)

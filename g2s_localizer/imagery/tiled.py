@@ -3,30 +3,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from g2s_localizer.geometry.geodesy import TILE_SIZE, LatLon, ground_sample_distance
 from g2s_localizer.imagery.crop import SatelliteCrop
-from g2s_localizer.imagery.resample import mercator_fit, reach, sample_positions
+from g2s_localizer.imagery.resample import (
+    Float32Array,
+    crop_pixels,
+    level_for,
+    mercator_fit,
+    reach,
+    resampled,
+    sample_positions,
+    samples_per_pixel,
+)
+from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
 from g2s_localizer.imagery.tile import Image, TileCache, UnusableTile, decode_tile
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Decoded tiles kept by default: 340 of 256 pixels."""
 
-COARSER = 1.1
-"""A zoom whose pixels are up to this much larger than asked still counts as fine enough."""
-
-SPACING = 1.25
-"""Samples lie at most this many tile pixels apart; larger crop pixels average several."""
-
-MOST_SAMPLES = 8192
-"""Samples a side that one crop may take."""
+TILES_TRIED = 16
+"""Tiles of a zoom that are tried for one which can be decoded, when a store is opened."""
 
 
 class TileStore(Protocol):
@@ -37,33 +40,56 @@ class TileStore(Protocol):
     zooms: tuple[int, ...]
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
-        """Column and row of the stored tiles of `zoom`."""
+        """Column and row of the stored tiles of `zoom`; the first come without listing all."""
+
+    def has(self, zoom: int, x: int, y: int) -> bool:
+        """Whether the tile is there, without reading it."""
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
         """The encoded tile, None where there is none."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The pixels of one zoom that a crop touches, and where its samples lie in them."""
+
+    zoom: int
+    column: int
+    row: int
+    width: int
+    height: int
+    u: Float32Array
+    v: Float32Array
 
 
 class TiledImagery:
     """Imagery over a TileStore. Safe to share between threads.
 
     store        where the encoded tiles come from: 256 or 512 pixels a side, PNG, JPEG or WebP
+    sidecar      offset, sigma and rights of the store
     cache_bytes  bound of the decoded tiles kept, the least recently used leaving first
 
     Raises ValueError when the store holds no tile that can be decoded.
     """
 
-    def __init__(self, store: TileStore, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, store: TileStore, sidecar: Sidecar | None = None, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self._store = store
+        self._sidecar = sidecar or Sidecar()
         self._cache = TileCache(cache_bytes)
-        self._tile_sizes = {
-            zoom: size for zoom in store.zooms if (size := _tile_size(store, zoom)) is not None
-        }
+        sizes = {zoom: _tile_size(store, zoom) for zoom in store.zooms}
+        self._tile_sizes = {zoom: size for zoom, size in sizes.items() if size is not None}
         if not self._tile_sizes:
             raise ValueError(f"{store.name} holds no tile that can be decoded")
 
     @property
     def attribution(self) -> str:
-        return self._store.attribution
+        return self._sidecar.attribution or self._store.attribution
+
+    @property
+    def georeferencing_sigma_m(self) -> float | None:
+        return self._sidecar.georeferencing_sigma_m
 
     def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
         """The north-up square of round(size_m / gsd) pixels a side around `centre`.
@@ -76,57 +102,59 @@ class TiledImagery:
         Raises MissingImagery naming the tiles that the store lacks or cannot decode, and
         ValueError for a size or gsd that makes no crop, or for one of too many tiles.
         """
-        if not (math.isfinite(size_m) and math.isfinite(gsd) and gsd > 0 and size_m / gsd >= 1):
-            raise ValueError(
-                f"a crop needs a positive gsd and at least one pixel, got {size_m} m at {gsd} m/px"
-            )
-        pixels = round(size_m / gsd)
-        zoom = self._zoom_for(centre.lat, gsd)
-        samples = math.ceil(gsd / self._tile_gsd(centre.lat, zoom) / SPACING)
-        if pixels * samples > MOST_SAMPLES:
-            raise ValueError(
-                f"a crop of {size_m} m at {gsd} m/px takes {pixels * samples} samples a side "
-                f"of zoom {zoom} in {self._store.name}; the limit is {MOST_SAMPLES}"
-            )
-        fit = mercator_fit(centre, pixels * gsd, zoom) * (self._tile_sizes[zoom] / TILE_SIZE)
-        u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
-        mosaic = self._mosaic(zoom, column, row, reach(u), reach(v))
-        image = cv2.remap(mosaic, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        if samples > 1:
-            image = cv2.resize(image, (pixels, pixels), interpolation=cv2.INTER_AREA)
-        return SatelliteCrop(np.asarray(image, np.uint8), centre, gsd, self.attribution)
+        window = self._window(centre, size_m, gsd)
+        image = resampled(self._mosaic(window), window.u, window.v, crop_pixels(size_m, gsd))
+        return SatelliteCrop(image, centre, gsd, self.attribution)
 
-    def _zoom_for(self, lat: float, gsd: float) -> int:
-        fine_enough = [z for z in self._tile_sizes if self._tile_gsd(lat, z) <= gsd * COARSER]
-        candidates = fine_enough or list(self._tile_sizes)
-        pick = max if fine_enough else min
-        return pick(candidates, key=lambda zoom: self._tile_gsd(lat, zoom))
+    def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
+        """The tiles ("z/x/y") that `crop` of the same arguments would not find in the store."""
+        window = self._window(centre, size_m, gsd)
+        return tuple(
+            f"{window.zoom}/{x % (1 << window.zoom)}/{y}"
+            for x, y in self._tiles_of(window)
+            if not self._store.has(window.zoom, x % (1 << window.zoom), y)
+        )
+
+    def _window(self, centre: LatLon, size_m: float, gsd: float) -> _Window:
+        pixels = crop_pixels(size_m, gsd)
+        zooms = list(self._tile_sizes)
+        gsds = [self._tile_gsd(centre.lat, zoom) for zoom in zooms]
+        level = level_for(gsds, gsd)
+        zoom = zooms[level]
+        samples = samples_per_pixel(pixels, gsd, gsds[level], f"zoom {zoom} in {self._store.name}")
+        fit = mercator_fit(centre, pixels * gsd, zoom, self._sidecar.offset_m)
+        fit *= self._tile_sizes[zoom] / TILE_SIZE
+        u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
+        return _Window(zoom, column, row, reach(u), reach(v), u, v)
 
     def _tile_gsd(self, lat: float, zoom: int) -> float:
         """Metres per pixel of the stored tiles of `zoom`."""
         return ground_sample_distance(lat, zoom) * TILE_SIZE / self._tile_sizes[zoom]
 
-    def _mosaic(self, zoom: int, column: int, row: int, width: int, height: int) -> Image:
-        """The window (height, width, 3) whose first pixel is (column, row) of the world at `zoom`.
+    def _tiles_of(self, window: _Window) -> Iterator[tuple[int, int]]:
+        """Column and row of the tiles of a window; columns go on beyond the antimeridian."""
+        size = self._tile_sizes[window.zoom]
+        for y in range(window.row // size, (window.row + window.height - 1) // size + 1):
+            last = (window.column + window.width - 1) // size
+            for x in range(window.column // size, last + 1):
+                yield x, y
 
-        Columns wrap around at the antimeridian.
-        """
-        size = self._tile_sizes[zoom]
-        columns = range(column // size, (column + width - 1) // size + 1)
-        rows = range(row // size, (row + height - 1) // size + 1)
+    def _mosaic(self, window: _Window) -> Image:
+        """The pixels (height, width, 3) of the window, columns wrapped at the antimeridian."""
+        zoom, size = window.zoom, self._tile_sizes[window.zoom]
+        width, height = window.width, window.height
         mosaic = np.empty((height, width, 3), np.uint8)
         reasons: dict[str, str] = {}
-        for y in rows:
-            for x in columns:
-                try:
-                    tile = self._tile(zoom, x % (1 << zoom), y)
-                except UnusableTile as error:
-                    reasons[f"{zoom}/{x % (1 << zoom)}/{y}"] = str(error)
-                    continue
-                left, top = x * size - column, y * size - row
-                u0, v0 = max(left, 0), max(top, 0)
-                u1, v1 = min(left + size, width), min(top + size, height)
-                mosaic[v0:v1, u0:u1] = tile[v0 - top : v1 - top, u0 - left : u1 - left]
+        for x, y in self._tiles_of(window):
+            try:
+                tile = self._tile(zoom, x % (1 << zoom), y)
+            except UnusableTile as error:
+                reasons[f"{zoom}/{x % (1 << zoom)}/{y}"] = str(error)
+                continue
+            left, top = x * size - window.column, y * size - window.row
+            u0, v0 = max(left, 0), max(top, 0)
+            u1, v1 = min(left + size, width), min(top + size, height)
+            mosaic[v0:v1, u0:u1] = tile[v0 - top : v1 - top, u0 - left : u1 - left]
         if reasons:
             raise MissingImagery(self._store.name, reasons)
         return mosaic
@@ -149,9 +177,13 @@ class TiledImagery:
 
 def _tile_size(store: TileStore, zoom: int) -> int | None:
     """Pixels a side of the first square tile of `zoom` that can be decoded."""
-    for x, y in store.tiles(zoom):
+    tiles = store.tiles(zoom)
+    for _ in range(TILES_TRIED):
         try:
+            x, y = next(tiles)
             height, width = decode_tile(store.read(zoom, x, y) or b"").shape[:2]
+        except StopIteration:
+            return None
         except UnusableTile:
             continue
         if height == width:

@@ -66,6 +66,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 _KITTI_SEARCH_SIDE_M = 60.0
 """Side of the square of positions that the paper's KITTI score map holds (m)."""
+PRESETS = tuple(_PRESETS)
+
 _MAY_BE_ZERO = {
     COMPACT: {"level"},
     PAPER_KITTI: {"width", "levels", "features", "yaw_step_deg", "level"},
@@ -154,6 +156,18 @@ class ModelConfig:
     @property
     def _zero(self) -> set[str]:
         return _MAY_BE_ZERO[self.preset]
+
+    @property
+    def whole_image(self) -> bool:
+        """Whether the ground image is taken whole; else the part that can show the ground."""
+        return self.preset != COMPACT
+
+    @property
+    def north_up(self) -> bool:
+        """Whether the network takes pinhole images and north-up crops under every heading, as the
+        node has them. The paper's were trained on crops turned to the heading, or panoramas.
+        """
+        return self.preset == COMPACT
 
     @property
     def stride(self) -> int:

@@ -20,8 +20,12 @@ from g2s_localizer.model.rotation import RotationNet
 
 
 def build_network(config: ModelConfig) -> RegistrationNet:
-    """The network of the configuration's preset, its weights random."""
-    return G2SNet(config) if config.preset == COMPACT else PaperNet(config)
+    """The network of the configuration's preset, its weights random.
+
+    In the memory order channels_last, several times faster for these convolutions on a CPU.
+    """
+    network = G2SNet(config) if config.preset == COMPACT else PaperNet(config)
+    return network.to(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)

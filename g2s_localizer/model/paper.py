@@ -29,7 +29,7 @@ from g2s_localizer.model.projection import (
 )
 from g2s_localizer.model.registration import CameraInput, RegistrationNet
 from g2s_localizer.model.swin import SwinRegressor
-from g2s_localizer.model.vgg import CONTEXT_ROWS, LEVEL_CHANNELS, VGGUNet
+from g2s_localizer.model.vgg import LEVEL_CHANNELS, VGGUNet
 
 _YAW_SIGMA = math.radians(1.0)
 """The regressor gives no variance of its own; `covariance_scale` calibrates this one."""
@@ -233,14 +233,12 @@ class PaperNet(RegistrationNet):
         cells: int,
         with_confidence: bool,
     ) -> FeatureRows:
-        stride, level = self.config.stride, self.config.level
-        height = image.shape[-2] // stride
+        height = image.shape[-2] // self.config.stride
         first = 0 if camera is None else self._first_row(camera, cells, height)
-        top = max(first * stride - CONTEXT_ROWS[level], 0) // 8 * 8
-        features, confidence = self._extract(extractor, image[:, :, top:])
+        features, confidence = self._extract(extractor, image, first)
         if with_confidence:
             features = torch.cat([features, confidence], dim=1)
-        return FeatureRows(features[:, :, first - top // stride :], first, height)
+        return FeatureRows(features, first, height)
 
     def _first_row(self, camera: CameraInput, cells: int, height: int) -> int:
         """The highest row of the feature map that shows ground within the view's corners."""
@@ -260,10 +258,10 @@ class PaperNet(RegistrationNet):
             v = torch.where(depth > _MINIMUM_DEPTH, uv[..., 1], uv.new_full((), float(height)))
         return min(max(int(v.min()), 0), height - 1)
 
-    def _extract(self, extractor: VGGUNet, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _extract(self, extractor: VGGUNet, image: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         value = image / 255.0 if image.dtype == torch.uint8 else image
         with self.reduced(image.device):
-            found: tuple[Tensor, Tensor] = extractor(value, self.config.level)
+            found: tuple[Tensor, Tensor] = extractor(value, self.config.level, first)
         return found
 
 

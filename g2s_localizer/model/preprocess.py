@@ -28,11 +28,11 @@ def ground_band(camera: Camera) -> tuple[int, int]:
 
 
 def prepare_ground(
-    image: NDArray[np.uint8], camera: Camera, size: tuple[int, int]
+    image: NDArray[np.uint8], camera: Camera, size: tuple[int, int], whole: bool = False
 ) -> tuple[torch.Tensor, Camera]:
     """Ground image (H, W, 3) RGB uint8 -> tensor (3, h, w) uint8 and its pinhole camera.
 
-    Undistorted, cropped to `ground_band`, resized to `size` = (h, w).
+    Undistorted, cropped to `ground_band` unless it is wanted `whole`, resized to `size` = (h, w).
     Raises ValueError when the image is not of the camera's size or not 8-bit RGB.
     """
     if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
@@ -43,7 +43,7 @@ def prepare_ground(
     if camera.is_distorted:
         image = np.asarray(cv2.undistort(image, camera.K, camera.distortion), np.uint8)
         camera = camera.undistorted()
-    top, rows = ground_band(camera)
+    top, rows = (0, camera.height) if whole else ground_band(camera)
     height, width = size
     band = cv2.resize(image[top : top + rows], (width, height), interpolation=cv2.INTER_AREA)
     camera = camera.cropped(0, top, camera.width, rows).scaled(width, height)

@@ -113,6 +113,15 @@ class RegistrationNet(nn.Module):
             score_map=ScoreMap.from_scores(score, self.temperature, self.config.cell_m),
         )
 
+    def compile_extractors(self) -> None:
+        """Compile the convolutional parts in place: on a GPU their kernels are then recorded once
+        and replayed as one CUDA graph; the first image of each size pays for it.
+        """
+        on_gpu = self.temperature.device.type == "cuda"
+        for name, part in self.named_children():
+            if name.endswith("extractor"):
+                part.compile(mode="reduce-overhead" if on_gpu else "default")
+
     def reduced(self, device: torch.device) -> torch.autocast:
         """The context in which extractors compute in `precision`."""
         lower = self.precision != torch.float32

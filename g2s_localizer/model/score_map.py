@@ -49,6 +49,19 @@ class ScoreMap:
         grid = torch.meshgrid(north, east, indexing="ij")
         return torch.stack([grid[1], grid[0]], dim=-1)
 
+    def arg_max_xy(self) -> Tensor:
+        """(2,) centre of the likeliest cell, metres east and north of the crop's centre."""
+        return self.cell_xy().view(-1, 2)[self.log_probability.argmax()]
+
+    def peak_xy(self) -> Tensor:
+        """(2,) the peak between the cells: the vertex of the parabola through the likeliest cell
+        and its neighbours along each axis; the cell's centre at the border of the map.
+        """
+        row, column = divmod(int(self.log_probability.argmax()), self.log_probability.shape[1])
+        right = _vertex(self.log_probability[row], column)
+        down = _vertex(self.log_probability[:, column], row)
+        return self.arg_max_xy() + self.log_probability.new_tensor([right, -down]) * self.cell_m
+
     @property
     def mean(self) -> Tensor:
         """(2,) expected position over the whole map."""
@@ -101,3 +114,12 @@ def _moments(weight: Tensor, xy: Tensor, cell_m: float) -> tuple[Tensor, Tensor]
     centred = xy - mean
     covariance = torch.einsum("hw,hwi,hwj->ij", weight, centred, centred) / total
     return mean, covariance + torch.eye(2, device=xy.device) * cell_m**2 / 12.0
+
+
+def _vertex(line: Tensor, peak: int) -> float:
+    """Where between the cells a line (N,) has its maximum, in cells from `peak`: -0.5 to 0.5."""
+    if not 0 < peak < len(line) - 1:
+        return 0.0
+    before, here, after = line[peak - 1 : peak + 2].tolist()
+    bend = before - 2.0 * here + after
+    return 0.5 * (before - after) / bend if bend < 0.0 else 0.0

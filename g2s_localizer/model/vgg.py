@@ -18,11 +18,11 @@ from torch.nn import functional as F
 LEVEL_CHANNELS = (256, 64, 16, 4)
 """Channels of the features of level 0 (1/8 of the image's resolution) to level 3 (all of it)."""
 
-CONTEXT_ROWS = (28, 36, 40, 44)
-"""Rows of the image above a cell's first one that its features and confidence depend on, by
-level: what the 3x3 convolutions and the poolings between image and cell add up to, rounded up."""
+_ENCODER_CONTEXT = 18
+"""Rows of the image above a deepest cell's first one that it depends on: 2 + 4 + 12 through the
+3x3 convolutions at full, half and quarter resolution."""
 
-_STRIPE_BYTES = 16 * 2**20
+_STRIPE_BYTES = 28 * 2**20
 """Activations at most this large stay in the cache and in memory that the allocator keeps; larger
 ones are handed back to the system and paid for in page faults at every call."""
 
@@ -52,23 +52,26 @@ class VGGUNet(nn.Module):
                 nn.Sequential(nn.ReLU(), nn.Conv2d(channels, 1, 3, 1, 1, bias=False)),
             )
 
-    def forward(self, image: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """Features (B, C, H / s, W / s), not normalised, and confidence (B, 1, H / s, W / s).
+    def forward(self, image: Tensor, level: int, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Features (B, C, H / s - first, W / s), not normalised, and confidence, one channel.
 
+        Rows above `first` are left out, and so is all of the image that only they depend on.
         Raises ValueError when the image's sides are not divisible by 8.
         """
         if image.shape[-2] % 8 or image.shape[-1] % 8:
             raise ValueError(f"image sides must be divisible by 8, got {tuple(image.shape[-2:])}")
-        full, half, quarter, x = self._encode(image, keep_full=level == 3)
-        if level >= 1:
-            x = self._decode(self.conv_dec1, x, quarter)
-        if level >= 2:
-            x = self._decode(self.conv_dec2, x, half)
-        if level >= 3:
-            assert full is not None
-            x = self._decode(self.conv_dec3, x, full)
+        rows = _rows_needed(first, level)
+        top = max(8 * rows[0] - _ENCODER_CONTEXT, 0) // 8 * 8
+        skips, x = self._encode(image[:, :, top:], level)
+        x = x[:, :, rows[0] - top // 8 :]
+        for stage in range(1, level + 1):
+            start = 2 * rows[stage - 1]
+            skip = skips[stage - 1][:, :, start - top // 2 ** (3 - stage) :]
+            x = self._decode(getattr(self, f"conv_dec{stage}"), x, skip)
+            x = x[:, :, rows[stage] - start :]
         logit = getattr(self, f"conf{level}")[1](F.relu(x))
-        return x.float(), torch.sigmoid(-torch.sigmoid(logit.float()))
+        confidence = torch.sigmoid(-torch.sigmoid(logit.float()))
+        return x[:, :, first - rows[level] :].float(), confidence[:, :, first - rows[level] :]
 
     def load_imagenet(self, state: dict[str, Tensor]) -> None:
         """Start the encoder from a torchvision-format vgg16 state dict (`features.N.weight`, ...).
@@ -89,20 +92,18 @@ class VGGUNet(nn.Module):
                 )
             mine[f"conv{name}"].copy_(given)
 
-    def _encode(
-        self, image: Tensor, keep_full: bool
-    ) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
-        """Skips at full, 1/2 and 1/4 resolution, and the deepest features at 1/8."""
+    def _encode(self, image: Tensor, level: int) -> tuple[list[Tensor], Tensor]:
+        """Skips at 1/4, 1/2 and, for level 3, full resolution; the deepest features at 1/8."""
         x = image.contiguous(memory_format=torch.channels_last)
-        full = None
-        if keep_full:
+        if level == 3:
             full = self.conv2(F.relu(self.conv0(x)))
-            half = F.relu(F.max_pool2d(full, 2))
+            half = _pooled(full)
         else:
             half = _in_stripes(x, 64, lambda t: _pooled(self.conv2(F.relu_(self.conv0(t)))))
         quarter = _in_stripes(half, 128, lambda t: _pooled(self.conv7(F.relu_(self.conv5(t)))))
         x = F.relu_(self.conv12(F.relu_(self.conv10(quarter))))
-        return full, half, quarter, F.max_pool2d(self.conv14(x), 2)
+        skips = [quarter, half, full] if level == 3 else [quarter, half]
+        return skips, F.max_pool2d(self.conv14(x), 2)
 
     @staticmethod
     def _decode(block: nn.Sequential, coarse: Tensor, skip: Tensor) -> Tensor:
@@ -112,6 +113,16 @@ class VGGUNet(nn.Module):
         x = x + F.conv2d(F.relu(skip), first.weight[:, coarse.shape[1] :], padding=1)
         result: Tensor = last(F.relu_(x))
         return result
+
+
+def _rows_needed(first: int, level: int) -> list[int]:
+    """First rows of levels 0 to `level` that rows from `first` on of the finest depend on: one
+    more for the confidence, two for a decoder block, halved from level to level.
+    """
+    rows = [max(first - 1, 0)]
+    for _ in range(level):
+        rows.append(max((rows[-1] - 2) // 2, 0))
+    return rows[::-1]
 
 
 def upsampled_convolution(x: Tensor, weight: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,8 @@ from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
-from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
+from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
+from g2s_localizer.model import G2SNet, ModelConfig, build_network, save_checkpoint
 
 PLACE = LatLon(49.01, 8.42)
 TINY = ModelConfig(
@@ -87,6 +89,17 @@ def test_the_covariance_never_falls_below_the_imagerys_own_error(localizer):
     assert covariance[2, 2] > 0
 
 
+def test_the_larger_of_the_imagerys_own_sigma_and_the_configured_one_is_the_floor(config):
+    folder = Path(config.imagery.removeprefix("slippy:"))
+    floors = []
+    for stated in (0.1, 2.0):
+        write_sidecar(folder, Sidecar(georeferencing_sigma_m=stated))
+        covariance = Localizer.from_config(config).localize(observation()).covariance
+        floors.append(np.linalg.eigvalsh(covariance[:2, :2]).min())
+    (folder / "imagery.json").unlink()
+    assert floors[1] - floors[0] == pytest.approx(2.0**2 - 0.3**2)
+
+
 @pytest.mark.parametrize(
     ("changes", "rejection", "detail"),
     [
@@ -119,3 +132,10 @@ def test_a_precision_that_is_none_is_refused():
 def test_a_missing_checkpoint_is_named(config):
     with pytest.raises(ValueError, match="nowhere"):
         Localizer.from_config(LocalizerConfig(config.imagery, "nowhere.safetensors"))
+
+
+def test_a_checkpoint_whose_crops_the_node_does_not_have_is_refused(config, tmp_path):
+    paper = tmp_path / "paper.safetensors"
+    save_checkpoint(paper, build_network(ModelConfig(preset="paper-vigor", share=True)), {})
+    with pytest.raises(ValueError, match="preset paper-vigor, which takes crops turned to"):
+        Localizer.from_config(dataclasses.replace(config, checkpoint=str(paper)))

@@ -72,6 +72,20 @@ class TileWriter:
         database.close()
         return f"mbtiles:{file}"
 
+    def pmtiles(self, file: Path, centre: LatLon, reach=1) -> str:
+        from pmtiles.tile import Compression, TileType, zxy_to_tileid
+        from pmtiles.writer import Writer
+
+        kinds = {"png": TileType.PNG, "jpg": TileType.JPEG, "webp": TileType.WEBP}
+        tiles = {zxy_to_tileid(self.zoom, x, y): t for x, y, t in self.around(centre, reach)}
+        header = {"tile_type": kinds[self.suffix], "tile_compression": Compression.NONE}
+        with file.open("wb") as stream:
+            writer = Writer(stream)
+            for tile in sorted(tiles):
+                writer.write_tile(tile, tiles[tile])
+            writer.finalize(header, {"attribution": "painted by formula"})
+        return f"pmtiles:{file}"
+
 
 @pytest.fixture(scope="session")
 def tile_writer():

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import sqlite3
+
 import pytest
 
 from g2s_localizer.geometry.geodesy import LatLon, mercator_pixel
@@ -21,6 +23,21 @@ def test_the_store_knows_its_zooms_its_attribution_and_its_gaps(tile_writer, tmp
     store = MBTilesStore(tmp_path / "t.mbtiles")
     assert (store.zooms, store.attribution) == ((19,), "painted by formula")
     assert store.read(19, 0, 0) is None
+
+
+def test_all_tiles_are_listed_page_by_page_and_all_zooms_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("g2s_localizer.imagery.mbtiles._PAGE", 7)
+    database = sqlite3.connect(tmp_path / "t.mbtiles")
+    database.execute("CREATE TABLE metadata (name TEXT, value TEXT)")
+    database.execute(
+        "CREATE TABLE tiles (zoom_level INT, tile_column INT, tile_row INT, tile_data BLOB)"
+    )
+    stored = {(zoom, x, y) for zoom in (0, 4, 6) for x in range(1 << zoom) for y in range(zoom + 1)}
+    database.executemany("INSERT INTO tiles VALUES (?, ?, ?, x'00')", stored)
+    database.commit()
+    store = MBTilesStore(tmp_path / "t.mbtiles")
+    listed = [(zoom, x, 2**zoom - 1 - y) for zoom in store.zooms for x, y in store.tiles(zoom)]
+    assert store.zooms == (0, 4, 6) and sorted(listed) == sorted(stored)
 
 
 def test_a_file_name_with_special_characters_opens(tile_writer, tmp_path):

@@ -17,6 +17,7 @@ from g2s_localizer.geometry.geodesy import (
     mercator_pixel,
 )
 from g2s_localizer.imagery.resample import mercator_fit, sample_positions
+from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
 from g2s_localizer.imagery.slippy import SlippyStore
 from g2s_localizer.imagery.source import MissingImagery, open_imagery
 from g2s_localizer.imagery.tiled import TiledImagery
@@ -108,7 +109,8 @@ def test_the_zoom_is_the_coarsest_that_is_fine_enough(tile_writer, tmp_path):
         tile_writer(shrink=shrink).slippy(tmp_path, KARLSRUHE)
     imagery = TiledImagery(SlippyStore(tmp_path))
     gsds = (0.1, 0.19, 0.3, 0.4, 0.79, 3.0)
-    assert [imagery._zoom_for(49.0, gsd) for gsd in gsds] == [19, 19, 19, 18, 17, 17]
+    zooms = [imagery._window(KARLSRUHE, 30.0, gsd).zoom for gsd in gsds]
+    assert zooms == [19, 19, 19, 18, 17, 17]
 
 
 def test_missing_tiles_are_named(tile_writer, tmp_path):
@@ -119,6 +121,16 @@ def test_missing_tiles_are_named(tile_writer, tmp_path):
     with pytest.raises(MissingImagery, match="lacks 3 tile.*not in the store") as error:
         imagery.crop(corner, 20.0, 0.2)
     assert set(error.value.tiles) < around
+
+
+def test_what_a_crop_would_lack_is_known_without_a_crop(tile_writer, tmp_path):
+    folder = open_imagery(tile_writer().slippy(tmp_path / "t", KARLSRUHE, reach=0))
+    file = open_imagery(tile_writer().mbtiles(tmp_path / "t.mbtiles", KARLSRUHE, reach=0))
+    corner = on_tile_corner(KARLSRUHE)
+    with pytest.raises(MissingImagery) as error:
+        folder.crop(corner, 20.0, 0.2)
+    assert folder.missing(corner, 20.0, 0.2) == error.value.tiles
+    assert file.missing(corner, 20.0, 0.2) == error.value.tiles
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
@@ -155,6 +167,25 @@ def test_decoded_tiles_stay_within_the_bound_and_crops_stay_right(tile_writer, t
         tight.crop(KARLSRUHE, 80.0, 0.2).image, roomy.crop(KARLSRUHE, 80.0, 0.2).image
     )
     assert len(tight._cache._tiles) == 2
+
+
+def test_the_sidecars_offset_is_taken_out(tile_writer, tmp_path):
+    plain = open_imagery(tile_writer().slippy(tmp_path, KARLSRUHE))
+    shown_at = LocalFrame(KARLSRUHE).to_latlon(3.0, -2.0)
+    as_stored = plain.crop(shown_at, 40.0, 0.2).image.astype(int)
+    write_sidecar(tmp_path, Sidecar(offset_east_m=3.0, offset_north_m=-2.0))
+    put_right = open_imagery(f"slippy:{tmp_path}").crop(KARLSRUHE, 40.0, 0.2)
+    assert np.abs(put_right.image - as_stored).max() <= 1
+    assert put_right.centre == KARLSRUHE
+
+
+def test_the_sidecars_attribution_and_sigma_come_before_the_stores(tile_writer, tmp_path):
+    uri = tile_writer().mbtiles(tmp_path / "t.mbtiles", KARLSRUHE)
+    assert open_imagery(uri).georeferencing_sigma_m is None
+    write_sidecar(tmp_path / "t.mbtiles", Sidecar(attribution="us", georeferencing_sigma_m=0.4))
+    imagery = open_imagery(uri)
+    crop = imagery.crop(KARLSRUHE, 40.0, 0.2)
+    assert (imagery.georeferencing_sigma_m, crop.attribution) == (0.4, "us")
 
 
 def test_threads_may_share_a_store(tile_writer, tmp_path):

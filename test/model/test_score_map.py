@@ -73,3 +73,17 @@ def test_a_broad_peak_comes_before_a_higher_narrow_one_of_less_mass():
     first, second = score_map.modes(2, radius_m=4.0)
     assert first.xy[0] > 0 > second.xy[0]
     assert 0.0 <= score_map.peak_ratio(4.0) <= 1.0
+
+
+@pytest.mark.parametrize(("x", "y"), [(0.0, 0.0), (1.13, -0.62), (-2.4, 1.9)])
+def test_the_peak_is_found_between_the_cells(x, y):
+    score_map = gaussian_map([(x, y, 1.0, 1.0)])
+    assert score_map.peak_xy().tolist() == pytest.approx([x, y], abs=1e-3)
+    assert (score_map.arg_max_xy() - score_map.peak_xy()).abs().max() <= 0.25 + 1e-6
+
+
+def test_a_peak_at_the_border_stays_in_its_cell():
+    scores = torch.zeros(5, 5)
+    scores[0, 4] = 1.0
+    score_map = ScoreMap.from_scores(scores, 1.0, 2.0)
+    assert score_map.peak_xy().tolist() == score_map.arg_max_xy().tolist() == [4.0, 4.0]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from g2s_localizer.model.vgg import CONTEXT_ROWS, LEVEL_CHANNELS, VGGUNet, upsampled_convolution
+from g2s_localizer.model.vgg import LEVEL_CHANNELS, VGGUNet, upsampled_convolution
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +53,23 @@ def test_a_level_has_its_resolution_and_nothing_finer_is_computed(extractor, lev
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
-def test_a_cell_depends_on_no_more_rows_above_it_than_stated(extractor, level):
-    stride, top = 2 ** (3 - level), 64
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.61, 0.95])
+def test_leaving_out_upper_rows_does_not_change_the_lower_ones(extractor, level, share):
     image = torch.rand(1, 3, 128, 32)
-    first = (top + CONTEXT_ROWS[level] + stride - 1) // stride
+    first = int(share * 128 / 2 ** (3 - level))
     with torch.inference_mode():
-        whole = extractor(image, level)
-        below = extractor(image[:, :, top:], level)
+        whole, below = extractor(image, level), extractor(image, level, first)
     for a, b in zip(whole, below, strict=True):
-        torch.testing.assert_close(b[:, :, first - top // stride :], a[:, :, first:])
+        torch.testing.assert_close(b, a[:, :, first:])
+
+
+def test_what_only_the_upper_rows_depend_on_is_not_computed(extractor):
+    seen = []
+    hook = extractor.conv10.register_forward_hook(lambda _, __, out: seen.append(out.shape[-2]))
+    with torch.inference_mode():
+        extractor(torch.rand(1, 3, 256, 32), 1, first=38)
+    hook.remove()
+    assert seen == [(256 - 112) // 4]
 
 
 def test_the_confidence_lies_between_sigmoid_of_minus_one_and_one_half(extractor):

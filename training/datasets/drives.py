@@ -112,7 +112,7 @@ class DriveDataset:
     def _ground(self, drive: LabelledDrive, frame: int) -> tuple[Tensor, Camera]:
         size = (self._model.ground_height, self._model.ground_width)
         try:
-            return prepare_ground(drive.read(frame), drive.camera, size)
+            return prepare_ground(drive.read(frame), drive.camera, size, self._model.whole_image)
         except (OSError, ValueError) as error:
             raise _NoImage(str(error)) from error
 

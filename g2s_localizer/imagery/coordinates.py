@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From WGS 84 degrees to the coordinates of a raster, whatever its coordinate system."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS, Transformer
+from pyproj.aoi import AreaOfInterest
+from pyproj.exceptions import CRSError, ProjError
+from pyproj.network import set_network_enabled  # type: ignore[attr-defined]
+from pyproj.transformer import TransformerGroup
+
+from g2s_localizer.geometry.geodesy import wrap_longitude
+from g2s_localizer.imagery.resample import wrapped
+
+FloatArray = NDArray[np.float64]
+
+_EARTH_RADIUS = 6378137.0
+_WGS84 = 4326
+
+
+class Coordinates:
+    """One coordinate operation, chosen for the middle of a raster and kept for all of it.
+
+    wkt     the raster's coordinate system, in well-known text
+    middle  a place in it (easting or longitude, northing or latitude)
+    name    of the raster, for messages
+
+    `accuracy_m` is None where the operation is the best that is known; where PROJ lacks the
+    grid for that one, what PROJ states for the operation used. PROJ's own network access is
+    switched off for the whole process: grids are those installed here.
+    Raises ValueError naming the raster for a system that nothing ties to WGS 84.
+    """
+
+    def __init__(self, wkt: str, middle: tuple[float, float], name: str) -> None:
+        set_network_enabled(active=False)
+        try:
+            system = _horizontal(CRS.from_wkt(wkt))
+            rough = Transformer.from_crs(system, _WGS84, always_xy=True)
+            lon, lat = rough.transform(*middle)
+            if not (math.isfinite(lon) and math.isfinite(lat)):
+                raise ValueError(f"{name}: {middle} is no place in {system.name}")
+            west, east = wrap_longitude(lon - 0.01), wrap_longitude(lon + 0.01)
+            here: Any = AreaOfInterest(west, lat - 0.01, east, lat + 0.01)
+            with warnings.catch_warnings():
+                # That the best operation needs a grid is told by accuracy_m.
+                warnings.simplefilter("ignore", UserWarning)
+                group = TransformerGroup(_WGS84, system, always_xy=True, area_of_interest=here)
+        except (CRSError, ProjError) as error:
+            raise ValueError(f"{name}: its coordinate system is not usable: {error}") from error
+        self._transformer = group.transformers[0]
+        ellipsoid = system.ellipsoid
+        if self._transformer.accuracy < 0 and (
+            ellipsoid is None or abs(ellipsoid.semi_major_metre - _EARTH_RADIUS) > 1.0
+        ):
+            raise ValueError(
+                f"{name}: nothing ties its coordinate system, {system.name}, to WGS 84"
+            )
+        self.accuracy_m = None if group.best_available else float(self._transformer.accuracy)
+        self._middle, self._period = middle[0], _period(system)
+
+    def from_latlon(self, lat: FloatArray, lon: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Degrees -> easting or longitude, northing or latitude; inf where there is none."""
+        east, north = self._transformer.transform(lon, lat)
+        if self._period is not None:
+            east = wrapped(east, self._middle, self._period)
+        return np.asarray(east, np.float64), np.asarray(north, np.float64)
+
+
+def _horizontal(system: CRS) -> CRS:
+    """The part that is a map: heights play no role."""
+    if system.is_compound:
+        system = system.sub_crs_list[0]
+    if not (system.is_projected or system.is_geographic):
+        raise CRSError(f"{system.name} is neither projected nor geographic")
+    return system.to_2d()
+
+
+def _period(system: CRS) -> float | None:
+    """What a turn around the Earth adds to the first coordinate, None where it does not add."""
+    if system.is_geographic:
+        return 360.0
+    operation = system.coordinate_operation
+    if (
+        operation is not None
+        and "Mercator" in operation.method_name
+        and ("Transverse" not in operation.method_name and "Oblique" not in operation.method_name)
+    ):
+        return 2.0 * math.pi * _EARTH_RADIUS
+    return None

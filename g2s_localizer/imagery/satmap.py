@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One satellite image around each frame of KITTI's raw drives, as cross-view papers lay it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2s_localizer.geometry.geodesy import (
+    TILE_SIZE,
+    LatLon,
+    ground_sample_distance,
+    mercator_pixel,
+    wrap_longitude,
+)
+from g2s_localizer.imagery.crop import SatelliteCrop
+from g2s_localizer.imagery.resample import (
+    crop_pixels,
+    mercator_fit,
+    reach,
+    resampled,
+    sample_positions,
+    samples_per_pixel,
+    wrapped,
+)
+from g2s_localizer.imagery.sidecar import Sidecar
+from g2s_localizer.imagery.source import MissingImagery
+from g2s_localizer.imagery.tile import Image, TileCache, UnusableTile, decode_tile
+
+FloatArray = NDArray[np.float64]
+
+SIDE = 1280
+"""Pixels a side of an image."""
+
+ZOOM = 19
+"""Zoom whose Web-Mercator pixels the images have: zoom 18 at scale 2."""
+
+CACHE_BYTES = 64 * 1024 * 1024
+"""Decoded images kept by default: 13."""
+
+
+class SatmapImagery:
+    """Imagery over DIR/{date}/{drive}/{frame}.png. Safe to share between threads.
+
+    Each image is 1280 x 1280 Web-Mercator pixels of zoom 19, its middle at the place of the
+    frame's OXTS record, {date}/{drive}/oxts/data/{frame}.txt, where the dates lie beside DIR or
+    in a folder raw_data beside it. A crop comes out of one image: that of the nearest frame
+    whose image covers it. Opening lists all images and reads their records.
+
+    Raises FileNotFoundError for an absent folder or record, ValueError for a record that is
+    none or a folder without a single image.
+    """
+
+    def __init__(self, folder: Path, sidecar: Sidecar | None = None) -> None:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no such folder of satellite images: {folder}")
+        self.name = f"satmap:{folder}"
+        self._sidecar = sidecar or Sidecar()
+        self._cache = TileCache(CACHE_BYTES)
+        self._files = sorted(folder.glob("*/*/*.png"))
+        if not self._files:
+            raise ValueError(f"{folder} holds no image {{date}}/{{drive}}/{{frame}}.png")
+        places = np.array(list(_places(folder, self._files)))
+        # The first pixel of each image, in the world's pixels.
+        self._corners = np.stack(mercator_pixel(places[:, 0], places[:, 1], ZOOM), 1) - SIDE / 2.0
+
+    @property
+    def attribution(self) -> str:
+        return self._sidecar.attribution
+
+    @property
+    def georeferencing_sigma_m(self) -> float | None:
+        return self._sidecar.georeferencing_sigma_m
+
+    def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
+        """The north-up square of round(size_m / gsd) pixels a side around `centre`.
+
+        Raises MissingImagery where no image covers it or the nearest one cannot be decoded,
+        ValueError for a size or gsd that makes no crop.
+        """
+        index, fit = self._nearest(centre, size_m, gsd)
+        pixels = crop_pixels(size_m, gsd)
+        own = ground_sample_distance(centre.lat, ZOOM)
+        samples = samples_per_pixel(pixels, gsd, own, f"an image of {self.name}")
+        u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
+        try:
+            image = self._image(index)
+        except UnusableTile as error:
+            raise MissingImagery(self.name, {self._frame(index): str(error)}, "image") from error
+        window = image[row : row + reach(v), column : column + reach(u)]
+        return SatelliteCrop(resampled(window, u, v, pixels), centre, gsd, self.attribution)
+
+    def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
+        """The place, as "lat,lon", where no image covers the crop."""
+        try:
+            self._nearest(centre, size_m, gsd)
+        except MissingImagery as error:
+            return error.tiles
+        return ()
+
+    def _nearest(self, centre: LatLon, size_m: float, gsd: float) -> tuple[int, FloatArray]:
+        """The image for a crop, and the crop's fit to its pixels."""
+        side = crop_pixels(size_m, gsd) * gsd
+        fit = mercator_fit(centre, side, ZOOM, self._sidecar.offset_m)
+        world = TILE_SIZE * 2.0**ZOOM
+        corners = self._corners.copy()
+        corners[:, 0] = wrapped(corners[:, 0], fit[0, 0], world)
+        u, v, column, row = sample_positions(fit, 2, side)
+        # The samples lie within the crop's corners; half a pixel is left for interpolation.
+        low = np.array([column + u.min(), row + v.min()]) - corners
+        high = np.array([column + u.max(), row + v.max()]) - corners
+        covers = ((low >= 1.0) & (high <= SIDE - 2.0)).all(axis=1)
+        if not covers.any():
+            place = f"{centre.lat:.6f},{centre.lon:.6f}"
+            raise MissingImagery(self.name, {place: "no frame's image covers it"}, "place")
+        distance = np.linalg.norm(corners + SIDE / 2.0 - fit[0], axis=1)
+        index = int(np.argmin(np.where(covers, distance, np.inf)))
+        fit[0] -= corners[index]
+        return index, fit
+
+    def _image(self, index: int) -> Image:
+        image = self._cache.get((ZOOM, index, 0))
+        if image is None:
+            try:
+                image = decode_tile(self._files[index].read_bytes())
+            except OSError as error:
+                raise UnusableTile(str(error)) from error
+            if image.shape[:2] != (SIDE, SIDE):
+                raise UnusableTile(
+                    f"{image.shape[1]} x {image.shape[0]} pixels, not {SIDE} x {SIDE}"
+                )
+            self._cache.put((ZOOM, index, 0), image)
+        return image
+
+    def _frame(self, index: int) -> str:
+        return "/".join(self._files[index].parts[-3:])
+
+
+def _places(folder: Path, files: list[Path]) -> Iterator[tuple[float, float]]:
+    """Latitude and longitude of the OXTS record of each image."""
+    beside = folder.resolve().parent
+    for file in files:
+        record = Path(*file.parts[-3:-1]) / "oxts" / "data" / f"{file.stem}.txt"
+        found = beside / record
+        if not found.is_file():
+            found = beside / "raw_data" / record
+        if not found.is_file():
+            raise FileNotFoundError(f"{file} has no OXTS record {record} in {beside}")
+        try:
+            lat, lon = (float(word) for word in found.read_text(encoding="utf-8").split()[:2])
+            place = LatLon(lat, lon)
+        except ValueError as error:
+            raise ValueError(f"{found} is no OXTS record: {error}") from error
+        yield place.lat, wrap_longitude(place.lon)

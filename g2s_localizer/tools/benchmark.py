@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long one registration takes, stage by stage, and how much memory it needs.
+
+g2s-benchmark --preset paper-kitti --runs 20 --json OUT.json
+Images are noise and weights random unless --checkpoint names a file: neither changes the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from g2s_localizer.estimator.localizer import PRECISIONS
+from g2s_localizer.geometry import Camera
+from g2s_localizer.model import (
+    CameraInput,
+    ModelConfig,
+    RegistrationNet,
+    ScoreMap,
+    build_network,
+    load_checkpoint,
+    prepare_ground,
+    prepare_satellite,
+)
+from g2s_localizer.model.config import PAPER_VIGOR, PRESETS
+from g2s_localizer.model.correlation import correlate
+
+STAGES = (
+    "preprocess",
+    "satellite features",
+    "ground features",
+    "rotation",
+    "projection",
+    "correlation",
+    "score map",
+)
+SATELLITE = "satellite features"
+
+_WARM_UP = 3
+_CAMERA_HEIGHT_M = 1.65
+_PANORAMA = (1024, 2048)
+# KITTI's colour camera.
+_K = np.array([[721.5377, 0.0, 609.5593], [0.0, 721.5377, 172.854], [0.0, 0.0, 1.0]])
+_IMAGE = (375, 1242)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One pair as it comes from camera and imagery: noise."""
+
+    ground: NDArray[np.uint8]
+    satellite: NDArray[np.uint8]
+    camera: Camera | None
+    """None: a panorama"""
+    T_base_camera: NDArray[np.float64]
+
+
+def make_scene(config: ModelConfig) -> Scene:
+    rng = np.random.default_rng(0)
+    T = np.array(
+        [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, _CAMERA_HEIGHT_M], [0, 0, 0, 1]], dtype=np.float64
+    )
+    panorama = config.preset == PAPER_VIGOR
+    height, width = _PANORAMA if panorama else _IMAGE
+    side = round(config.crop_m / config.gsd)
+    return Scene(
+        rng.integers(0, 256, (height, width, 3), np.uint8),
+        rng.integers(0, 256, (side, side, 3), np.uint8),
+        None if panorama else Camera(_K, width, height, np.zeros(5), T),
+        T,
+    )
+
+
+class Stopwatch:
+    """Milliseconds of the stages of one run; waits for the device at each border."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.stages: dict[str, float] = {}
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = work()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.stages[name] = (time.perf_counter() - start) * 1e3
+        return result
+
+
+def register_once(
+    network: RegistrationNet, scene: Scene, device: torch.device, satellite: Any | None
+) -> tuple[dict[str, float], Any]:
+    """One registration as `RegistrationNet.register` does it; features of the crop are made when
+    `satellite` is None. Returns milliseconds by stage, with their `total`, and the features.
+    """
+    config, watch = network.config, Stopwatch(device)
+    start = time.perf_counter()
+    ground, camera = watch("preprocess", lambda: _prepare(scene, config, device))
+    if satellite is None:
+        image = watch(
+            "preprocess crop", lambda: prepare_satellite(scene.satellite)[None].to(device)
+        )
+        watch.stages["preprocess"] += watch.stages.pop("preprocess crop")
+        satellite = watch(SATELLITE, lambda: network.encode_satellite(image))
+    yaw = torch.zeros(1, device=device)
+    features = watch("ground features", lambda: network.encode_ground(ground, camera))
+    residual, _ = watch("rotation", lambda: network.residual_yaw(features, camera, yaw, satellite))
+    view, weight = watch("projection", lambda: network.overhead(features, camera, yaw + residual))
+    score = watch("correlation", lambda: network.central(correlate(view, weight, satellite.fine)))
+    watch("score map", lambda: _conclude(score[0], network))
+    return {**watch.stages, "total": (time.perf_counter() - start) * 1e3}, satellite
+
+
+def _prepare(scene: Scene, config: ModelConfig, device: torch.device) -> tuple[Tensor, CameraInput]:
+    size = (config.ground_height, config.ground_width)
+    if scene.camera is None:
+        resized = cv2.resize(scene.ground, size[::-1], interpolation=cv2.INTER_AREA)
+        image, K, T = prepare_satellite(np.asarray(resized, np.uint8)), None, scene.T_base_camera
+    else:
+        image, camera = prepare_ground(scene.ground, scene.camera, size, config.whole_image)
+        K = torch.tensor(camera.K, dtype=torch.float32, device=device)[None]
+        T = camera.T_base_camera
+    return image[None].to(device), CameraInput(
+        K, torch.tensor(T, dtype=torch.float32, device=device)[None]
+    )
+
+
+def _conclude(score: Tensor, network: RegistrationNet) -> None:
+    score_map = ScoreMap.from_scores(score, network.temperature, network.config.cell_m)
+    score_map.modes(2, 4.0)
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    return {"p50": float(np.median(values)), "p99": float(np.quantile(values, 0.99))}
+
+
+def benchmark(network: RegistrationNet, device: torch.device, runs: int) -> dict[str, Any]:
+    """Median and p99 of every stage, of a whole registration, and of one whose crop's features
+    are cached (ms), and the peak memory (MB): of the process, or of PyTorch on the GPU.
+    """
+    scene = make_scene(network.config)
+    with torch.inference_mode():
+        for _ in range(_WARM_UP):
+            _, satellite = register_once(network, scene, device, None)
+        whole = [register_once(network, scene, device, None)[0] for _ in range(runs)]
+        cached = [register_once(network, scene, device, satellite)[0] for _ in range(runs)]
+    if device.type == "cuda":
+        peak_mb = torch.cuda.max_memory_allocated(device) / 2**20
+    else:
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return {
+        "stages_ms": {name: summary([run[name] for run in whole]) for name in STAGES},
+        "total_ms": summary([run["total"] for run in whole]),
+        "total_cached_ms": summary([run["total"] for run in cached]),
+        "peak_mb": peak_mb,
+        "runs": runs,
+    }
+
+
+def print_table(report: dict[str, Any]) -> None:
+    for name in ("preset", "device", "precision", "compile", "threads", "torch", "runs"):
+        print(f"{name:20} {report[name]}")
+    print(f"{'':20} {'p50 ms':>9} {'p99 ms':>9}")
+    rows = [
+        *report["stages_ms"].items(),
+        ("total", report["total_ms"]),
+        ("total, crop cached", report["total_cached_ms"]),
+    ]
+    for name, value in rows:
+        print(f"{name:20} {value['p50']:9.1f} {value['p99']:9.1f}")
+    print(f"{'peak memory':20} {report['peak_mb']:9.0f} MB")
+
+
+def _load(arguments: argparse.Namespace) -> RegistrationNet:
+    if arguments.checkpoint is not None:
+        return load_checkpoint(arguments.checkpoint)[0]
+    torch.manual_seed(0)
+    return build_network(ModelConfig(preset=arguments.preset)).eval()
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="g2s-benchmark", description=__doc__)
+    parser.add_argument("--preset", choices=PRESETS, default=PRESETS[0])
+    parser.add_argument("--checkpoint", type=Path, help="its network, in place of a preset's")
+    parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--compile", action="store_true",
+        help="compile the extractors (on a GPU with CUDA graphs); needs a C++ compiler",
+    )  # fmt: skip
+    parser.add_argument("--runs", type=_positive, default=20)
+    parser.add_argument("--json", type=Path, metavar="OUT")
+    arguments = parser.parse_args(argv)
+    try:
+        device = torch.device(arguments.device)
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"there is no device {device}: {torch.cuda.device_count()} GPUs")
+        network = _load(arguments).to(device)
+        network.precision = PRECISIONS[arguments.precision]
+        if arguments.compile:
+            network.compile_extractors()
+        report = benchmark(network, device, arguments.runs)
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"g2s-benchmark: error: {error}", file=sys.stderr)
+        return 1
+    report = {
+        "preset": network.config.preset,
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.machine(),
+        "precision": arguments.precision,
+        "compile": arguments.compile,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        **report,
+    }
+    print_table(report)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a fetch did and what it could not: the closing words of g2s-tiles fetch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from g2s_localizer.imagery.provider import Provider
+from g2s_localizer.imagery.tile_index import TileId
+
+if TYPE_CHECKING:
+    from g2s_localizer.imagery.download import FetchResult
+    from g2s_localizer.imagery.tile_store import Survey, TileStore
+
+NAMED = 6
+"""Tiles that the report names for each reason; missing.txt names all."""
+
+
+def missing_tiles(
+    store: TileStore, tiles: Sequence[TileId], survey: Survey, result: FetchResult
+) -> dict[TileId, str]:
+    """Why each tile that was asked for is not in the store, or not whole."""
+    untried = f"not tried: {result.stopped}" if result.stopped else "evicted to stay below the cap"
+    still_damaged = store.survey(survey.damaged).damaged
+    missing = {}
+    for tile in tiles:
+        if store.index.record(tile) is None or tile in still_damaged:
+            known = survey.absent.get(tile, survey.damaged.get(tile, untried))
+            missing[tile] = result.failed.get(tile, known)
+    return missing
+
+
+def report_fetched(
+    out: Path, provider: Provider, survey: Survey, result: FetchResult, seconds: float
+) -> None:
+    """Say what was done, and what of it was cut short or left as it was."""
+    print(
+        f"{out}: {result.fetched} tiles fetched ({result.bytes / 1e6:.1f} MB, {result.requests} "
+        f"requests, {seconds:.0f} s), {result.renewed} unchanged, {len(survey.fresh)} were there "
+        f"already. Imagery: {provider.attribution} ({provider.licence})"
+    )
+    if result.stopped:
+        print(f"Stopped early: {result.stopped}. The same command goes on from here.")
+    stale = {tile: result.failed[tile] for tile in survey.expired if tile in result.failed}
+    for reason, group in _by_reason(stale).items():
+        print(f"Expired and not renewed, kept as they are: {_named(reason, group)}")
+
+
+def report_missing(out: Path, missing: Mapping[TileId, str]) -> None:
+    """Say what is missing and why; STORE/missing.txt says it of every tile."""
+    listing = out / "missing.txt"
+    if not missing:
+        listing.unlink(missing_ok=True)
+        return
+    listing.write_text(
+        "".join(f"{_name(tile)}\t{reason}\n" for tile, reason in missing.items()), encoding="utf-8"
+    )
+    print(f"{len(missing)} tiles are missing; {listing} lists them all:")
+    for reason, group in _by_reason(missing).items():
+        print(f"  {_named(reason, group)}")
+
+
+def _by_reason(reasons: Mapping[TileId, str]) -> dict[str, list[TileId]]:
+    groups: dict[str, list[TileId]] = defaultdict(list)
+    for tile, reason in reasons.items():
+        groups[reason].append(tile)
+    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+
+
+def _named(reason: str, tiles: Sequence[TileId]) -> str:
+    more = f" and {len(tiles) - NAMED} more" if len(tiles) > NAMED else ""
+    return f"{len(tiles)} x {reason}: {', '.join(map(_name, tiles[:NAMED]))}{more}"
+
+
+def _name(tile: TileId) -> str:
+    return "/".join(map(str, tile))

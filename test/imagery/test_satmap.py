@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+
+from g2s_localizer.geometry.geodesy import LatLon, LocalFrame, mercator_pixel
+from g2s_localizer.imagery import MissingImagery, open_imagery
+from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
+
+FRAME = LocalFrame(LatLon(49.011212, 8.422885))
+DRIVE = "2011_09_26/2011_09_26_drive_0005_sync"
+
+
+def frame(root, number, place, image, raw="."):
+    name = f"{number:010d}"
+    record = root / raw / DRIVE / "oxts" / "data" / f"{name}.txt"
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(f"{place.lat!r} {place.lon!r} 116.4 0.03 0.01 -1.2\n")
+    file = root / "satmap" / DRIVE / f"{name}.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(file), image)
+    return file
+
+
+def flat(value):
+    return np.full((1280, 1280, 3), value, np.uint8)
+
+
+@pytest.fixture()
+def drive(tmp_path):
+    """Frames 60 m apart to the east, each image of one grey."""
+    for number, grey in enumerate((40, 90, 140)):
+        frame(tmp_path, number, FRAME.to_latlon(60.0 * number, 0.0), flat(grey))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("east", "grey"), [(-20.0, 40), (29.0, 40), (31.0, 90), (125.0, 140)])
+def test_the_nearest_frames_image_is_cropped(drive, east, grey):
+    crop = open_imagery(f"satmap:{drive / 'satmap'}").crop(FRAME.to_latlon(east, 0.0), 100.0, 0.2)
+    assert (crop.image == grey).all() and crop.image.shape == (500, 500, 3)
+
+
+def test_a_frame_further_away_serves_where_the_nearest_images_end_is_too_near(tmp_path):
+    frame(tmp_path, 0, FRAME.to_latlon(0.0, 0.0), flat(40))
+    frame(tmp_path, 1, FRAME.to_latlon(30.0, 80.0), flat(90))
+    imagery = open_imagery(f"satmap:{tmp_path / 'satmap'}")
+    # 78 m east of the first frame, whose image reaches 125 m: too near its end for 100 m.
+    assert (imagery.crop(FRAME.to_latlon(78.0, 50.0), 100.0, 0.2).image == 90).all()
+
+
+def test_a_place_that_no_image_covers_is_missing_and_named(drive):
+    imagery = open_imagery(f"satmap:{drive / 'satmap'}")
+    place = FRAME.to_latlon(60.0, 90.0)
+    with pytest.raises(MissingImagery, match="lacks 1 place.*no frame's image covers it") as error:
+        imagery.crop(place, 100.0, 0.2)
+    assert imagery.missing(place, 100.0, 0.2) == error.value.tiles
+    assert imagery.missing(place, 60.0, 0.2) == ()
+
+
+def test_raw_drives_may_lie_in_raw_data(tmp_path):
+    frame(tmp_path, 0, FRAME.datum, flat(70), raw="raw_data")
+    crop = open_imagery(str(tmp_path / "satmap")).crop(FRAME.datum, 100.0, 0.2)
+    assert (crop.image == 70).all()
+
+
+def test_real_records_place_the_images(tmp_path, test_data):
+    """drive_0005: its frames' places are KITTI's own, its images are painted here."""
+    raw = test_data / "kitti_raw"
+    (tmp_path / "2011_09_26").symlink_to(raw / "2011_09_26")
+    file = tmp_path / "satmap" / DRIVE / "0000000100.png"
+    file.parent.mkdir(parents=True)
+    cv2.imwrite(str(file), flat(70))
+    lat, lon = map(float, (raw / DRIVE / "oxts/data/0000000100.txt").read_text().split()[:2])
+    imagery = open_imagery(f"satmap:{tmp_path / 'satmap'}")
+    reach = [imagery.missing(LatLon(lat + step, lon), 50.0, 0.2) == () for step in (0, 8e-4, 1e-3)]
+    assert reach == [True, True, False]  # 0, 89 and 111 m; an image reaches 125 m
+
+
+def test_the_middle_of_an_image_is_the_frames_place_and_the_offset_is_taken_out(tmp_path):
+    image = flat(0)
+    image[640:, 640:] = 200
+    frame(tmp_path, 0, FRAME.datum, image)
+    write_sidecar(tmp_path / "satmap", Sidecar("© them", offset_east_m=5.0, offset_north_m=-3.0))
+    # The corner is shown at the frame's place: it is 5 m west and 3 m north of there.
+    crop = open_imagery(f"satmap:{tmp_path / 'satmap'}").crop(FRAME.datum, 60.0, 0.2)
+    bright = crop.xy_from_uv(np.argwhere(crop.image[..., 0] > 100)[:, ::-1])
+    assert bright.min(axis=0)[0] == pytest.approx(-5.0, abs=0.2)
+    assert bright.max(axis=0)[1] == pytest.approx(3.0, abs=0.2)
+    assert crop.attribution == "© them"
+
+
+def test_an_image_that_is_broken_or_of_another_size_is_missing(tmp_path):
+    file = frame(tmp_path, 0, FRAME.datum, np.zeros((640, 640, 3), np.uint8))
+    imagery = open_imagery(f"satmap:{tmp_path / 'satmap'}")
+    with pytest.raises(MissingImagery, match="0000000000.png .640 x 640 pixels, not 1280"):
+        imagery.crop(FRAME.datum, 60.0, 0.2)
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(MissingImagery, match="0000000000.png .truncated at 500 bytes"):
+        imagery.crop(FRAME.datum, 60.0, 0.2)
+
+
+@pytest.mark.parametrize(("record", "message"), [("", "not enough"), ("99.0 8.4", "lat must lie")])
+def test_a_record_that_is_none_is_named(drive, record, message):
+    (drive / DRIVE / "oxts" / "data" / "0000000001.txt").write_text(record)
+    with pytest.raises(ValueError, match=f"0000000001.txt is no OXTS record: .*{message}"):
+        open_imagery(f"satmap:{drive / 'satmap'}")
+
+
+def test_an_image_without_a_record_and_a_folder_without_images_are_named(drive):
+    (drive / DRIVE / "oxts" / "data" / "0000000001.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="0000000001.png has no OXTS record"):
+        open_imagery(f"satmap:{drive / 'satmap'}")
+    with pytest.raises(ValueError, match="holds no image"):
+        open_imagery(f"satmap:{drive / DRIVE}")
+
+
+def test_records_and_images_meet_in_web_mercator_pixels_of_zoom_19(drive):
+    imagery = open_imagery(f"satmap:{drive / 'satmap'}")
+    place = mercator_pixel(FRAME.datum.lat, FRAME.datum.lon, 19)
+    assert imagery._corners[0] == pytest.approx(np.array(place) - 640.0)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+
+import pytest
+import torch
+
+from g2s_localizer.model import ModelConfig, build_network, save_checkpoint
+from g2s_localizer.tools.benchmark import STAGES, main, make_scene, register_once
+
+TINY = ModelConfig(
+    width=4, levels=3, features=4, gsd=1.0, ground_height=32, ground_width=128, yaw_step_deg=6.0
+)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.safetensors"
+    save_checkpoint(path, build_network(TINY), {})
+    return path
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_report_holds_every_stage_both_totals_and_the_memory(tiny, tmp_path, precision):
+    out = tmp_path / "report.json"
+    options = ["--checkpoint", str(tiny), "--runs", "3", "--json", str(out)]
+    assert main([*options, "--precision", precision]) == 0
+    report = json.loads(out.read_text())
+    assert tuple(report["stages_ms"]) == STAGES
+    for figures in (*report["stages_ms"].values(), report["total_ms"], report["total_cached_ms"]):
+        assert 0 < figures["p50"] <= figures["p99"]
+    assert report["peak_mb"] > 50 and report["threads"] >= 1 and report["precision"] == precision
+
+
+def test_the_stages_add_up_to_the_total_and_a_cached_crop_leaves_one_out():
+    network = build_network(TINY).eval()
+    scene = make_scene(TINY)
+    with torch.inference_mode():
+        whole, features = register_once(network, scene, torch.device("cpu"), None)
+        cached, _ = register_once(network, scene, torch.device("cpu"), features)
+    assert sum(whole[name] for name in STAGES) == pytest.approx(whole["total"], rel=0.2, abs=2.0)
+    assert set(whole) - set(cached) == {"satellite features"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "cuda:9"], "there is no device cuda:9: "),
+        (["--checkpoint", "nowhere.safetensors"], "nowhere.json: no such file"),
+    ],
+)
+def test_what_cannot_be_run_is_an_error_and_no_traceback(options, message, capsys):
+    assert main([*options, "--runs", "1"]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_runs_must_be_positive(capsys):
+    with pytest.raises(SystemExit):
+        main(["--runs", "0"])
+    assert "must be at least 1, got 0" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_compiled_extractors_give_what_the_plain_ones_give():
+    network = build_network(TINY).eval()
+    image = torch.randint(256, (1, 3, 96, 96), dtype=torch.uint8)
+    with torch.inference_mode():
+        plain = network.satellite_features(image)
+        network.compile_extractors()
+        compiled = network.satellite_features(image)
+    torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-3)

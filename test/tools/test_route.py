@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+import math
+
+import numpy as np
+import pytest
+
+from g2s_localizer.geometry.geodesy import LatLon
+from g2s_localizer.kitti import KittiDrive
+from g2s_localizer.tools.bag import jazzy_types, new_bag
+from g2s_localizer.tools.kitti_to_rosbag2 import main
+from g2s_localizer.tools.route import FIX_TYPE, read_route
+
+GPX = """<?xml version="1.0"?>
+<gpx xmlns="http://www.topografix.com/GPX/1/1" version="1.1">
+  <wpt lat="1" lon="1"/>
+  <trk><trkseg><trkpt lat="49.0" lon="8.4"><ele>112</ele></trkpt><trkpt lat="49.1" lon="8.5"/>
+  </trkseg><trkseg><trkpt lat="49.2" lon="8.6"/></trkseg></trk>
+  <rte><rtept lat="-33.9" lon="18.4"/></rte>
+</gpx>"""
+
+
+def bag(folder, fixes):
+    """A bag with one fix of (latitude, longitude, status) after the other."""
+    store = jazzy_types()
+    stamp = store.types["builtin_interfaces/msg/Time"](0, 0)
+    header = store.types["std_msgs/msg/Header"](stamp, "gnss")
+    with new_bag(folder) as writer:
+        connection = writer.add_connection("/fix", FIX_TYPE, typestore=store)
+        for i, (lat, lon, valid) in enumerate(fixes):
+            status = store.types["sensor_msgs/msg/NavSatStatus"](valid, 1)
+            fix = store.types[FIX_TYPE](header, status, lat, lon, 0.0, np.zeros(9), 0)
+            writer.write(connection, i, store.serialize_cdr(fix, FIX_TYPE))
+
+
+def gpx(tmp_path, text):
+    file = tmp_path / "route.gpx"
+    file.write_text(text)
+    return file
+
+
+def test_a_gpx_file_has_a_line_for_each_segment_and_route(tmp_path):
+    assert read_route(gpx(tmp_path, GPX)) == [
+        [LatLon(49.0, 8.4), LatLon(49.1, 8.5)],
+        [LatLon(49.2, 8.6)],
+        [LatLon(-33.9, 18.4)],
+    ]
+
+
+BOMB = '<!DOCTYPE gpx [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GPX.replace("<gpx", BOMB + "<gpx", 1), "it declares a document type"),
+        (GPX.replace('lat="49.1"', 'lat="north"'), "line 4: could not convert"),
+        (GPX.replace('lat="49.1"', 'lat="99"'), "line 4: LatLon.lat must lie in"),
+        (GPX.replace('lat="49.1"', ""), "line 4: 'lat'"),
+        (GPX[:200], "is no GPX file: "),
+        ("PK zip", "is no GPX file: "),
+        ("<gpx/>", "holds no track or route"),
+    ],
+)
+def test_what_is_no_gpx_route_is_refused_by_its_place(tmp_path, text, says):
+    with pytest.raises(ValueError, match=says) as error:
+        read_route(gpx(tmp_path, text))
+    assert "route.gpx" in str(error.value)
+
+
+def test_a_bag_has_the_line_of_its_valid_fixes_broken_at_jumps(tmp_path):
+    fixes = [(49.0, 8.4, 0), (49.0001, 8.4, 0), (0.0, 0.0, -1), (math.nan, 8.4, 0)]
+    fixes += [(49.0002, 8.4, 2), (0.0, 0.0, 0), (49.0003, 8.4, 0)]
+    bag(tmp_path / "bag", fixes)
+    lines = read_route(tmp_path / "bag")
+    assert [[place.lat for place in line] for line in lines] == [
+        [49.0, 49.0001, 49.0002], [0.0], [49.0003],
+    ]  # fmt: skip
+
+
+def test_a_bag_without_fixes_and_a_folder_that_is_no_bag_are_named(tmp_path):
+    bag(tmp_path / "bag", [])
+    with pytest.raises(ValueError, match="bag holds no fix of type sensor_msgs/msg/NavSatFix"):
+        read_route(tmp_path / "bag")
+    with pytest.raises(ValueError, match="is no complete ROS 2 bag"):
+        read_route(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        read_route(tmp_path / "nowhere")
+
+
+def test_the_route_of_a_kitti_drive_is_that_of_its_poses(test_data, tmp_path):
+    name = "2011_09_26_drive_0005_sync"
+    root = str(test_data / "kitti_raw")
+    assert main(["--root", root, "--drive", name, "--out", str(tmp_path / "bag")]) == 0
+    lines = read_route(tmp_path / "bag")
+    assert [len(line) for line in lines] == [154, 154]
+    assert lines[0][0] == KittiDrive(test_data / "kitti_raw", name).latlon(0)
