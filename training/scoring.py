@@ -7,6 +7,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,62 +106,63 @@ def score(
     if truths is None:
         raise ValueError("scoring needs pairs whose poses are known")
     limits = limits or GateConfig()
-    variance = np.array([noise.position_m, noise.position_m, math.radians(noise.yaw_deg)])
-    prior_covariance = np.diag(variance**2 / 3.0)
+    sigma = np.array([noise.position_m, noise.position_m, math.radians(noise.yaw_deg)])
+    prior_covariance = np.diag(sigma**2 / 3.0)
     floor = np.diag([LocalizerConfig.map_sigma_m**2, LocalizerConfig.map_sigma_m**2, 0.0])
-    indices: list[int] = []
-    poses: list[Pose2D] = []
-    covariances: list[FloatArray] = []
-    accepted: list[bool] = []
+    answered: list[_Answer] = []
+    published: list[_Answer] = []
     unreadable: list[Unreadable] = []
-    heap: list[tuple[float, int, Picture]] = []
+    pictures: list[tuple[float, int, Picture]] = []
     for found in predict(network, dataset):
         if isinstance(found, Unreadable):
             unreadable.append(found)
             continue
-        label, truth = labels[found.index], truths[found.index]
-        covariance = found.covariance + floor
-        indices.append(found.index)
-        poses.append(found.pose)
-        covariances.append(covariance)
-        accepted.append(
-            found.border_cells > 0
-            and gate(
-                found.pose,
-                covariance,
-                Prior(0, label, prior_covariance, _NOWHERE),
-                found.score_map.entropy,
-                found.peak_ratio,
-                limits,
-            )
-            is None
-        )
-        if worst:
-            picture = _picture(found, label, truth)
-            heapq.heappush(heap, (picture.error_m, found.index, picture))
-            if len(heap) > worst:
-                heapq.heappop(heap)
-    if not indices:
+        label = labels[found.index]
+        answer = _Answer(found.index, found.pose, found.covariance + floor)
+        answered.append(answer)
+        if _passes(found, answer, Prior(0, label, prior_covariance, _NOWHERE), limits):
+            published.append(answer)
+        picture = _picture(found, label, truths[found.index])
+        heapq.heappush(pictures, (picture.error_m, found.index, picture))
+        if len(pictures) > worst:
+            heapq.heappop(pictures)
+    if not answered:
         raise ValueError(f"none of {len(labels)} pairs can be read: {unreadable[0].reason}")
-
-    def answers(chosen: Sequence[int], poses: list[Pose2D], covariances: FloatArray) -> Answers:
-        numbers = np.array([indices[i] for i in chosen], dtype=np.int64)
-        return Answers(numbers, poses, covariances, [truths[n] for n in numbers])
-
-    everything = range(len(indices))
-    passed = [i for i in everything if accepted[i]]
-    given = np.array(covariances).reshape(-1, 3, 3)
-    priors = [labels[i] for i in indices]
-    prior = answers(everything, priors, np.broadcast_to(prior_covariance, given.shape))
+    prior = [_Answer(a.index, labels[a.index], prior_covariance) for a in answered]
     methods = {
-        NETWORK: answers(everything, poses, given),
-        GATED: answers(passed, [poses[i] for i in passed], given[passed]),
+        NETWORK: answered,
+        GATED: published,
         PRIOR: prior,
         # crops are centred on the prior, so both baselines give the same answer
         CENTRE: prior,
     }
-    pictures = [picture for _, _, picture in sorted(heap, key=lambda item: -item[0])]
-    return Scores(methods, pictures, unreadable)
+    return Scores(
+        {name: _together(answers, truths) for name, answers in methods.items()},
+        [picture for _, _, picture in sorted(pictures, reverse=True)],
+        unreadable,
+    )
+
+
+class _Answer(NamedTuple):
+    index: int
+    pose: Pose2D
+    covariance: FloatArray
+
+
+def _together(answers: Sequence[_Answer], truths: Sequence[Pose2D]) -> Answers:
+    return Answers(
+        np.array([answer.index for answer in answers], dtype=np.int64),
+        [answer.pose for answer in answers],
+        np.array([answer.covariance for answer in answers]).reshape(-1, 3, 3),
+        [truths[answer.index] for answer in answers],
+    )
+
+
+def _passes(found: Prediction, answer: _Answer, prior: Prior, limits: GateConfig) -> bool:
+    """Whether the node would publish the answer."""
+    shape = (found.score_map.entropy, found.peak_ratio)
+    refused = gate(answer.pose, answer.covariance, prior, *shape, limits)
+    return found.border_cells > 0 and refused is None
 
 
 def _picture(found: Prediction, label: Pose2D, truth: Pose2D) -> Picture:

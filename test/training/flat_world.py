@@ -157,6 +157,6 @@ if __name__ == "__main__":
     if arguments.limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (arguments.limit, arguments.limit))
     if arguments.update:
-        sys.exit(update(arguments.update))
+        update(arguments.update)
     config = load_config(arguments.config)
     sys.exit(run(config, lambda _: flat_pairs(), "the command", arguments.resume))

@@ -67,14 +67,17 @@ def test_a_full_disk_stops_the_run_by_the_name_of_the_file(config_file, tmp_path
     assert not {name for name in names if "state" in name or "partial" in name}
 
 
-def test_two_ranks_do_as_one_with_twice_the_batch(tmp_path):
+def test_two_ranks_do_as_one_with_twice_the_batch_and_end_a_run(config_file, tmp_path):
     launcher = [
         *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
         *("--local-addr", "127.0.0.1"),
     ]
-    code, output = finish(start("--update", tmp_path, launcher=launcher))
+    file = config_file(rotation={"steps": 1}, translation={"steps": 2})
+    code, output = finish(start(file, "--update", tmp_path, launcher=launcher))
     assert code == 0, output
+    assert RunFolder(tmp_path / "run").load_state()["ranks"] == 2
+    assert (tmp_path / "run" / "run.safetensors").is_file()
     update(tmp_path)
     first, second, alone = (
         torch.load(tmp_path / f"{name}.pt", weights_only=True)
