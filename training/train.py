@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -260,18 +261,21 @@ def _divides(every: int, step: int) -> bool:
 
 
 def run(config: TrainingConfig, open_data: OpenPairs, command: str, resume: bool) -> int:
-    """Train, and say in words how it ended; the exit code."""
+    """Train, and say in words how it ended, once for all ranks; the exit code."""
+    first = os.environ.get("RANK", "0") == "0"
     try:
         figures = train(config, open_data(config), command, resume)
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
+        if first:
+            print(stop, file=sys.stderr)
         return 130
     except (OSError, ValueError, FloatingPointError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
-    print(f"{config.out}: on the calibration drives")
-    for name, value in figures.items():
-        print(f"  {name:24} {value:.3f}")
+    if first:
+        print(f"{config.out}: on the calibration drives")
+        for name, value in figures.items():
+            print(f"  {name:24} {value:.3f}")
     return 0
 
 
@@ -284,7 +288,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = load_config(arguments.config)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    command = f"python -m training.train --config {arguments.config}"
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+    command = f"{launcher} -m training.train --config {arguments.config}"
     return run(config, open_pairs, command, arguments.resume)
 
 
