@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
 
+from training.config import StageConfig
 from training.datasets.batches import DistantBatchSampler
 from training.datasets.sample import Batch, PairDataset, collate
 from training.interruption import leave_signals_to_the_parent
@@ -22,6 +24,27 @@ class Position(NamedTuple):
 
 
 FIRST = Position(0, 0)
+
+
+def shuffled(
+    dataset: PairDataset, stage: StageConfig, spacing_m: float, seed: int, rank: int, ranks: int
+) -> DistantBatchSampler:
+    """The batches of a stage that this rank trains on."""
+    return DistantBatchSampler(
+        dataset,
+        stage.batch,
+        spacing_m,
+        per_group=stage.per_drive,
+        seed=seed,
+        rank=rank,
+        ranks=ranks,
+    )
+
+
+def held_out_batches(dataset: PairDataset, stage: StageConfig, spacing_m: float) -> list[list[int]]:
+    """Indices of the batches that a stage is validated on: the same ones for every run."""
+    batches = DistantBatchSampler(dataset, stage.batch, spacing_m)
+    return list(islice(batches, stage.validation_batches))
 
 
 def endless(

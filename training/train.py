@@ -25,10 +25,9 @@ from accelerate.utils import set_seed
 from g2s_localizer.model import RegistrationNet, load_checkpoint
 from training.calibration import calibrate
 from training.config import StageConfig, TrainingConfig, load_config
-from training.datasets.batches import DistantBatchSampler
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner, open_accelerator
-from training.loading import FIRST, Position, endless, listed
+from training.loading import FIRST, Position, endless, held_out_batches, listed, shuffled
 from training.monitor import Monitor
 from training.run_folder import RunFolder
 from training.scoring import score
@@ -94,7 +93,11 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
     config, accelerator, pairs = run.config, run.accelerator, run.pairs
     stage: StageConfig = getattr(config, name)
     losses = stage_losses(name, config, pairs.training)
-    sampler, held_out = _sampler(run, stage), _held_out(run, stage)
+    spacing_m, ranks = config.data.spacing_m, accelerator.num_processes
+    sampler = shuffled(
+        pairs.training, stage, spacing_m, config.seed, accelerator.process_index, ranks
+    )
+    held_out = held_out_batches(pairs.validation, stage, spacing_m)
     steps = stage.steps or math.ceil((stage.epochs or 0) * len(sampler) / stage.accumulate)
     learner = Learner(
         accelerator, network, trained_parameters(network, name), losses.training, stage, steps
@@ -212,24 +215,6 @@ def _conclude(run: _Run, network: RegistrationNet) -> dict[str, float]:
         run.folder.save_network(run.folder.finished, network, provenance)
     run.accelerator.wait_for_everyone()
     return figures
-
-
-def _sampler(run: _Run, stage: StageConfig) -> DistantBatchSampler:
-    return DistantBatchSampler(
-        run.pairs.training,
-        stage.batch,
-        run.config.data.spacing_m,
-        per_group=stage.per_drive,
-        seed=run.config.seed,
-        rank=run.accelerator.process_index,
-        ranks=run.accelerator.num_processes,
-    )
-
-
-def _held_out(run: _Run, stage: StageConfig) -> list[list[int]]:
-    """Indices of the validation batches: the same ones for every seed of the run."""
-    batches = DistantBatchSampler(run.pairs.validation, stage.batch, run.config.data.spacing_m)
-    return list(islice(batches, stage.validation_batches))
 
 
 def _provenance(run: _Run) -> dict[str, Any]:
