@@ -60,12 +60,14 @@ def test_terms_add_up_by_their_weights():
 
 
 def test_exact_labels_bring_the_peak_to_the_truth(config):
-    four = FlatWorld(8, 5)
-    terms = {"weak": 0.0, "supervised": 1.0}
-    run = config(rotation={"steps": 1}, translation={
-        "steps": 120, "learning_rate": 0.01, "loss": terms, "validate_every": 0, "ema": 0.0,
-    })  # fmt: skip
-    pairs = replace(flat_pairs(), training=four, calibration=four)
+    eight = FlatWorld(8, 5)
+    stage = {"steps": 120, "learning_rate": 0.01, "validate_every": 0, "ema": 0.0}
+    run = config(
+        rotation={"steps": 1},
+        translation={**stage, "loss": {"weak": 0.0, "supervised": 1.0}},
+        data={"spacing_m": 0.0},
+    )
+    pairs = replace(flat_pairs(), training=eight, calibration=eight)
     assert train(run, pairs, "")["median_m"] < 1.0
 
 

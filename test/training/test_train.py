@@ -59,6 +59,7 @@ def test_four_pairs_are_learnt_by_heart(config):
     run = config(
         rotation={"steps": 1},
         translation={"steps": 300, "learning_rate": 0.01, "validate_every": 0, "ema": 0.0},
+        data={"spacing_m": 0.0},
     )
     train(run, replace(flat_pairs(), training=FlatWorld(4, 5)), "")
     losses = scalars(run, "translation", "loss")
