@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -42,45 +43,41 @@ class Prediction:
     """yaw in the label's frame of the crop's u axis (rad)"""
 
 
-def predict(
-    network: RegistrationNet, dataset: PairDataset, size: int = 8
-) -> Iterator[Prediction | Unreadable]:
-    """One prediction for each pair, in order, with no more than `size` pairs in memory; pairs
-    that cannot be read are passed on.
+def predict(network: RegistrationNet, dataset: PairDataset) -> Iterator[Prediction | Unreadable]:
+    """One prediction for each pair, in order, with one pair at a time in memory; pairs that
+    cannot be read are passed on.
     """
     network.eval()
     labels = dataset.labels
-    for first in range(0, len(dataset), size):
-        read = [dataset[i] for i in range(first, min(first + size, len(dataset)))]
-        samples = [sample for sample in read if isinstance(sample, Sample)]
-        found = iter(_register(network, collate(samples)) if samples else ())
-        for sample in read:
-            if isinstance(sample, Unreadable):
-                yield sample
-            else:
-                yield _prediction(network, sample, labels[sample.index], next(found))
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        if isinstance(sample, Unreadable):
+            yield sample
+        else:
+            found = _register(network, collate([sample]))
+            yield _prediction(network, sample, labels[i], found)
 
 
 @torch.inference_mode()
-def _register(network: RegistrationNet, batch: Batch) -> list[Registration]:
-    """What `network.register` says of each pair, for a batch and for crops of any gsd."""
-    batch = batch.to(network.temperature.device)
-    camera = CameraInput(batch.K, batch.T_base_camera)
-    satellite = network.encode_satellite(batch.satellite)
-    ground = network.encode_ground(batch.ground, camera)
-    residual, variance = network.residual_yaw(ground, camera, batch.yaw, satellite)
-    view, weight = network.overhead(ground, camera, batch.yaw + residual, batch.gsd)
-    scores = network.central(correlate(view, weight, satellite.fine))
-    cells = (batch.gsd * network.config.stride).tolist()
-    yaw, spread = batch.yaw + residual, variance * network.covariance_scale[1]
-    return [
-        Registration(
-            float(yaw[i]),
-            float(spread[i]),
-            ScoreMap.from_scores(scores[i], network.temperature, cells[i]),
-        )
-        for i in range(len(batch))
-    ]
+def _register(network: RegistrationNet, pair: Batch) -> Registration:
+    """As the node does; for a crop of another gsd than the configured one, which the node never
+    has, the same steps at that gsd.
+    """
+    pair = pair.to(network.temperature.device)
+    satellite = network.encode_satellite(pair.satellite)
+    gsd = float(pair.gsd)
+    if math.isclose(gsd, network.config.gsd, rel_tol=1e-6):
+        return network.register(pair.ground, pair.K, pair.T_base_camera, float(pair.yaw), satellite)
+    camera = CameraInput(pair.K, pair.T_base_camera)
+    ground = network.encode_ground(pair.ground, camera)
+    residual, variance = network.residual_yaw(ground, camera, pair.yaw, satellite)
+    view, weight = network.overhead(ground, camera, pair.yaw + residual, pair.gsd)
+    scores = network.central(correlate(view, weight, satellite.fine))[0]
+    return Registration(
+        float(pair.yaw + residual),
+        float(variance * network.covariance_scale[1]),
+        ScoreMap.from_scores(scores, network.temperature, gsd * network.config.stride),
+    )
 
 
 def _prediction(
