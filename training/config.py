@@ -218,5 +218,13 @@ def _value(kind: Any, value: Any, where: str) -> Any:
 
 
 def _named(kind: type) -> str:
-    names = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
-    return names.get(kind, {list: "a list", dict: "a mapping"}.get(kind, kind.__name__))
+    names = {
+        float: "a number",
+        int: "a whole number",
+        str: "text",
+        bool: "true or false",
+        list: "a list",
+        dict: "a mapping",
+        tuple: "a list",
+    }
+    return names[kind]

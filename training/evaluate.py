@@ -76,7 +76,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for file in {out / "table.json", arguments.json or out / "table.json"}:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(report, indent=2) + "\n")
-    draw_all(out, first, groups, report["data"])
+    draw_all(out, first, groups, str(report["data"]))
     print(f"{out}/: table.md, table.json, error_cdf.png, error_over_time.png, worst.png")
     return 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from training.scoring import GATED, NETWORK, PRIOR, Picture, Scores
 
@@ -82,6 +83,6 @@ def _draw_worst(file: Path, pictures: Sequence[Picture], title: str) -> None:
     _save(figure, file)
 
 
-def _save(figure: plt.Figure, file: Path) -> None:
+def _save(figure: Figure, file: Path) -> None:
     figure.savefig(file, dpi=100, bbox_inches="tight")
     plt.close(figure)

@@ -7,7 +7,6 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,7 +142,8 @@ def score(
     )
 
 
-class _Answer(NamedTuple):
+@dataclass(frozen=True)
+class _Answer:
     index: int
     pose: Pose2D
     covariance: FloatArray

@@ -254,6 +254,9 @@ def run(config: TrainingConfig, open_data: OpenPairs, command: str, resume: bool
         if first:
             print(stop, file=sys.stderr)
         return 130
+    except KeyboardInterrupt:
+        print("stopped at once; what was saved before is whole", file=sys.stderr)
+        return 130
     except (OSError, ValueError, FloatingPointError) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
