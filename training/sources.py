@@ -54,8 +54,8 @@ def open_pairs(config: TrainingConfig) -> Pairs:
     training = pairs.training
     if data.share < 1.0:
         training = Part.share(training, data.share, config.seed)
-    if data.workers == 0:
-        training = Remembered(training)
+    if data.workers == 0 and data.simulated is not None:
+        training = Remembered(training)  # the real data sets are too large for that
     return Pairs(training, pairs.validation, pairs.calibration, pairs.description)
 
 
