@@ -42,9 +42,15 @@ def shuffled(
 
 
 def held_out_batches(dataset: PairDataset, stage: StageConfig, spacing_m: float) -> list[list[int]]:
-    """Indices of the batches that a stage is validated on: the same ones for every run."""
+    """Indices of the batches that a stage is validated on: the same ones for every run.
+
+    Raises ValueError when the held-out pairs make no batch.
+    """
     batches = DistantBatchSampler(dataset, stage.batch, spacing_m)
-    return list(islice(batches, stage.validation_batches))
+    try:
+        return list(islice(batches, stage.validation_batches))
+    except ValueError as error:
+        raise ValueError(f"held out for validation: {error}; hold out more drives") from error
 
 
 def endless(

@@ -114,6 +114,12 @@ def test_a_batch_of_which_nothing_can_be_read_stops_the_run(config):
         train(config(), flat_pairs(broken=range(24)), "")
 
 
+def test_too_few_pairs_held_out_stop_a_run_before_its_first_step(config, pairs):
+    few = replace(pairs, validation=Part(pairs.validation, [0, 1]))
+    with pytest.raises(ValueError, match="held out for validation: 2 samples make no batch of 4"):
+        train(config(), few, "")
+
+
 def test_a_run_is_not_overwritten_and_goes_on_only_as_it_began(config, pairs):
     first = config()
     train(first, pairs, "")
