@@ -42,6 +42,7 @@ setup(
     ],
     extras_require={
         "geotiff": ["rasterio>=1.3,<2"],
+        "pmtiles": ["pmtiles>=3.4,<4"],
         "training": ["accelerate>=1.0", "matplotlib>=3.6", "numba>=0.59", "tensorboard>=2.14"],
     },
     entry_points={
@@ -49,6 +50,7 @@ setup(
             "g2s-node = g2s_localizer.ros.node:main",
             "g2s-kitti-to-rosbag2 = g2s_localizer.tools.kitti_to_rosbag2:main",
             "g2s-benchmark = g2s_localizer.tools.benchmark:main",
+            "g2s-tiles = g2s_localizer.tools.tiles:main",
             "g2s-replay = g2s_localizer.tools.replay_bag:main",
         ]
     },

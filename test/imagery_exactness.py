@@ -76,9 +76,9 @@ def zoom_of(lat):
     return math.floor(math.log2(2 * HALF_WORLD * math.cos(math.radians(lat)) / 256 / 0.15))
 
 
-def tiles(painting, reach_m=SIZE_M):
+def tiles(painting, zoom=None, reach_m=SIZE_M):
     """(zoom, x, y) -> encoded, of all tiles within `reach_m` of the datum."""
-    place, zoom = painting.datum, zoom_of(painting.datum.lat)
+    place, zoom = painting.datum, zoom or zoom_of(painting.datum.lat)
     span = 2 * HALF_WORLD / 2**zoom
     x, y = Transformer.from_crs(4326, 3857, always_xy=True).transform(place.lon, place.lat)
     reach = 0.75 * reach_m / math.cos(math.radians(place.lat))
@@ -97,9 +97,9 @@ def tiles(painting, reach_m=SIZE_M):
     return result
 
 
-def write_slippy(folder, painting):
-    for (zoom, x, y), encoded in tiles(painting).items():
-        file = folder / "slippy" / str(zoom) / str(x) / f"{y}.png"
+def write_slippy(folder, painting, zoom=None):
+    for (z, x, y), encoded in tiles(painting, zoom).items():
+        file = folder / "slippy" / str(z) / str(x) / f"{y}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(encoded)
     return f"slippy:{folder / 'slippy'}"

@@ -8,8 +8,8 @@ of zoom 19 are written, opened, and cropped at 512 x 512 pixels of 0.2 m, files 
 - driving: along a straight line, 1 m a crop, so that a column of tiles is to be decoded every 50 m;
 - decoded: the same line once more, all tiles in the cache of decoded ones.
 
-Each cell is median / 99th percentile in milliseconds of the wall clock. The last column is the
-processor time of a "decoded" crop, which says what a machine with nothing else to do would need.
+Each cell is median / 99th percentile in milliseconds: of the wall clock, which others on the
+machine lengthen, and of processor time, which is what it takes where nobody else computes.
 
     python test/imagery_speed.py docs/imagery_speed.md
 """
@@ -127,21 +127,22 @@ def places(side, count, rng):
     return [LatLon(float(a), float(b)) for a, b in zip(*mercator_latlon(*at.T, ZOOM), strict=True)]
 
 
-def timed(work, clock=time.perf_counter):
-    start = clock()
+def timed(work):
+    """Milliseconds of the wall clock and of the processors."""
+    start = time.perf_counter(), time.process_time()
     work()
-    return 1e3 * (clock() - start)
+    return 1e3 * (time.perf_counter() - start[0]), 1e3 * (time.process_time() - start[1])
 
 
-def crops(imagery, route, clock=time.perf_counter):
-    """Milliseconds of each crop along a route."""
-    return [timed(lambda at=at: imagery.crop(at, SIZE_M, GSD), clock) for at in route]
+def crops(imagery, route):
+    """(N, 2) milliseconds of each crop along a route."""
+    return np.array([timed(lambda at=at: imagery.crop(at, SIZE_M, GSD)) for at in route])
 
 
 def measure(uri, side):
-    """Milliseconds: opening, then lists of cold, driving, decoded, asking and processor time."""
+    """Columns of the table: lists of milliseconds."""
     rng = np.random.default_rng(1)
-    opened = [timed(lambda: open_imagery(uri)) for _ in range(9)]
+    opened = np.array([timed(lambda: open_imagery(uri)) for _ in range(9)])
     imagery = open_imagery(uri)
     # A few crops first: libraries load, directories fill.
     crops(imagery, places(side, 3, rng))
@@ -151,8 +152,9 @@ def measure(uri, side):
     frame = LocalFrame(LatLon(float(lat), float(lon)))
     route = [frame.to_latlon(i - CROPS / 2.0, 0.3 * i - 0.15 * CROPS) for i in range(CROPS)]
     driving, decoded = crops(imagery, route), crops(imagery, route)
-    asked = [timed(lambda at=at: imagery.missing(at, SIZE_M, GSD)) for at in route[::4]]
-    return opened, cold, driving, decoded, asked, crops(imagery, route, time.process_time)
+    asked = np.array([timed(lambda at=at: imagery.missing(at, SIZE_M, GSD)) for at in route[::4]])
+    wall = [column[:, 0] for column in (opened, cold, driving, decoded)]
+    return wall + [column[:, 1] for column in (opened, cold, driving, decoded, asked)]
 
 
 def main():
@@ -169,8 +171,9 @@ def main():
         f"{platform.python_version()}; {CROPS} crops a cell, {CROPS // 4} cold ones. At the start "
         f"{os.getloadavg()[1]:.0f} processes of others wanted to run.",
         "",
-        "| store | tiles | opening | cold | driving | decoded | missing() | decoded, processor |",
-        "|---|---|---|---|---|---|---|---|",
+        "| store | tiles | wall: opening | cold | driving | decoded "
+        "| processor: opening | cold | driving | decoded | missing() |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, write in STORES.items():
         for side in args.sides:

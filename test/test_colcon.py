@@ -62,7 +62,7 @@ def test_a_source_tree_first_on_the_path_finds_the_messages(install):
 
 def test_executables_and_share_files_are_installed(install):
     prefix = install / "g2s_localizer"
-    for name in ("localizer_node", "kitti_to_rosbag2", "replay_bag"):
+    for name in ("localizer_node", "kitti_to_rosbag2", "tiles", "replay_bag"):
         assert os.access(prefix / "lib" / "g2s_localizer" / name, os.X_OK), name
     share = prefix / "share" / "g2s_localizer"
     sources = [file for folder in ("config", "launch") for file in (ROOT / folder).glob("*.*")]

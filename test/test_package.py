@@ -46,7 +46,7 @@ def test_an_unknown_name_is_refused_by_name():
 
 def test_every_console_script_is_installed_and_has_its_function():
     lines = re.findall(r'"(g2s-[\w-]+) = ([\w.]+):main"', (ROOT / "setup.py").read_text())
-    names = {"g2s-benchmark", "g2s-kitti-to-rosbag2", "g2s-node", "g2s-replay"}
+    names = {"g2s-benchmark", "g2s-kitti-to-rosbag2", "g2s-node", "g2s-replay", "g2s-tiles"}
     assert {name for name, _ in lines} == names
     for name, module in lines:
         assert Path(sysconfig.get_path("scripts"), name).is_file()
@@ -60,6 +60,7 @@ def test_every_executable_of_colcon_has_its_function():
         "kitti_to_rosbag2",
         "localizer_node",
         "replay_bag",
+        "tiles",
     }
     for _, module in lines:
         assert "main" in functions_of(module), module
@@ -71,7 +72,7 @@ def test_every_message_is_generated():
 
 
 def test_package_xml_names_every_package_that_python_imports():
-    from_pip = {"torch", "safetensors", "rosbags", "httpx"}
+    from_pip = {"torch", "safetensors", "rosbags", "httpx", "pmtiles", "rasterio"}
     by_import = {"cv2": "python3-opencv", "numpy": "python3-numpy", "pyproj": "python3-pyproj"}
     by_import |= {"tqdm": "python3-tqdm", "yaml": "python3-yaml"}
     named = {element.text for element in package_xml() if element.tag.endswith("depend")}

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from g2s_localizer.estimator.estimate import Estimate, Observation, Rejection, ScoreGrid
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
 from g2s_localizer.estimator.gate import GateConfig, gate, innovation
+from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import LocalFrame, Pose2D
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
+from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.coverage import Coverage, survey
 from g2s_localizer.model import (
     Registration,
     RegistrationNet,
@@ -85,6 +88,7 @@ class Localizer:
             )
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution
+        self.map_offset_m = imagery.offset_m
         self._device = torch.device(config.device)
         self._network = network.eval().to(self._device)
         self._network.precision = PRECISIONS[config.precision]
@@ -92,6 +96,8 @@ class Localizer:
         self._config = config
         self._map_sigma_m = max(config.map_sigma_m, imagery.georeferencing_sigma_m or 0.0)
         self._cache = FeatureCache(self._encode_crop, SNAP_M, _CACHE_BYTES)
+        model = network.config
+        self.read_ahead = ReadAhead(imagery, model.crop_m, model.gsd, SNAP_M)
 
     @classmethod
     def from_config(cls, config: LocalizerConfig) -> Localizer:
@@ -113,6 +119,11 @@ class Localizer:
             satellite,
         )
 
+    def coverage(self, area: Box) -> Coverage:
+        """Of how much of `area` the imagery has all that localizing there needs."""
+        model = self._network.config
+        return survey(self._imagery, area, model.crop_m + SNAP_M, model.gsd)
+
     def localize(self, observation: Observation) -> Estimate:
         """One estimate for one observation; expected trouble is its rejection, never raised."""
         start = time.perf_counter()
@@ -133,6 +144,8 @@ class Localizer:
             satellite = self._satellite(observation)
         except MissingImagery as error:
             return refuse(Rejection.NO_IMAGERY, str(error))
+        finally:
+            self.read_ahead.follow(prior)
         registration = self._register(observation, satellite)
         return self._conclude(observation, satellite, registration, start)
 

@@ -71,6 +71,11 @@ class Coordinates:
             east = wrapped(east, self._middle, self._period)
         return np.asarray(east, np.float64), np.asarray(north, np.float64)
 
+    def to_latlon(self, east: FloatArray, north: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Inverse of `from_latlon`."""
+        lon, lat = self._transformer.transform(east, north, direction="INVERSE")
+        return np.asarray(lat, np.float64), np.asarray(lon, np.float64)
+
 
 def _horizontal(system: CRS) -> CRS:
     """The part that is a map: heights play no role."""
@@ -78,18 +83,17 @@ def _horizontal(system: CRS) -> CRS:
         system = system.sub_crs_list[0]
     if not (system.is_projected or system.is_geographic):
         raise CRSError(f"{system.name} is neither projected nor geographic")
-    return system.to_2d()
+    return system
 
 
 def _period(system: CRS) -> float | None:
     """What a turn around the Earth adds to the first coordinate, None where it does not add."""
-    if system.is_geographic:
-        return 360.0
     operation = system.coordinate_operation
-    if (
-        operation is not None
-        and "Mercator" in operation.method_name
-        and ("Transverse" not in operation.method_name and "Oblique" not in operation.method_name)
-    ):
-        return 2.0 * math.pi * _EARTH_RADIUS
-    return None
+    method = operation.method_name if operation is not None else ""
+    if system.is_geographic:
+        turn = 2.0 * math.pi
+    elif "Mercator" in method and "Transverse" not in method and "Oblique" not in method:
+        turn = 2.0 * math.pi * _EARTH_RADIUS
+    else:
+        return None
+    return turn / float(system.axis_info[0].unit_conversion_factor)

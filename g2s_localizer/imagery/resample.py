@@ -28,6 +28,9 @@ SPACING = 1.25
 MOST_SAMPLES = 8192
 """Samples a side that one crop may take."""
 
+OUTLINE_SAMPLES = 65
+"""Samples a side that say which pixels a crop touches, to a thousandth of a pixel."""
+
 
 def crop_pixels(size_m: float, gsd: float) -> int:
     """Pixels a side of a crop. Raises ValueError for a size or gsd that makes none."""

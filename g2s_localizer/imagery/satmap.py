@@ -13,10 +13,13 @@ from g2s_localizer.geometry.geodesy import (
     TILE_SIZE,
     LatLon,
     ground_sample_distance,
+    mercator_latlon,
     mercator_pixel,
     wrap_longitude,
 )
+from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.crop import SatelliteCrop
+from g2s_localizer.imagery.level import Level
 from g2s_localizer.imagery.resample import (
     crop_pixels,
     mercator_fit,
@@ -72,8 +75,30 @@ class SatmapImagery:
         return self._sidecar.attribution
 
     @property
+    def offset_m(self) -> tuple[float, float]:
+        return self._sidecar.offset_m
+
+    @property
     def georeferencing_sigma_m(self) -> float | None:
         return self._sidecar.georeferencing_sigma_m
+
+    def levels(self) -> list[Level]:
+        """The one resolution of the images."""
+        corners = np.concatenate([self._corners, self._corners + SIDE])
+        lat, lon = mercator_latlon(corners[:, 0], corners[:, 1], ZOOM)
+        box = Box(float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max()))
+        gsd = ground_sample_distance((box.south + box.north) / 2.0, ZOOM)
+        return [Level("images", len(self._files), gsd, box)]
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Decode every image: the frame that it belongs to, and what is wrong with it or ""."""
+        for index in range(len(self._files)):
+            try:
+                self._image(index)
+            except UnusableTile as error:
+                yield self._frame(index), str(error)
+            else:
+                yield self._frame(index), ""
 
     def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
         """The north-up square of round(size_m / gsd) pixels a side around `centre`.

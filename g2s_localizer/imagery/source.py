@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from g2s_localizer.geometry.geodesy import LatLon
 from g2s_localizer.imagery.crop import SatelliteCrop
+from g2s_localizer.imagery.level import Level
 
 SCHEMES = ("slippy", "mbtiles", "pmtiles", "geotiff", "satmap")
 """What may stand before the colon of an imagery URI."""
@@ -42,6 +43,10 @@ class Imagery(Protocol):
         """Whose imagery it is; "" where the store does not say."""
 
     @property
+    def offset_m(self) -> tuple[float, float]:
+        """Metres east and north of a place where the source shows it; crops are without it."""
+
+    @property
     def georeferencing_sigma_m(self) -> float | None:
         """Standard deviation (m per axis) of where crops show things; None where unknown."""
 
@@ -51,6 +56,12 @@ class Imagery(Protocol):
         Raises MissingImagery where the store does not cover it, ValueError for a size or gsd
         that makes no crop.
         """
+
+    def levels(self) -> list[Level]:
+        """What there is, resolution by resolution."""
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Read and decode all of it: the name of each part, and what is wrong with it or ""."""
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """Names of the parts that `crop` of the same arguments would lack; () where it has all.
@@ -79,15 +90,10 @@ def open_imagery(uri: str) -> Imagery:
     package that reading it needs.
     """
     # The stores stand on this module's MissingImagery, so they are imported when first opened.
-    from g2s_localizer.imagery.content import scheme_of
     from g2s_localizer.imagery.sidecar import read_sidecar
     from g2s_localizer.imagery.tiled import TiledImagery
 
-    scheme, path = _split(uri)
-    found = scheme_of(path)
-    if scheme and found and found != scheme:
-        raise ValueError(f'"{uri}" is {found}: by its content; write {found}:{path}')
-    scheme = scheme or found
+    scheme, path = scheme_and_path(uri)
     if scheme == "slippy":
         from g2s_localizer.imagery.slippy import SlippyStore
 
@@ -104,11 +110,26 @@ def open_imagery(uri: str) -> Imagery:
         from g2s_localizer.imagery.geotiff import GeoTiffImagery
 
         return GeoTiffImagery(path, read_sidecar(path))
-    if scheme == "satmap":
-        from g2s_localizer.imagery.satmap import SatmapImagery
+    from g2s_localizer.imagery.satmap import SatmapImagery
 
-        return SatmapImagery(path, read_sidecar(path))
-    raise ValueError(f"{path} holds no imagery: its content is none of {', '.join(SCHEMES)}")
+    return SatmapImagery(path, read_sidecar(path))
+
+
+def scheme_and_path(uri: str) -> tuple[str, Path]:
+    """The scheme of an imagery URI, by content where it has none, and the path of the store.
+
+    Raises ValueError and FileNotFoundError as `open_imagery` does.
+    """
+    from g2s_localizer.imagery.content import scheme_of
+
+    scheme, path = _split(uri)
+    found = scheme_of(path)
+    if scheme and found and found != scheme:
+        raise ValueError(f'"{uri}" is {found}: by its content; write {found}:{path}')
+    chosen = scheme or found
+    if chosen is None:
+        raise ValueError(f"{path} holds no imagery: its content is none of {', '.join(SCHEMES)}")
+    return chosen, path
 
 
 def _split(uri: str) -> tuple[str | None, Path]:

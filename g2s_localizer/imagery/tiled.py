@@ -11,7 +11,10 @@ import numpy as np
 
 from g2s_localizer.geometry.geodesy import TILE_SIZE, LatLon, ground_sample_distance
 from g2s_localizer.imagery.crop import SatelliteCrop
+from g2s_localizer.imagery.level import Level, columns_in_order, tile_box
 from g2s_localizer.imagery.resample import (
+    MOST_SAMPLES,
+    OUTLINE_SAMPLES,
     Float32Array,
     crop_pixels,
     level_for,
@@ -88,8 +91,49 @@ class TiledImagery:
         return self._sidecar.attribution or self._store.attribution
 
     @property
+    def offset_m(self) -> tuple[float, float]:
+        return self._sidecar.offset_m
+
+    @property
     def georeferencing_sigma_m(self) -> float | None:
         return self._sidecar.georeferencing_sigma_m
+
+    @property
+    def store(self) -> TileStore:
+        return self._store
+
+    @property
+    def zooms(self) -> tuple[int, ...]:
+        """Those that have a tile which can be decoded."""
+        return tuple(self._tile_sizes)
+
+    def levels(self) -> list[Level]:
+        """The zooms, one by one."""
+        return [self._level(zoom) for zoom in self.zooms]
+
+    def _level(self, zoom: int) -> Level:
+        count, columns, rows = 0, set(), set()
+        for x, y in self._store.tiles(zoom):
+            count += 1
+            columns.add(x)
+            rows.add(y)
+        across = columns_in_order(columns, 1 << zoom)
+        box = tile_box(zoom, (across[0], across[-1]), (min(rows), max(rows)))
+        gsd = self._tile_gsd((box.south + box.north) / 2.0, zoom)
+        return Level(f"zoom {zoom}", count, gsd, box)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Decode every stored tile: its name ("z/x/y"), and what is wrong with it or ""."""
+        for zoom in self._store.zooms:
+            for x, y in self._store.tiles(zoom):
+                yield f"{zoom}/{x}/{y}", self._fault(zoom, x, y)
+
+    def _fault(self, zoom: int, x: int, y: int) -> str:
+        try:
+            self._decoded(zoom, x, y)
+        except UnusableTile as error:
+            return str(error)
+        return ""
 
     def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
         """The north-up square of round(size_m / gsd) pixels a side around `centre`.
@@ -108,14 +152,17 @@ class TiledImagery:
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """The tiles ("z/x/y") that `crop` of the same arguments would not find in the store."""
-        window = self._window(centre, size_m, gsd)
+        window = self._window(centre, size_m, gsd, most=OUTLINE_SAMPLES)
         return tuple(
             f"{window.zoom}/{x % (1 << window.zoom)}/{y}"
             for x, y in self._tiles_of(window)
             if not self._store.has(window.zoom, x % (1 << window.zoom), y)
         )
 
-    def _window(self, centre: LatLon, size_m: float, gsd: float) -> _Window:
+    def _window(
+        self, centre: LatLon, size_m: float, gsd: float, most: int = MOST_SAMPLES
+    ) -> _Window:
+        """most: samples a side; fewer than the crop has lie farther apart within its outline."""
         pixels = crop_pixels(size_m, gsd)
         zooms = list(self._tile_sizes)
         gsds = [self._tile_gsd(centre.lat, zoom) for zoom in zooms]
@@ -124,7 +171,10 @@ class TiledImagery:
         samples = samples_per_pixel(pixels, gsd, gsds[level], f"zoom {zoom} in {self._store.name}")
         fit = mercator_fit(centre, pixels * gsd, zoom, self._sidecar.offset_m)
         fit *= self._tile_sizes[zoom] / TILE_SIZE
-        u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
+        count, spacing = pixels * samples, gsd / samples
+        if count > most:
+            count, spacing = most, spacing * (count - 1) / (most - 1)
+        u, v, column, row = sample_positions(fit, count, spacing)
         return _Window(zoom, column, row, reach(u), reach(v), u, v)
 
     def _tile_gsd(self, lat: float, zoom: int) -> float:
@@ -162,16 +212,19 @@ class TiledImagery:
     def _tile(self, zoom: int, x: int, y: int) -> Image:
         tile = self._cache.get((zoom, x, y))
         if tile is None:
-            encoded = self._store.read(zoom, x, y)
-            if encoded is None:
-                raise UnusableTile("not in the store")
-            tile = decode_tile(encoded)
-            size = self._tile_sizes[zoom]
-            if tile.shape[:2] != (size, size):
-                raise UnusableTile(
-                    f"{tile.shape[1]} x {tile.shape[0]} pixels where others have {size} x {size}"
-                )
+            tile = self._decoded(zoom, x, y)
             self._cache.put((zoom, x, y), tile)
+        return tile
+
+    def _decoded(self, zoom: int, x: int, y: int) -> Image:
+        encoded = self._store.read(zoom, x, y)
+        if encoded is None:
+            raise UnusableTile("not in the store")
+        tile = decode_tile(encoded)
+        height, width = tile.shape[:2]
+        size = self._tile_sizes.get(zoom, width)
+        if (height, width) != (size, size):
+            raise UnusableTile(f"{width} x {height} pixels where others have {size} x {size}")
         return tile
 
 

@@ -7,6 +7,7 @@ sees the file, everything in it must be on the short list of what `gdalbuildvrt`
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from g2s_localizer.imagery.tiff import check_beside, check_tiff
 IntArray = NDArray[np.int64]
 
 _MOST_BYTES = 64 * 1024 * 1024
+_MOST_PIXELS = 2.0**40
 _RECTANGLE = {"xOff", "yOff", "xSize", "ySize"}
 
 # fmt: off
@@ -55,9 +57,8 @@ def _read(file: Path) -> list[IntArray]:
     if len(content) > _MOST_BYTES:
         raise ValueError(f"longer than {_MOST_BYTES} bytes")
     # Neither entities nor anything else that two parsers could read differently.
-    if b"<!" in content or content.count(b"<?") > content.lstrip(b"\xef\xbb\xbf \r\n").startswith(
-        b"<?xml "
-    ):
+    declared = content.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<?xml ")
+    if b"<!" in content or content.count(b"<?") > int(declared):
         raise ValueError("holds a comment, a document type or an instruction")
     try:
         root = ElementTree.fromstring(content)
@@ -99,11 +100,18 @@ def _rectangles(band: ElementTree.Element) -> IntArray:
         rectangle = source.find("DstRect")
         if rectangle is None:
             raise ValueError("a source without a <DstRect>")
-        try:
-            left, top, width, height = (
-                float(rectangle.get(name, "")) for name in ("xOff", "yOff", "xSize", "ySize")
-            )
-            result[index] = np.rint([left, top, left + width, top + height]).astype(np.int64)
-        except ValueError as error:
-            raise ValueError(f"a <DstRect> without four numbers: {error}") from error
+        left, top, width, height = (
+            _number(rectangle.get(name, "")) for name in ("xOff", "yOff", "xSize", "ySize")
+        )
+        result[index] = np.rint([left, top, left + width, top + height]).astype(np.int64)
     return result
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not abs(value) < _MOST_PIXELS:
+        raise ValueError(f'a <DstRect> with "{text}" for a number of pixels')
+    return value

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix
 from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection
 from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.estimator.prior import PriorBuffer
+from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame
 from g2s_localizer.ros import conversions
 
@@ -96,8 +97,16 @@ class LocalizerBridge:
         return self._localizer.attribution
 
     @property
+    def map_offset_m(self) -> tuple[float, float]:
+        return self._localizer.map_offset_m
+
+    @property
     def checkpoint_id(self) -> str:
         return self._localizer.checkpoint_id
+
+    @property
+    def read_ahead(self) -> ReadAhead:
+        return self._localizer.read_ahead
 
     @property
     def frame(self) -> LocalFrame | None:
@@ -223,6 +232,7 @@ class LocalizerBridge:
             self.frame,
             image_size=(image.shape[1], image.shape[0]),
             frame_id=self._config.map_frame,
+            map_offset_m=self.map_offset_m,
             attribution=self.attribution,
             checkpoint=self.checkpoint_id,
         )

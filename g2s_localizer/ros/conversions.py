@@ -216,6 +216,7 @@ def registration_message(
     *,
     image_size: tuple[int, int],
     frame_id: str,
+    map_offset_m: tuple[float, float],
     attribution: str,
     checkpoint: str,
 ) -> Any:
@@ -240,6 +241,7 @@ def registration_message(
     msg.rejection_reason = estimate.reason
     msg.innovation, msg.entropy = estimate.innovation, estimate.entropy
     msg.peak_ratio, msg.latency = estimate.peak_ratio, estimate.latency_s
+    msg.map_offset_east, msg.map_offset_north = map_offset_m
     msg.attribution, msg.checkpoint = attribution, checkpoint
     return msg
 

@@ -12,7 +12,9 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from g2s_localizer.estimator.estimate import Estimate, Rejection
+from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import LocalFrame
+from g2s_localizer.imagery.coverage import Coverage
 
 LATENCIES_KEPT = 200
 
@@ -30,7 +32,8 @@ class Diagnostics:
     """Counts what happens and says it as a DiagnosticStatus.
 
     ERROR  a set-up fault, missing imagery or no usable camera, or LOST_AFTER rejections in a row
-    WARN   a rejection, a dropped message or a failure since the last report
+    WARN   a rejection, a dropped message or a failure since the last report; imagery that does
+           not cover the planned area
     STALE  active, but no image answered for SILENT_AFTER_S; or not active
     OK     otherwise
     Thread-safe. Times are those of the caller's clock, in seconds.
@@ -42,6 +45,7 @@ class Diagnostics:
         self.state = "unconfigured"
         self.fault = ""
         self.facts: dict[str, str] = {}
+        self.coverage: Coverage | None = None
         self._clear()
 
     def _clear(self) -> None:
@@ -58,11 +62,10 @@ class Diagnostics:
         self._reported = Counter[str]()
         self._reported_s: float | None = None
 
-    def start(self, now_s: float, facts: Mapping[str, str]) -> None:
+    def start(self, now_s: float) -> None:
         """A new life from now on: the node has become active."""
         with self._lock:
             self._clear()
-            self.facts = dict(facts)
             self._answered_s = self._reported_s = now_s
 
     def record(self, estimate: Estimate, prior_age_s: float, now_s: float) -> None:
@@ -98,6 +101,7 @@ class Diagnostics:
         dropped: Mapping[str, int],
         drop_reason: Mapping[str, str],
         frame: LocalFrame | None,
+        read_ahead: ReadAhead | None = None,
     ) -> DiagnosticStatus:
         """The state since `start`; levels and rate look at what changed since the last call."""
         with self._lock:
@@ -114,6 +118,7 @@ class Diagnostics:
             values = {
                 "state": self.state,
                 **self.facts,
+                "coverage of the planned area": str(self.coverage) if self.coverage else "",
                 "datum": f"{frame.datum.lat:.8f}, {frame.datum.lon:.8f}" if frame else "",
                 "rate (Hz)": _number(changed["answered"] / elapsed_s if elapsed_s > 0 else 0.0),
                 "latency p50 (ms)": _number(self._latency_ms(50)),
@@ -131,6 +136,11 @@ class Diagnostics:
                     f"dropped {topic}": f"{n} (last: {drop_reason.get(topic, '')})"
                     for topic, n in sorted(dropped.items())
                 },
+                "crops ahead that failed": (
+                    f"{read_ahead.failures} (last: {read_ahead.failure})"
+                    if read_ahead and read_ahead.failures
+                    else "0"
+                ),
                 "failures": f"{self._failures} (last: {self._failure})" if self._failure else "0",
             }
         return DiagnosticStatus(
@@ -161,6 +171,8 @@ class Diagnostics:
             return WARN, f"dropped messages: {reasons}"
         if self._answered_s is not None and now_s - self._answered_s > SILENT_AFTER_S:
             return STALE, f"no image answered for {now_s - self._answered_s:.1f} s"
+        if self.coverage is not None and self.coverage.missing:
+            return WARN, f"the imagery covers {self.coverage}"
         return OK, "localized" if self._accepted else "waiting for images"
 
     def _latency_ms(self, percentile: float) -> float:

@@ -57,8 +57,20 @@ SPECIFICATIONS = (
     Specification(
         "imagery.uri",
         "",
-        "satellite imagery on disk: slippy:DIR ({z}/{x}/{y}.png|jpg|webp) or mbtiles:FILE; "
-        "must be given",
+        "satellite imagery on disk: a path, or slippy:DIR, mbtiles:FILE, pmtiles:FILE, "
+        "geotiff:FILE, satmap:DIR; must be given",
+    ),
+    Specification(
+        "imagery.offline",
+        True,
+        "imagery comes from the disk only, no socket is ever opened for it; false is refused at "
+        "configure: g2s-tiles fetch does the fetching, before the drive",
+    ),
+    Specification(
+        "imagery.area",
+        [math.nan, math.nan, math.nan, math.nan],
+        "area that is planned to be driven (degrees: west, south, east, north), whose coverage by "
+        "the imagery is checked at configure; NaN: 500 m around map.datum, or no check without it",
     ),
     Specification("checkpoint", "", "network weights (.safetensors); empty: those shipped"),
     Specification("device", "cpu", "PyTorch device: cpu, cuda or cuda:N"),

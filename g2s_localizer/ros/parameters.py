@@ -22,15 +22,24 @@ from rclpy.parameter import Parameter
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import LatLon
+from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.coverage import box_around
 from g2s_localizer.ros.bridge import BridgeConfig
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS, Specification, Value
+
+AROUND_DATUM_M = 500.0
+"""To each side of the datum, where no area is given, the imagery's coverage is checked."""
 
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """What the parameters say, as the parts of the node take it."""
+    """What the parameters say, as the parts of the node take it.
+
+    area  whose coverage by the imagery is checked; None: it is not
+    """
 
     localizer: LocalizerConfig
+    area: Box | None
     bridge: BridgeConfig
     image_transport: str
     extrinsic_source: str
@@ -66,11 +75,18 @@ class Parameters:
             raise ValueError("; ".join(self._faults.values()))
         values = {spec.name: self[spec.name] for spec in SPECIFICATIONS}
         if not values["imagery.uri"]:
-            raise ValueError("imagery.uri is empty: give slippy:DIR or mbtiles:FILE")
+            raise ValueError("imagery.uri is empty: give a folder or file of imagery")
+        if not values["imagery.offline"]:
+            raise ValueError(
+                "imagery.offline is false: this node never fetches imagery; run g2s-tiles fetch "
+                "before the drive"
+            )
         for spec in SPECIFICATIONS:
             from_tf = spec.name.startswith("camera.") and values["camera.extrinsic_source"] == "tf"
-            if isinstance(spec.default, list) and not from_tf:
+            optional = from_tf or spec.name == "imagery.area"
+            if isinstance(spec.default, list) and not optional:
                 _require_finite(spec.name, values[spec.name])
+        datum = _datum(values["map.datum_latitude"], values["map.datum_longitude"])
         return NodeConfig(
             localizer=LocalizerConfig(
                 imagery=values["imagery.uri"],
@@ -85,9 +101,10 @@ class Parameters:
                     max_peak_ratio=values["gate.max_peak_ratio"],
                 ),
             ),
+            area=_area(values["imagery.area"], datum),
             bridge=BridgeConfig(
                 map_frame=values["map.frame_id"],
-                datum=_datum(values["map.datum_latitude"], values["map.datum_longitude"]),
+                datum=datum,
                 camera_translation=_numbers(values["camera.translation"]),
                 camera_rpy=_numbers(values["camera.rotation_rpy"]),
                 base_link_height=values["camera.base_link_height"],
@@ -176,6 +193,15 @@ def _datum(latitude: float, longitude: float) -> LatLon | None:
         return LatLon(latitude, longitude)
     except ValueError as error:
         raise ValueError(f"map.datum_latitude, map.datum_longitude: {error}") from None
+
+
+def _area(corners: Sequence[float], datum: LatLon | None) -> Box | None:
+    if all(math.isnan(corner) for corner in corners):
+        return box_around(datum, AROUND_DATUM_M) if datum else None
+    try:
+        return Box(*corners)
+    except ValueError as error:
+        raise ValueError(f"imagery.area: {error}") from None
 
 
 def _numbers(values: Any) -> tuple[float, ...]:

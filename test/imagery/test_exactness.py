@@ -12,8 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
-from g2s_localizer.geometry.geodesy import LatLon
+from g2s_localizer.geometry.geodesy import LatLon, ground_sample_distance
+from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.geotiff import GeoTiffImagery
+from g2s_localizer.imagery.resample import COARSER
 from g2s_localizer.imagery.tiled import TiledImagery
 
 # At the end of the path, so that its folders hide no package.
@@ -27,6 +29,8 @@ from imagery_exactness import (
     open_source,
     placed_wrong,
     utm_zone,
+    write_slippy,
+    zoom_of,
 )
 
 rasterio = pytest.importorskip("rasterio", reason="needs the package rasterio")
@@ -66,12 +70,18 @@ class OneTile:
         return cv2.imencode(".png", np.full((256, 256, 3), 255, np.uint8))[1].tobytes()
 
 
+def affine(imagery):
+    """The grid of a raster as rasterio has it: coordinates = (c + a column, f + e row)."""
+    return rasterio.transform.Affine(*imagery._raster.grid.ravel()[:6])
+
+
 def metric_error(centre, window, gsd, to_lonlat):
     """Largest distance (m) between where a crop's pixels come from and where they should."""
     corners = [0, len(window.u) // 3, len(window.u) - 1]
-    part = np.ix_(corners, corners)
-    u, v = (axis[part].ravel().astype(np.float64) for axis in (window.u, window.v))
-    lon, lat = to_lonlat(window.column + u + 0.5, window.row + v + 0.5)
+    pixels = np.ix_(corners, corners)
+    u, v = (axis[pixels].ravel().astype(np.float64) for axis in (window.u, window.v))
+    part = getattr(window, "part", window)
+    lon, lat = to_lonlat(part.column + u + 0.5, part.row + v + 0.5)
     east, north = Painting(centre).metres(np.asarray(lat), np.asarray(lon))
     metres = (np.array(corners) - (len(window.u) - 1) / 2) * gsd
     wanted = np.meshgrid(metres, -metres)
@@ -81,9 +91,9 @@ def metric_error(centre, window, gsd, to_lonlat):
 @at_borders
 @given(places)
 def test_pixels_of_tiles_lie_where_pyproj_says_to_a_centimetre(centre):
-    zoom = 19
+    zoom = 17
     span = 2 * math.pi * 6378137.0 / 2**zoom / 256
-    window = TiledImagery(OneTile(zoom))._window(centre, 240.0, 0.75)
+    window = TiledImagery(OneTile(zoom))._window(centre, 240.0, 1.0)
     to_lonlat = Transformer.from_crs(3857, 4326, always_xy=True).transform
     half = math.pi * 6378137.0
     error = metric_error(
@@ -102,7 +112,7 @@ def tiny_raster(tmp_path_factory):
 
     def write(crs, place):
         x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(place.lon, place.lat)
-        pixel = 0.2 if not rasterio.crs.CRS.from_epsg(crs).is_geographic else 2e-6
+        pixel = 1e-5 if rasterio.crs.CRS.from_epsg(crs).is_geographic else 0.9
         with rasterio.open(
             folder / "tiny.tif", "w", driver="GTiff", width=16, height=16, count=3, dtype="uint8",
             crs=f"EPSG:{crs}", transform=rasterio.transform.from_origin(x, y, pixel, pixel),
@@ -121,23 +131,27 @@ def test_pixels_of_rasters_lie_where_pyproj_says_to_a_centimetre(tiny_raster, sy
     zones = {"utm": utm_zone(centre), "next utm": utm_zone(centre, 1)}
     crs = zones.get(system) or int(system)
     imagery = tiny_raster(crs, centre)
-    window = imagery._window(centre, 240.0, 0.75)
-    grid = imagery._levels[0].transform
+    window = imagery._window(centre, 240.0, 1.0)
+    grid = affine(imagery)
     back = Transformer.from_crs(crs, 4326, always_xy=True).transform
     to_lonlat = lambda u, v: back(grid.c + u * grid.a, grid.f + v * grid.e)  # noqa: E731
     assert metric_error(centre, window, 240.0 / len(window.u), to_lonlat) < CENTIMETRE
 
 
-SURVEYS = [(25832, 49.01, 8.4), (28992, 52.37, 4.9), (2056, 46.95, 7.44), (2154, 48.85, 2.35),
-           (31983, -22.9, -43.2), (5514, 50.08, 14.43), (3031, -66.5, 110.0)]  # fmt: skip
+SURVEYS = [
+    (25832, 49.01, 8.4), (28992, 52.37, 4.9), (2056, 46.95, 7.44), (2154, 48.85, 2.35),
+    (31983, -22.9, -43.2), (5514, 50.08, 14.43), (3031, -66.5, 110.0), (2263, 40.7, -74.0),
+    (4807, 48.85, 2.35),
+]  # fmt: skip
+"""Among them feet (New York), grads (Paris), axes to the south-west (Prague), a pole."""
 
 
 @pytest.mark.parametrize(("crs", "lat", "lon"), SURVEYS)
 def test_pixels_in_the_systems_of_survey_offices_lie_where_pyproj_says(tiny_raster, crs, lat, lon):
     centre = LatLon(lat, lon)
     imagery = tiny_raster(crs, centre)
-    window = imagery._window(centre, 240.0, 0.75)
-    grid = imagery._levels[0].transform
+    window = imagery._window(centre, 240.0, 1.0)
+    grid = affine(imagery)
     back = Transformer.from_crs(crs, 4326, always_xy=True).transform
     to_lonlat = lambda u, v: back(grid.c + u * grid.a, grid.f + v * grid.e)  # noqa: E731
     assert metric_error(centre, window, 240.0 / len(window.u), to_lonlat) < CENTIMETRE
@@ -164,6 +178,17 @@ def test_every_source_shows_every_place_to_a_centimetre_and_like_the_others(tmp_
         assert np.abs(placed_wrong(painting, crop)).max() < CENTIMETRE, name
         beside = displacements(painting, crop.image.astype(float) - first.image, crop)
         assert np.abs(beside).max() / GSD < 0.1, name
+
+
+@pytest.mark.parametrize("place", [LatLon(49.01, 8.42), LatLon(-22.9, -43.2)])
+def test_where_the_zoom_changes_the_ground_does_not_move(tmp_path, place):
+    painting, fine = Painting(place), zoom_of(place.lat)
+    write_slippy(tmp_path, painting, fine - 1)
+    imagery = open_imagery(write_slippy(tmp_path, painting, fine))
+    border = 2.0 * ground_sample_distance(place.lat, fine) / COARSER
+    for gsd, zoom in ((border * 0.999, fine), (border * 1.001, fine - 1)):
+        assert imagery._window(place, 48.0, gsd).zoom == zoom
+        assert np.abs(placed_wrong(painting, imagery.crop(place, 48.0, gsd))).max() < CENTIMETRE
 
 
 @settings(max_examples=4)

@@ -20,6 +20,7 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 EAST, NORTH = 457580.0, 5428740.0
+UNTIED = "+proj=tmerc +lon_0=9 +x_0=500000 +ellps=bessel +units=m"
 
 
 def write(file, image, tags=None, overviews=(), **profile):
@@ -147,6 +148,7 @@ def test_a_crop_over_the_edge_or_far_away_is_missing(tmp_path):
         (noise(64).astype(np.float32), {}, "8 bits a band, it has float32"),
         (noise(64), {"crs": None}, "is not georeferenced"),
         (noise(64), {"crs": 'LOCAL_CS["a yard",UNIT["metre",1]]'}, "its coordinate system is not"),
+        (noise(64), {"crs": UNTIED}, "nothing ties its coordinate system, .*, to WGS 84"),
     ],
 )
 def test_what_is_no_georeferenced_rgb_of_8_bits_is_refused(tmp_path, image, profile, message):
@@ -167,6 +169,12 @@ def test_a_truncated_file_is_refused_or_missing_and_never_grey(tmp_path, share):
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * share)])
     with pytest.raises((MissingImagery, ValueError), match="t.tif"):
         open_imagery(uri).crop(middle(), 180.0, 0.2)
+
+
+def test_a_file_name_with_special_characters_opens(tmp_path):
+    write(tmp_path / "plain.tif", noise(600))
+    odd = (tmp_path / "plain.tif").rename(tmp_path / "50% of town?#!,x=1.jpg")
+    assert open_imagery(f"geotiff:{odd}").crop(middle(), 60.0, 0.2).image.any()
 
 
 def test_the_copyright_notice_is_the_attribution_unless_a_sidecar_says(tmp_path):
@@ -193,16 +201,22 @@ def test_a_system_whose_best_tie_to_wgs84_is_not_installed_states_its_accuracy(t
 
 
 def test_threads_may_share_a_raster(tmp_path):
-    imagery = open_imagery(write(tmp_path / "t.tif", noise(), tiled=True, compress="deflate"))
-    alone = imagery.crop(middle(), 100.0, 0.2).image
-    images = []
-    work = lambda: images.extend(imagery.crop(middle(), 100.0, 0.2).image for _ in range(5))  # noqa: E731
-    threads = [threading.Thread(target=work) for _ in range(8)]
+    uri = write(tmp_path / "t.tif", noise(2048), tiled=True, compress="deflate")
+    around = [LocalFrame(middle()).to_latlon(12.0 * i - 100.0, 9.0 * i - 70.0) for i in range(16)]
+    alone = [open_imagery(uri).crop(place, 100.0, 0.2).image for place in around]
+    shared, same = open_imagery(uri), []
+
+    def work(order):
+        for i in order:
+            same.append(np.array_equal(alone[i], shared.crop(around[i], 100.0, 0.2).image))
+
+    orders = [np.random.default_rng(seed).permutation(16) for seed in range(8)]
+    threads = [threading.Thread(target=work, args=(order,)) for order in orders]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(images) == 40 and all(np.array_equal(alone, image) for image in images)
+    assert len(same) == 128 and all(same)
 
 
 def test_without_rasterio_the_error_names_it(tmp_path, monkeypatch):

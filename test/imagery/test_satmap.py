@@ -42,10 +42,10 @@ def test_the_nearest_frames_image_is_cropped(drive, east, grey):
 
 def test_a_frame_further_away_serves_where_the_nearest_images_end_is_too_near(tmp_path):
     frame(tmp_path, 0, FRAME.to_latlon(0.0, 0.0), flat(40))
-    frame(tmp_path, 1, FRAME.to_latlon(30.0, 80.0), flat(90))
+    frame(tmp_path, 1, FRAME.to_latlon(18.0, -60.0), flat(90))
     imagery = open_imagery(f"satmap:{tmp_path / 'satmap'}")
-    # 78 m east of the first frame, whose image reaches 125 m: too near its end for 100 m.
-    assert (imagery.crop(FRAME.to_latlon(78.0, 50.0), 100.0, 0.2).image == 90).all()
+    # 78 m from the first frame and 85 m from the other; an image reaches 125 m to either side.
+    assert (imagery.crop(FRAME.to_latlon(78.0, 0.0), 100.0, 0.2).image == 90).all()
 
 
 def test_a_place_that_no_image_covers_is_missing_and_named(drive):

@@ -76,9 +76,12 @@ def test_a_crop_across_tile_borders_equals_that_from_larger_tiles(tile_writer, t
     assert np.array_equal(*crops)
 
 
-def test_a_crop_does_not_depend_on_the_store(tile_writer, tmp_path):
+@pytest.mark.parametrize("kind", ["mbtiles", "pmtiles"])
+def test_a_crop_does_not_depend_on_the_store(tile_writer, tmp_path, kind):
+    if kind == "pmtiles":
+        pytest.importorskip("pmtiles", reason="needs the package pmtiles")
     folder = open_imagery(tile_writer().slippy(tmp_path / "tiles", KARLSRUHE))
-    file = open_imagery(tile_writer().mbtiles(tmp_path / "tiles.mbtiles", KARLSRUHE))
+    file = open_imagery(getattr(tile_writer(), kind)(tmp_path / "file", KARLSRUHE))
     assert np.array_equal(
         folder.crop(KARLSRUHE, 50.0, 0.25).image, file.crop(KARLSRUHE, 50.0, 0.25).image
     )

@@ -251,7 +251,7 @@ def test_a_rejected_estimate_is_never_made_a_pose():
 def registration(estimate, camera=None):
     return c.registration_message(
         estimate, camera, PRIOR.frame, image_size=(128, 96), frame_id="map",
-        attribution="city", checkpoint="net@1",
+        map_offset_m=(1.5, -0.7), attribution="city", checkpoint="net@1",
     )  # fmt: skip
 
 
@@ -266,6 +266,7 @@ def test_a_registration_says_all_of_an_estimate(registration_type):
     assert message.has_prior and message.prior.pose.position.y == 4.0
     assert message.has_pose and message.pose.pose.position.x == 5.0
     assert message.innovation == 1.5 and math.isnan(message.entropy)
+    assert (message.map_offset_east, message.map_offset_north) == (1.5, -0.7)
     assert (message.attribution, message.checkpoint) == ("city", "net@1")
 
 

@@ -5,6 +5,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from g2s_localizer.estimator.estimate import Estimate, Prior, Rejection
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
+from g2s_localizer.imagery.coverage import Coverage
 from g2s_localizer.ros.diagnostics import LOST_AFTER, Diagnostics
 
 FRAME = LocalFrame(LatLon(49.0, 8.4))
@@ -19,7 +20,8 @@ def rejected(rejection=Rejection.FLAT_SCORE):
 @pytest.fixture
 def active():
     diagnostics = Diagnostics("localizer: registration")
-    diagnostics.start(100.0, {"imagery": "slippy:tiles", "checkpoint": "net@1"})
+    diagnostics.facts = {"imagery": "slippy:tiles", "checkpoint": "net@1"}
+    diagnostics.start(100.0)
     diagnostics.state = "active"
     return diagnostics
 
@@ -94,3 +96,13 @@ def test_a_failure_and_a_setup_fault_are_errors_in_words(active):
     assert report(active, 100.5)[:2] == (DiagnosticStatus.ERROR, "RuntimeError: out of memory")
     active.fault = "configure failed: no such file"
     assert report(active, 101.0)[:2] == (DiagnosticStatus.ERROR, "configure failed: no such file")
+
+
+def test_a_planned_area_that_is_not_covered_warns_until_it_is_worse(active):
+    active.coverage = Coverage(4, 50.0, ((LatLon(49.0, 8.4), ("19/1/2",)),))
+    active.record(GOOD, 0.0, 100.1)
+    level, message, values = report(active, 100.5)
+    assert level == DiagnosticStatus.WARN and "covers 75 % of 4 cells" in message
+    assert "49.00000, 8.40000 (19/1/2)" in values["coverage of the planned area"]
+    active.record(rejected(Rejection.NO_IMAGERY), 0.0, 100.6)
+    assert report(active, 101.0)[0] == DiagnosticStatus.ERROR

@@ -5,6 +5,7 @@ import math
 import signal
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
@@ -153,3 +154,17 @@ def test_with_simulated_time_the_node_answers_and_starts_again_with_the_clock(
         wait(lambda: peer.poses and peer.poses[-1].header.stamp.sec == t)  # noqa: B023
     assert "time was set back" in node.output.read_text()
     assert node.stop() == 0
+
+
+def test_imagery_that_does_not_cover_the_planned_area_warns_and_hinders_nothing(
+    start_node, peer, wait, store, sensors
+):
+    place = sensors.place
+    area = [place.lon - 0.002, place.lat - 0.0005, place.lon, place.lat + 0.0005]
+    start(start_node, peer, wait, store, **{"imagery.area": area})
+    ask(peer, sensors, 100.0)
+    wait(lambda: peer.poses)
+    wait(lambda: peer.diagnosis()["message"].startswith("the imagery covers "))
+    values = peer.diagnosis()
+    assert values["level"] == str(DiagnosticStatus.WARN[0])
+    assert "missing at 49.0" in values["coverage of the planned area"]

@@ -9,6 +9,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from g2s_localizer.geometry import LatLon
+from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.coverage import box_around
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS
 from g2s_localizer.ros.parameters import Parameters
 
@@ -72,6 +74,14 @@ def test_parameters_reach_the_configurations(make):
     assert config.bridge.datum is None
 
 
+def test_the_planned_area_is_the_given_one_or_the_datums_surroundings_or_none(make):
+    datum = {"map.datum_latitude": 49.0, "map.datum_longitude": 8.4}
+    corners = [8.41, 49.0, 8.45, 49.02]
+    assert make(GIVEN | datum | {"imagery.area": corners})[1].read().area == Box(*corners)
+    assert make(GIVEN | datum)[1].read().area == box_around(LatLon(49.0, 8.4), 500.0)
+    assert make(GIVEN)[1].read().area is None
+
+
 def test_a_datum_is_a_place(make):
     given = GIVEN | {"map.datum_latitude": -33.9, "map.datum_longitude": 18.4}
     assert make(given)[1].read().bridge.datum == LatLon(-33.9, 18.4)
@@ -90,6 +100,9 @@ def test_a_datum_is_a_place(make):
         ({"gnss.antenna_offset": "left"}, "gnss.antenna_offset must be double_array"),
         ({"camera.translation": [1.0, math.nan, 1.0]}, "camera.translation must be given and fin"),
         ({"imagery.uri": ""}, "imagery.uri is empty"),
+        ({"imagery.offline": False}, "imagery.offline is false.*g2s-tiles fetch"),
+        ({"imagery.area": [8.0, 49.0, 8.0, 50.0]}, r"imagery.area: .*\(8.0, 49.0, 8.0, 50.0\)"),
+        ({"imagery.area": [8.0, math.nan, 9.0, 50.0]}, r"imagery.area: .*\(8.0, nan"),
         ({"map.datum_latitude": 49.0}, r"map.datum_longitude: .*\(49.0, nan\)"),
     ],
 )

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a source of imagery holds of one resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from g2s_localizer.geometry.geodesy import TILE_SIZE, mercator_latlon, wrap_longitude
+from g2s_localizer.imagery.area import Box
+
+
+@dataclass(frozen=True)
+class Level:
+    """One zoom of a store, or a raster or one of its overviews.
+
+    name    as people call it
+    parts   tiles or images that it consists of
+    gsd     metres per pixel in the middle of the box
+    box     around all of it
+    """
+
+    name: str
+    parts: int
+    gsd: float
+    box: Box
+
+
+def columns_in_order(columns: Collection[int], world: int) -> list[int]:
+    """Columns of tiles from the west to the east, the widest gap between two lying outside.
+
+    Those beyond the antimeridian go on counting: 0 becomes `world`.
+    """
+    ordered = np.unique(np.fromiter(columns, np.int64, len(columns)))
+    gaps = np.diff(ordered, append=ordered[0] + world)
+    # Of equal gaps that of the antimeridian.
+    first = len(ordered) - int(np.argmax(gaps[::-1]))
+    first %= len(ordered)
+    in_order: list[int] = np.concatenate([ordered[first:], ordered[:first] + world]).tolist()
+    return in_order
+
+
+def tile_box(zoom: int, columns: tuple[int, int], rows: tuple[int, int]) -> Box:
+    """The box of tiles from the first to the last column and row, counted as above."""
+    lat, lon = mercator_latlon(
+        np.array([columns[0], columns[1] + 1]) * TILE_SIZE,
+        np.array([rows[0], rows[1] + 1]) * TILE_SIZE,
+        zoom,
+    )
+    west, east = (wrap_longitude(float(value)) for value in lon)
+    return Box(west, float(lat[1]), 180.0 if east == -180.0 else east, float(lat[0]))

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+import gc
+import threading
+import time
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+
+from g2s_localizer.estimator.estimate import Prior
+from g2s_localizer.estimator.read_ahead import ReadAhead
+from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry.geodesy import mercator_pixel
+from g2s_localizer.imagery.slippy import SlippyStore
+from g2s_localizer.imagery.tiled import TiledImagery
+
+FRAME = LocalFrame(LatLon(49.01, 8.42))
+SIZE_M, GSD, SNAP_M = 70.0, 0.25, 4.0
+SPEED = 15.0
+
+
+class CountingStore(SlippyStore):
+    """Counts the tiles that are read from disk; slow when asked to be."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.reads = Counter()
+        self.delay_s = 0.0
+
+    def read(self, zoom, x, y):
+        time.sleep(self.delay_s)
+        self.reads[threading.current_thread().name.startswith("g2s-read-ahead")] += 1
+        return super().read(zoom, x, y)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Zoom 19, from 150 m west of the datum to 450 m east of it."""
+    folder = tmp_path_factory.mktemp("tiles")
+    (left, right), (bottom, top) = (
+        [int(p // 256) for p in axis]
+        for axis in mercator_pixel(*FRAME.to_latlon_array([-150.0, 450.0], [-80.0, 80.0]), 19)
+    )
+    tile = cv2.imencode(".jpg", np.full((256, 256, 3), 90, np.uint8))[1].tobytes()
+    for x in range(left, right + 1):
+        (folder / f"19/{x}").mkdir(parents=True)
+        for y in range(top, bottom + 1):
+            (folder / f"19/{x}/{y}.jpg").write_bytes(tile)
+    return folder
+
+
+def prior(t, x, y=0.0, frame=FRAME):
+    return Prior(round(t * 1e9), Pose2D(x, y, 0.0), np.eye(3), frame)
+
+
+def drive(ahead, seconds, speed=SPEED, start=0.0):
+    """Follow a straight line to the east, at 10 Hz of simulated time."""
+    for t in np.arange(0.0, seconds, 0.1):
+        ahead.follow(prior(t, start + speed * t))
+        rest(ahead)
+
+
+def rest(ahead):
+    """Until what was asked for has been read."""
+    ahead._executor.submit(lambda: None).result(timeout=10)
+
+
+def crop_at(imagery, x, y=0.0):
+    cell = SNAP_M * round(x / SNAP_M), SNAP_M * round(y / SNAP_M)
+    return imagery.crop(FRAME.to_latlon(*cell), SIZE_M, GSD)
+
+
+def reads_while_driving(imagery, store, speed, ahead):
+    """Tiles that the crops of a vehicle waited for, after its first 2 s."""
+    for t in np.arange(0.0, 300.0 / speed, 0.1):
+        crop_at(imagery, speed * t)
+        if t < 2.0:
+            store.reads.clear()
+        if ahead:
+            ahead.follow(prior(t, speed * t))
+            rest(ahead)
+    return store.reads[False]
+
+
+@pytest.mark.parametrize("speed", [SPEED, 45.0])
+def test_on_a_straight_line_no_crop_waits_for_the_disk(folder, speed):
+    imagery = TiledImagery(store := CountingStore(folder))
+    assert reads_while_driving(imagery, store, speed, ReadAhead(imagery, SIZE_M, GSD, SNAP_M)) == 0
+    assert store.reads[True] > 0
+
+
+def test_what_a_crop_needs_is_there_two_seconds_before(folder):
+    imagery = TiledImagery(store := CountingStore(folder))
+    ahead = ReadAhead(imagery, SIZE_M, GSD, SNAP_M)
+    for t in np.arange(0.0, 12.0, 0.1):
+        crop_at(imagery, SPEED * t)
+        ahead.follow(prior(t, SPEED * t))
+        rest(ahead)
+    store.reads.clear()
+    crop_at(imagery, SPEED * (t + 2.0))
+    assert not store.reads
+
+
+def test_without_reading_ahead_the_same_crops_would_wait(folder):
+    imagery = TiledImagery(store := CountingStore(folder))
+    assert reads_while_driving(imagery, store, SPEED, None) > 0
+
+
+def test_following_never_waits_for_the_disk(folder):
+    imagery = TiledImagery(store := CountingStore(folder))
+    ahead = ReadAhead(imagery, SIZE_M, GSD, SNAP_M)
+    store.delay_s = 0.05
+    begin = time.monotonic()
+    for t in np.arange(0.0, 3.0, 0.1):
+        ahead.follow(prior(t, SPEED * t))
+    assert time.monotonic() - begin < 0.1
+    assert ahead._executor._work_queue.qsize() <= 1
+
+
+def test_the_end_of_the_map_is_counted_and_raises_nothing(folder):
+    ahead = ReadAhead(TiledImagery(CountingStore(folder)), SIZE_M, GSD, SNAP_M)
+    drive(ahead, 3.0, start=400.0)
+    assert ahead.failures > 1
+    assert ahead.failure.startswith("MissingImagery: ") and "not in the store" in ahead.failure
+
+
+@pytest.mark.parametrize(
+    ("what", "path"),
+    [
+        ("standing", [(0.1 * i, 0.0, 0.0) for i in range(30)]),
+        ("jumping", [(1.0 * i, 200.0 * (i % 2), 0.0) for i in range(30)]),
+        ("time set back", [(100.0 - i, 15.0 * i, 0.0) for i in range(30)]),
+        ("one a minute", [(60.0 * i, 15.0 * i, 0.0) for i in range(30)]),
+    ],
+)
+def test_where_no_direction_is_known_nothing_is_read(folder, what, path):
+    ahead = ReadAhead(TiledImagery(store := CountingStore(folder)), SIZE_M, GSD, SNAP_M)
+    store.reads.clear()
+    for place in path:
+        ahead.follow(prior(*place))
+        rest(ahead)
+    assert not store.reads
+
+
+def test_the_thread_ends_with_its_owner(folder):
+    ahead = ReadAhead(TiledImagery(CountingStore(folder)), SIZE_M, GSD, SNAP_M)
+    drive(ahead, 2.0)
+    [thread] = ahead._executor._threads
+    assert thread.is_alive()
+    del ahead
+    gc.collect()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
