@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from g2s_localizer.estimator.estimate import Prior
 from g2s_localizer.estimator.gate import GateConfig, gate
@@ -112,7 +113,7 @@ def score(
     published: list[_Answer] = []
     unreadable: list[Unreadable] = []
     pictures: list[tuple[float, int, Picture]] = []
-    for found in predict(network, dataset):
+    for found in tqdm(predict(network, dataset), desc="scoring", total=len(labels), disable=None):
         if isinstance(found, Unreadable):
             unreadable.append(found)
             continue
