@@ -43,7 +43,7 @@ setup(
     extras_require={
         "geotiff": ["rasterio>=1.3,<2"],
         "pmtiles": ["pmtiles>=3.4,<4"],
-        "training": ["matplotlib>=3.6", "numba>=0.59"],
+        "training": ["accelerate>=1.0", "matplotlib>=3.6", "numba>=0.59", "tensorboard>=2.14"],
     },
     entry_points={
         "console_scripts": [

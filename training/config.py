@@ -3,74 +3,228 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import yaml
 
+from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import ModelConfig
-from training.datasets.sample import PriorNoise
+from training.data_config import DataConfig, require
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    folder: str
-    drives: dict[str, list[int]]
-    """seeds of the drives to train on, for each difficulty"""
-    calibration: dict[str, list[int]]
-    """seeds of the drives to calibrate on, for each difficulty"""
-    frames: int
-    rate: float
-    noise: PriorNoise
+class LossConfig:
+    """Weights of the terms of the translation loss; a weight of 0 leaves a term out.
+
+    weak          right crops before wrong ones (`contrastive_coe`)
+    gps_window    the best match lies near a GNSS fix (`GPS_error_coe`)
+    supervised    dense triplet loss of the exact cell: the only term that sees exact poses
+    gps_error_m   half width of the window around the fix, and the largest error of the fix
+                  itself along each axis (m) (`GPS_error`)
+    """
+
+    weak: float = 1.0
+    gps_window: float = 0.0
+    supervised: float = 0.0
+    gps_error_m: float = 5.0
+
+    def __post_init__(self) -> None:
+        terms = {name: getattr(self, name) for name in ("weak", "gps_window", "supervised")}
+        require(self, **{name: value >= 0 for name, value in terms.items()})
+        require(self, gps_error_m=self.gps_error_m > 0)
+        if not any(terms.values()):
+            raise ValueError(f"a loss needs a term with a weight, got {terms}")
 
 
 @dataclass(frozen=True)
 class StageConfig:
-    steps: int
+    """One stage: rotation or translation. A step is one update of the weights.
+
+    steps or epochs   how long, exactly one of them
+    batch             pairs that are contrasted with each other, on each rank
+    per_drive         pairs of a batch from each drive; null: as the shuffle has it
+    accumulate        batches of a step on each rank
+    weight_decay      of AdamW; 0 makes it Adam
+    schedule          "one_cycle" or "constant" learning rate
+    clip_norm         largest norm of the gradient
+    ema               decay of the averaged weights, which are what is validated and kept;
+                      0: the weights themselves
+    validate_every    steps between validations (each saves the state); 0: at the end only
+    validation_batches  held-out batches of a validation
+    patience          validations without a better criterion before the stage stops; 0: never
+    """
+
     batch: int
     learning_rate: float
+    steps: int | None = None
+    epochs: float | None = None
+    per_drive: int | None = None
+    accumulate: int = 1
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    clip_norm: float | None = None
+    ema: float = 0.0
+    validate_every: int = 0
+    validation_batches: int = 8
+    patience: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch < 2 or self.learning_rate <= 0:
-            raise ValueError(
-                f"a stage needs steps >= 1, batch >= 2 and learning_rate > 0, got {self}"
-            )
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(f"needs steps or epochs, not both, got {self.steps} and {self.epochs}")
+        require(
+            self,
+            batch=self.batch >= 2,
+            learning_rate=self.learning_rate > 0,
+            steps=self.steps is None or self.steps >= 1,
+            epochs=self.epochs is None or self.epochs > 0,
+            per_drive=self.per_drive is None or self.batch % self.per_drive == 0,
+            accumulate=self.accumulate >= 1,
+            weight_decay=self.weight_decay >= 0,
+            schedule=self.schedule in ("one_cycle", "constant"),
+            clip_norm=self.clip_norm is None or self.clip_norm > 0,
+            ema=0 <= self.ema < 1,
+            validate_every=self.validate_every >= 0,
+            validation_batches=self.validation_batches >= 1,
+            patience=self.patience >= 0,
+        )
+
+
+@dataclass(frozen=True)
+class TranslationConfig(StageConfig):
+    loss: LossConfig = field(default_factory=LossConfig)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
+    """A run. Stages stand in their order; one that is left out is not trained.
+
+    out         folder of the run; the finished checkpoint in it takes its name
+    init_from   checkpoint whose weights the first stage starts from; "": random ones
+    vgg16       torchvision-format state dict of VGG-16 trained on ImageNet, from which the
+                extractors of the paper's presets start; "": random ones
+    keep_checkpoints  keep the network of every validation, for `training.curve`
+    """
+
     out: str
-    seed: int
-    precision: str
-    model: ModelConfig
     data: DataConfig
-    rotation: StageConfig
-    translation: StageConfig
+    seed: int = 0
+    precision: str = "fp32"
+    device: str = "auto"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    init_from: str = ""
+    vgg16: str = ""
+    keep_checkpoints: bool = False
+    rotation: StageConfig | None = None
+    translation: TranslationConfig | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            self,
+            precision=self.precision in PRECISIONS,
+            device=self.device in ("auto", "cpu"),
+        )
+        if self.rotation is None and self.translation is None:
+            raise ValueError("needs at least one stage: rotation or translation")
+
+
+def flat(config: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """A nested configuration as one level of dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{where}{key}.")
+        else:
+            found[where + key] = value
+    return found
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """Raises ValueError naming the file and the key that is unknown, missing or out of range."""
+    """Raises OSError for a file that cannot be read, ValueError naming the file and the key that
+    is unknown, missing or out of range. `extends: OTHER.yaml`: what is not given here is as in
+    the file of that name in the same folder.
+    """
     try:
-        config = _build(TrainingConfig, yaml.safe_load(path.read_text()), "")
+        config = _build(TrainingConfig, _read(path), "")
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     assert isinstance(config, TrainingConfig)
     return config
 
 
+def _read(path: Path) -> Any:
+    values = yaml.safe_load(path.read_text())
+    if not isinstance(values, dict) or "extends" not in values:
+        return values
+    other = path.parent / str(values.pop("extends"))
+    if other == path:
+        raise ValueError("extends itself")
+    return _over(_read(other), values)
+
+
+def _over(below: Any, above: Any) -> Any:
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    shared = {key: _over(below[key], above[key]) for key in below.keys() & above.keys()}
+    return {**below, **above, **shared}
+
+
 def _build(kind: type, values: Any, where: str) -> Any:
+    name = where.rstrip(".") or "the file"
     if not isinstance(values, dict):
-        raise ValueError(f"{where or 'the file'} must be a mapping, got {values!r}")
+        raise ValueError(f"{name} must be a mapping, got {values!r}")
+    if kind is ModelConfig:
+        return _made(lambda: ModelConfig.from_dict(values), name)
     types = get_type_hints(kind)
-    unknown = sorted(set(values) - {field.name for field in fields(kind)})
+    unknown = [key for key in values if key not in types]
     if unknown:
         raise ValueError(f"unknown key {where}{unknown[0]}")
-    built = {
-        name: _build(types[name], value, f"{where}{name}.") if is_dataclass(types[name]) else value
-        for name, value in values.items()
-    }
+    for wanted in fields(kind):
+        required = wanted.default is MISSING and wanted.default_factory is MISSING
+        if required and wanted.name not in values:
+            raise ValueError(f"missing key {where}{wanted.name}")
+    built = {key: _value(types[key], value, where + key) for key, value in values.items()}
+    return _made(lambda: kind(**built), name)
+
+
+def _made(make: Callable[[], Any], name: str) -> Any:
     try:
-        return kind(**built)
-    except TypeError as error:
-        raise ValueError(f"{where or 'the file'}: {error}") from error
+        return make()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _value(kind: Any, value: Any, where: str) -> Any:
+    kinds = get_args(kind) if NoneType in get_args(kind) else (kind,)
+    if value is None and NoneType in kinds:
+        return None
+    kind = kinds[0]
+    if is_dataclass(kind):
+        assert isinstance(kind, type)
+        return _build(kind, value, f"{where}.")
+    plain = getattr(kind, "__origin__", kind)
+    number = isinstance(value, int) and not isinstance(value, bool)
+    if plain is float and number:
+        return float(value)
+    if plain is tuple and isinstance(value, list):
+        return tuple(_value(float, each, f"{where}, in it") for each in value)
+    if not isinstance(value, plain) or (plain is int and not number):
+        hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(value, str) else ""
+        raise ValueError(f"{where} must be {_named(plain)}, got {value!r}{hint}")
+    return value
+
+
+def _named(kind: type) -> str:
+    names = {
+        float: "a number",
+        int: "a whole number",
+        str: "text",
+        bool: "true or false",
+        list: "a list",
+        dict: "a mapping",
+        tuple: "a list",
+    }
+    return names[kind]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score a network on simulated drives: predictions, errors, one table.
+"""One command, one table: score checkpoints and baselines, as Markdown, JSON and plots.
 
-python -m training.evaluate --seeds 901-904 --frames 100 [--checkpoint FILE] [--json OUT.json]
+python -m training.evaluate --dataset simulated --seeds 2001-2010 --frames 100 --json OUT.json
+python -m training.evaluate --dataset kitti --root KITTI --imagery URI --split test2_files.txt
+python -m training.evaluate --dataset vigor --root VIGOR --area cross [--rotation 180]
 """
 
 from __future__ import annotations
@@ -10,69 +12,97 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from g2s_localizer.estimator.localizer import MODE_RADIUS_M
-from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import G2SNet, ScoreMap, load_checkpoint
+from g2s_localizer.imagery import MissingImagery
+from g2s_localizer.model import RegistrationNet, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
-from training.datasets.sample import PairDataset, PriorNoise, collate
+from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.simulated import open_drives, simulated_dataset
-from training.metrics import squared_mahalanobis, summarise, vehicle_errors
+from training.plots import draw_all
+from training.scoring import NETWORK, Scores, score
+from training.sources import kitti_dataset, vigor_dataset, vigor_noise
+from training.table import markdown
+
+WORST = 10
+
+_NEEDED = {
+    "simulated": ("seeds",),
+    "kitti": ("root", "imagery", "split"),
+    "vigor": ("root", "area"),
+}
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What the network says of one frame, before any gate."""
-
-    pose: Pose2D
-    covariance: NDArray[np.float64]
-    """(3, 3), map axes, without the floor of the imagery's georeferencing"""
-    score_map: ScoreMap
-    peak_ratio: float
-
-
-def predict(network: G2SNet, dataset: PairDataset) -> list[Prediction]:
-    """One prediction for each north-up sample of the dataset, in the frame of its label.
-
-    Raises ValueError naming a sample that cannot be read.
-    """
-    network.eval()
-    predictions = []
-    for i, label in enumerate(dataset.labels):
-        batch = collate([dataset[i]])
-        if batch.skipped:
-            raise ValueError(f"{batch.skipped[0].name}: {batch.skipped[0].reason}")
-        with torch.inference_mode():
-            satellite = network.encode_satellite(batch.satellite)
-        found = network.register(batch.ground, batch.K, batch.T_base_camera, label.yaw, satellite)
-        modes = found.score_map.modes(2, MODE_RADIUS_M)
-        x, y = modes[0].xy.tolist()
-        covariance = np.zeros((3, 3))
-        covariance[:2, :2] = modes[0].covariance.numpy() * float(network.covariance_scale[0])
-        covariance[2, 2] = found.yaw_variance
-        ratio = modes[1].mass / modes[0].mass if len(modes) > 1 else 0.0
-        pose = Pose2D(label.x + x, label.y + y, found.yaw)
-        predictions.append(Prediction(pose, covariance, found.score_map, ratio))
-    return predictions
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    needed = _NEEDED[arguments.dataset]
+    lacking = [f"--{name}" for name in needed if getattr(arguments, name) is None]
+    if lacking:
+        parser.error(f"--dataset {arguments.dataset} needs {', '.join(lacking)}")
+    try:
+        return evaluate(arguments)
+    except (OSError, ValueError, RuntimeError, MissingImagery) as error:
+        print(f"evaluation: {error}", file=sys.stderr)
+        return 1
 
 
-def evaluate(
-    predictions: Sequence[Prediction], truths: Sequence[Pose2D], map_sigma_m: float = 0.3
-) -> dict[str, float]:
-    """The figures of `metrics.summarise` over all predictions, ungated."""
-    poses = [p.pose for p in predictions]
-    floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
-    covariances = np.array([p.covariance + floor for p in predictions])
-    figures = summarise(
-        vehicle_errors(poses, truths), squared_mahalanobis(poses, covariances, truths)
+def evaluate(arguments: argparse.Namespace) -> int:
+    rows: dict[str, dict[str, float]] = {}
+    first: Scores | None = None
+    for file in arguments.checkpoint:
+        network, identity = load_checkpoint(file)
+        network = network.to(arguments.device)
+        noise = PriorNoise(arguments.position_m, arguments.yaw_deg)
+        if arguments.dataset == "vigor":
+            noise = vigor_noise(network.config, arguments.rotation)
+        dataset, described = open_dataset(arguments, network, noise)
+        scores = score(network, dataset, noise, worst=0 if first else WORST)
+        for name, answers in scores.methods.items():
+            if name in (NETWORK, "after the gate"):
+                name = f"{identity}, {name}" if len(arguments.checkpoint) > 1 else name
+            rows[name] = answers.figures
+        if first is None:
+            first, report = scores, _report(arguments, identity, described, noise, scores)
+            groups = [dataset.group(i) for i in range(len(dataset))]
+    assert first is not None
+    report["methods"] = rows
+    text = markdown(report, rows)
+    print(text)
+    out = arguments.out or Path("out/evaluation") / arguments.dataset
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text(text + "\n")
+    for file in {out / "table.json", arguments.json or out / "table.json"}:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(report, indent=2) + "\n")
+    draw_all(out, first, groups, str(report["data"]))
+    print(f"{out}/: table.md, table.json, error_cdf.png, error_over_time.png, worst.png")
+    return 0
+
+
+def open_dataset(
+    arguments: argparse.Namespace, network: RegistrationNet, noise: PriorNoise
+) -> tuple[PairDataset, str]:
+    """The pairs to score, and what they are in words."""
+    model = network.config
+    if arguments.dataset == "simulated":
+        drives = open_drives(
+            arguments.folder, arguments.difficulty, arguments.seeds, arguments.frames, rate=2.5
+        )
+        first, last = min(arguments.seeds), max(arguments.seeds)
+        return simulated_dataset(drives, model, noise), (
+            f"synthetic: simulated drives {first} to {last} ({len(drives)} worlds), "
+            f"preset {arguments.difficulty}, {arguments.frames} frames each"
+        )
+    if arguments.dataset == "kitti":
+        dataset = kitti_dataset(
+            arguments.root, arguments.split, arguments.imagery, model, noise, seed=0
+        )
+        return dataset, f"KITTI, {arguments.split.name}"
+    return vigor_dataset(arguments.root, arguments.area, "test", model, arguments.rotation, 0), (
+        f"VIGOR, {arguments.area} area, rotation {arguments.rotation:g} degrees"
     )
-    return {**figures, "frames": len(poses)}
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -84,42 +114,49 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=parse_seeds, required=True)
-    parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--difficulty", default="kitti")
-    parser.add_argument("--checkpoint", type=Path, default=SHIPPED)
-    parser.add_argument("--folder", type=Path, default=Path("out/training/drives"))
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args(argv)
-    network, identity = load_checkpoint(arguments.checkpoint)
-    drives = open_drives(
-        arguments.folder, arguments.difficulty, arguments.seeds, arguments.frames, rate=2.5
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    dataset = simulated_dataset(drives, network.config, PriorNoise())
-    priors, truths = dataset.labels, dataset.truths
-    assert truths is not None
-    figures = evaluate(predict(network, dataset), truths)
-    table = {
+    parser.add_argument("--dataset", choices=["simulated", "kitti", "vigor"], default="simulated")
+    parser.add_argument("--checkpoint", type=Path, nargs="+", default=[SHIPPED])
+    parser.add_argument("--mode", choices=["single_frame"], default="single_frame")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="the figures, in a file of this name too")
+    parser.add_argument("--out", type=Path, help="folder of table and plots")
+    parser.add_argument("--position-m", type=float, default=20.0, help="range of the prior")
+    parser.add_argument("--yaw-deg", type=float, default=10.0, help="range of the prior")
+    simulated = parser.add_argument_group("simulated")
+    simulated.add_argument("--seeds", type=parse_seeds, help="as 3,5,10-12")
+    simulated.add_argument("--frames", type=int, default=100)
+    simulated.add_argument("--difficulty", default="kitti")
+    simulated.add_argument(
+        "--folder", type=Path, default=Path("out/training/drives"), help="drives are kept here"
+    )
+    real = parser.add_argument_group("kitti and vigor")
+    real.add_argument("--root", type=Path)
+    real.add_argument("--imagery", help="kitti: as slippy:DIR or mbtiles:FILE")
+    real.add_argument("--split", type=Path, help="kitti: test1_files.txt or test2_files.txt")
+    real.add_argument("--area", choices=["same", "cross"], help="vigor")
+    real.add_argument("--rotation", type=float, default=0.0, help="vigor: degrees")
+    return parser
+
+
+def _report(
+    arguments: argparse.Namespace,
+    identity: str,
+    described: str,
+    noise: PriorNoise,
+    scores: Scores,
+) -> dict[str, object]:
+    return {
+        **scores.figures(),
+        "data": described,
         "checkpoint": identity,
-        "data": f"synthetic, {arguments.difficulty}",
-        **figures,
-        "prior_median_m": float(
-            np.median(
-                [
-                    np.hypot(*vehicle_errors([p], [t])[0, :2])
-                    for p, t in zip(priors, truths, strict=True)
-                ]
-            )
-        ),
+        "mode": arguments.mode,
+        "prior": asdict(noise),
+        "unreadable": [f"{left.name}: {left.reason}" for left in scores.unreadable],
     }
-    for name, value in table.items():
-        print(f"{name:24} {value if isinstance(value, str) else round(value, 3)}")
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(table, indent=2) + "\n")
-    return 0
 
 
 if __name__ == "__main__":

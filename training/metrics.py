@@ -42,22 +42,36 @@ def coverage(nees: FloatArray, share: float) -> float:
 
 
 def summarise(errors: FloatArray, nees: FloatArray) -> dict[str, float]:
-    """The table's figures from `vehicle_errors` (N, 3) and NEES (N,); NaN when N = 0."""
-    if len(errors) == 0:
+    """The table's figures from `vehicle_errors` (N, 3) and NEES (N,); NaN when N = 0.
+
+    offset_*   median of the signed error: what is left when the scatter is taken away
+    anees      mean NEES over its two degrees of freedom: 1 when the covariance is honest
+    """
+    count = len(errors)
+    if count == 0:
         errors = np.full((1, 3), np.nan)
     longitudinal, lateral, yaw = errors.T
     distance = np.hypot(longitudinal, lateral)
-    return {
+    turn = np.degrees(np.abs(yaw))
+    figures = {
         "median_m": float(np.median(distance)),
         "mean_m": float(np.mean(distance)),
-        "offset_longitudinal_m": float(np.median(longitudinal)),
         "offset_lateral_m": float(np.median(lateral)),
-        "longitudinal_within_1m": float(np.mean(np.abs(longitudinal) <= 1.0)),
-        "lateral_within_1m": float(np.mean(np.abs(lateral) <= 1.0)),
-        "yaw_median_deg": float(np.degrees(np.median(np.abs(yaw)))),
-        "anees": float(np.mean(nees)) / 2.0 if len(nees) else math.nan,
-        "coverage_50": coverage(nees, 0.5),
-        "coverage_90": coverage(nees, 0.9),
-        "coverage_95": coverage(nees, 0.95),
-        "coverage_99": coverage(nees, 0.99),
+        "offset_longitudinal_m": float(np.median(longitudinal)),
     }
+    axes = {"lateral": np.abs(lateral), "longitudinal": np.abs(longitudinal)}
+    for name, error in axes.items():
+        for limit in (1, 3, 5):
+            figures[f"{name}_within_{limit}m"] = _share(error <= limit, count)
+    figures["yaw_median_deg"] = float(np.median(turn))
+    figures["yaw_mean_deg"] = float(np.mean(turn))
+    for limit in (1, 3, 5):
+        figures[f"yaw_within_{limit}deg"] = _share(turn <= limit, count)
+    figures["anees"] = float(np.mean(nees)) / 2.0 if count else math.nan
+    for percent in (50, 90, 95, 99):
+        figures[f"coverage_{percent}"] = coverage(nees, percent / 100.0)
+    return figures
+
+
+def _share(hits: NDArray[np.bool_], count: int) -> float:
+    return float(np.mean(hits)) if count else math.nan

@@ -4,87 +4,145 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from g2s_localizer.model import CameraInput, G2SNet
-from g2s_localizer.model.correlation import correlate, correlate_all
-from g2s_localizer.model.network import feature_intrinsics
-from g2s_localizer.model.projection import (
-    ground_to_overhead,
-    overhead_xy,
-    rotate_xy,
-    turn_overhead,
-)
-from training.datasets.sample import Batch
-from training.losses import position_loss, weak_loss, yaw_loss
+from g2s_localizer.model import CameraInput, G2SNet, PaperNet, RegistrationNet
+from g2s_localizer.model.config import COMPACT
+from g2s_localizer.model.correlation import correlate_all
+from training.config import LossConfig, TrainingConfig
+from training.datasets.sample import Batch, PairDataset
+from training.label_cells import window_half_width
+from training.losses import dense_triplet_loss, gps_window_loss, weak_loss
+from training.satellite_pairs import PaperRotationLoss, paper_rotation_error, rotation_loss
+from training.targets import Targets, offset_cells
 
-_POSITION_TEMPERATURE = 30.0
+LossOf = Callable[[Any, Batch], Tensor]
+"""A network and a batch -> a scalar (or what `Losses.scores` says)."""
+
+STAGES = ("rotation", "translation")
+"""In the order they are trained."""
+
+_WEAK_ALONE = LossConfig()
 
 
-def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
-    """Stage 0: yaw and position between satellite crops and moved copies of themselves.
-
-    The copy is turned by a known angle within the yaw range, moved within the search window and
-    recoloured, its features masked to what the camera would see, so that it stands in for the
-    overhead view. Neither ground image nor pose is used.
+@dataclass(frozen=True)
+class Losses:
+    """training   what a stage minimises; a module where it has parameters of its own
+    criterion  what tells when to stop and which network to keep; it sees no label but the weak
+    scores     (network, batch) -> (B, B, n, n) of all pairs, for pictures; None: there are none
     """
-    config = network.config
-    size, device = len(batch.satellite), batch.satellite.device
-    yaw = (2 * torch.rand(size, device=device) - 1) * math.radians(config.yaw_range_deg) * 0.9
-    offset = (2 * torch.rand(size, 2, device=device) - 1) * config.search_m * 0.9
-    crops = recolour(batch.satellite.float())
-    copies = recolour(_moved(batch.satellite.float(), yaw, offset, config.gsd))
-    features = network.satellite_features(torch.cat([crops, copies]))
-    satellite = network.satellite_spectra(features[:size])
-    view = F.avg_pool2d(features[size:], 2)
-    cells = config.overhead_cells // 2
-    heading = torch.rand(size, device=device) * 2 * math.pi
-    blank = batch.ground.new_ones(
-        (size, 1, config.ground_height // 2, config.ground_width // 2), dtype=torch.float32
-    )
-    _, weight = ground_to_overhead(
-        blank,
-        feature_intrinsics(batch.K),
-        batch.T_base_camera,
-        heading,
-        cells,
-        config.cell_m * 2,
-    )
-    best = [
-        correlate(turn_overhead(view, residual.expand(size), cells), weight, satellite.coarse).amax(
-            dim=(1, 2)
-        )
-        for residual in network.rotation.residuals
-    ]
-    log_probability = network.rotation.log_probability(torch.stack(best, dim=1))
-    aligned = correlate(turn_overhead(view, yaw, cells), weight, satellite.coarse)
-    middle = (aligned.shape[-1] - 1) / 2.0
-    coarse_m = config.cell_m * 2
-    cell = torch.stack([middle - offset[:, 1] / coarse_m, middle + offset[:, 0] / coarse_m], dim=1)
-    return yaw_loss(log_probability, network.rotation.residuals, yaw) + position_loss(
-        aligned, cell, _POSITION_TEMPERATURE
-    )
+
+    training: LossOf
+    criterion: LossOf
+    scores: LossOf | None = None
 
 
-def translation_loss(network: G2SNet, batch: Batch) -> Tensor:
-    """Stage 1: the weak loss over all pairs, at the heading that the rotation net finds.
-
-    Both views are turned together by a random number of quarter turns: there is no north in
-    what is learned.
+def stage_losses(name: str, config: TrainingConfig, dataset: PairDataset) -> Losses:
+    """Raises ValueError when a term looks at positions that the dataset does not know, or when
+    the network has no rotation to train.
     """
-    batch = quarter_turns(batch)
-    satellite = network.encode_satellite(batch.satellite)
-    ground = network.encode_ground(batch.ground)
+    if name == "rotation" and config.model.preset == COMPACT:
+        return Losses(rotation_loss, rotation_loss)
+    if name == "rotation":
+        if config.model.yaw_range_deg == 0:
+            raise ValueError("there is no rotation to train with a yaw_range_deg of 0")
+        return Losses(PaperRotationLoss(), paper_rotation_error)
+    assert config.translation is not None
+    terms = config.translation.loss
+    fixes = exact = None
+    if terms.gps_window > 0:
+        fixes = Targets.fixes(dataset, terms.gps_error_m, config.seed)
+    if terms.supervised > 0:
+        exact = Targets.exact(dataset)
+    training = partial(translation_loss, terms=terms, fixes=fixes, exact=exact)
+    return Losses(training, translation_loss, pair_scores)
+
+
+def trained_parameters(network: RegistrationNet, stage: str) -> list[nn.Parameter]:
+    """What the stage of that name trains; all else is frozen."""
+    if isinstance(network, PaperNet):
+        if stage == "rotation":
+            parts: list[nn.Module] = [network.rotation_extractor, network.rotation]
+        elif network.config.share:
+            parts = [network.translation_extractor]
+        else:
+            parts = [network.ground_extractor, network.satellite_extractor]
+    else:
+        assert isinstance(network, G2SNet)
+        other = network.rotation if stage == "rotation" else network.ground_extractor
+        parts = [network.satellite_extractor, other]
+    return [parameter for part in parts for parameter in part.parameters()]
+
+
+def hand_over(network: RegistrationNet) -> None:
+    """From rotation to translation: in the compact network both views of a place begin with the
+    same features. The paper's translation has extractors of its own.
+    """
+    if isinstance(network, G2SNet):
+        network.ground_extractor.load_state_dict(network.satellite_extractor.state_dict())
+
+
+def translation_loss(
+    network: RegistrationNet,
+    batch: Batch,
+    terms: LossConfig = _WEAK_ALONE,
+    fixes: Targets | None = None,
+    exact: Targets | None = None,
+) -> Tensor:
+    """Stage 1: the weighted terms of the loss, at the heading that the rotation net finds.
+
+    fixes, exact: positions for `terms.gps_window` and `terms.supervised`; no other term looks
+    at a position. North-up views are turned together by a random number of quarter turns: there
+    is no north in what is learned.
+    """
+    if network.config.preset == COMPACT:
+        batch = quarter_turns(batch)
+    scores = pair_scores(network, batch)
+    own = scores.diagonal().permute(2, 0, 1)
+    loss = scores.new_zeros(())
+    if terms.weak > 0:
+        loss = loss + terms.weak * weak_loss(scores)
+    if terms.gps_window > 0:
+        assert fixes is not None
+        half_width = window_half_width(batch.gsd * network.config.stride, terms.gps_error_m)
+        cell = _cells(network, batch, own, fixes)
+        loss = loss + terms.gps_window * gps_window_loss(own, cell, half_width)
+    if terms.supervised > 0:
+        assert exact is not None
+        cell = _cells(network, batch, own, exact)
+        loss = loss + terms.supervised * dense_triplet_loss(own, cell)
+    return loss
+
+
+def pair_scores(network: RegistrationNet, batch: Batch) -> Tensor:
+    """Scores (B, B, n, n) of ground image j on satellite crop i at [i, j].
+
+    The heading is that of the rotation net, and no gradient goes through it.
+    """
     camera = CameraInput(batch.K, batch.T_base_camera)
+    satellite = network.encode_satellite(batch.satellite)
+    ground = network.encode_ground(batch.ground, camera)
     with torch.no_grad():
-        scores = network.yaw_scores(ground, camera, batch.yaw, satellite)
-        residual = network.rotation.residuals[scores.argmax(dim=1)]
-    view, weight = network.overhead(ground, camera, batch.yaw + residual)
-    return weak_loss(correlate_all(view, weight, satellite.fine))
+        if isinstance(network, G2SNet):
+            tried = network.yaw_scores(ground, camera, batch.yaw, satellite)
+            residual = network.rotation.residuals[tried.argmax(dim=1)]
+        else:
+            residual, _ = network.residual_yaw(ground, camera, batch.yaw, satellite)
+    view, weight = network.overhead(ground, camera, batch.yaw + residual, batch.gsd)
+    return correlate_all(view, weight, satellite.fine)
+
+
+def _cells(network: RegistrationNet, batch: Batch, own: Tensor, targets: Targets) -> Tensor:
+    """(B, 2) integer (row, column) of the targets in score maps `own` (B, n, n)."""
+    cell_m = (batch.gsd * network.config.stride)[:, None]
+    side = own.shape[-1]
+    return offset_cells(targets.offsets(batch), side, cell_m).round().long().clamp(0, side - 1)
 
 
 def quarter_turns(batch: Batch) -> Batch:
@@ -97,29 +155,3 @@ def quarter_turns(batch: Batch) -> Batch:
     return replace(
         batch, satellite=satellite, yaw=batch.yaw + turned, crop_yaw=batch.crop_yaw - turned
     )
-
-
-def recolour(images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) under another light: channels mixed, blurred or not, noisy.
-
-    The two views of a place share neither colour nor texture; without this the satellite-only
-    pairs would be matched by pixels.
-    """
-    size = len(images)
-    mix = torch.eye(3, device=images.device) + 0.4 * torch.randn(size, 3, 3, device=images.device)
-    value = torch.einsum("bij,bjhw->bihw", mix, images - 127.0)
-    blurred = F.avg_pool2d(value, 5, stride=1, padding=2, count_include_pad=False)
-    share = torch.rand(size, 1, 1, 1, device=images.device)
-    value = share * blurred + (1 - share) * value
-    strength = 20.0 * torch.rand(size, 1, 1, 1, device=images.device)
-    return value + strength * torch.randn_like(value)
-
-
-def _moved(images: Tensor, yaw: Tensor, offset: Tensor, gsd: float) -> Tensor:
-    """North-up images (B, 3, S, S) around the point `offset` (B, 2) m east and north of their
-    centre, turned so that the copy at xy shows R(yaw) xy + offset; one bilinear resampling.
-    """
-    side = images.shape[-1]
-    xy = rotate_xy(overhead_xy(side, gsd, images.device), yaw) + offset[:, None, None]
-    grid = torch.stack([xy[..., 0], -xy[..., 1]], dim=-1) * (2.0 / (side * gsd))
-    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)

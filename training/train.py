@@ -1,182 +1,285 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the compact network on simulated drives from weak labels.
+"""Train a network from weak labels.
 
-python -m training.train --config training/configs/synthetic.yaml [--start CHECKPOINT]
+python -m training.train --config training/configs/synthetic.yaml [--resume]
+On several GPUs: torchrun --nproc-per-node N -m training.train --config ...
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
-import random
+import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from accelerate import Accelerator
+from accelerate.utils import set_seed
 
-from g2s_localizer.estimator.localizer import PRECISIONS
-from g2s_localizer.model import G2SNet, load_checkpoint, save_checkpoint
+from g2s_localizer.model import RegistrationNet, load_checkpoint
 from training.calibration import calibrate
 from training.config import StageConfig, TrainingConfig, load_config
-from training.datasets.batches import DistantBatchSampler
-from training.datasets.sample import Batch, PairDataset, collate
-from training.datasets.selection import Remembered
-from training.datasets.simulated import open_drives, simulated_dataset
-from training.evaluate import evaluate, predict
-from training.stages import rotation_loss, translation_loss
+from training.interruption import Interrupted, Interruption
+from training.learner import Learner, open_accelerator
+from training.loading import FIRST, Position, endless, held_out_batches, listed, shuffled
+from training.monitor import Monitor
+from training.run_folder import RunFolder
+from training.scoring import score
+from training.sources import Pairs, open_pairs
+from training.stages import STAGES, Losses, hand_over, stage_losses, trained_parameters
+from training.start import open_network, open_state
 
-FRAMES_PER_DRIVE = 4
-"""Pairs of a batch that come from one drive."""
-
-SPACING_M = 64.0
-"""Least distance between two labels of one drive in a batch: the diagonal of the search window
-plus that of the labels' noise."""
+OpenPairs = Callable[[TrainingConfig], Pairs]
 
 
-def run_stage(
-    network: G2SNet,
-    parameters: list[Tensor],
-    loss_of: Callable[[G2SNet, Batch], Tensor],
-    batches: Iterator[Batch],
-    stage: StageConfig,
-    name: str,
+@dataclass(frozen=True)
+class _Run:
+    """What every part of a run needs to know."""
+
+    config: TrainingConfig
+    command: str
+    folder: RunFolder
+    accelerator: Accelerator
+    pairs: Pairs
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage has come: steps done, the next batch, and its best validation."""
+
+    step: int = 0
+    position: Position = FIRST
+    best: float = math.inf
+    best_step: int = 0
+    stale: int = 0
+    """validations since the best one"""
+
+
+def train(
+    config: TrainingConfig, pairs: Pairs, command: str, resume: bool = False
+) -> dict[str, float]:
+    """The whole run; returns the figures on the calibration pairs, which are not trained on.
+
+    Raises Interrupted after a signal, FloatingPointError naming step and loss when the loss is
+    not finite, FileExistsError when `out` holds a run and `resume` is not set, OSError when the
+    disk is full. In each case the state of the last save stays whole.
+    """
+    folder = RunFolder(Path(config.out))
+    accelerator = open_accelerator(config.device, config.precision)
+    state = open_state(folder, config, accelerator.num_processes, resume)
+    network = open_network(config).to(accelerator.device)
+    run = _Run(config, command, folder, accelerator, pairs)
+
+    stages = [name for name in STAGES if getattr(config, name) is not None]
+    for name in stages[stages.index(state.get("stage", stages[0])) :]:
+        if name == state.get("stage"):
+            learn(run, name, network, state)
+        else:
+            if name != stages[0]:
+                hand_over(network)
+            learn(run, name, network, {})
+
+    return _conclude(run, network)
+
+
+def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any]) -> None:
+    """One stage, from its beginning or from `state`; leaves its best weights in `network`."""
+    config, accelerator, pairs = run.config, run.accelerator, run.pairs
+    stage: StageConfig = getattr(config, name)
+    losses = stage_losses(name, config, pairs.training)
+    spacing_m, ranks = config.data.spacing_m, accelerator.num_processes
+    sampler = shuffled(
+        pairs.training, stage, spacing_m, config.seed, accelerator.process_index, ranks
+    )
+    held_out = held_out_batches(pairs.validation, stage, spacing_m)
+    steps = stage.steps or math.ceil((stage.epochs or 0) * len(sampler) / stage.accumulate)
+    learner = Learner(
+        accelerator, network, trained_parameters(network, name), losses.training, stage, steps
+    )
+    progress = Progress()
+    if state:
+        learner.load(state)
+        progress = Progress(**{**state["progress"], "position": Position(*state["position"])})
+
+    batches = endless(
+        pairs.training, sampler, progress.position, config.data.workers, accelerator.device
+    )
+    show = accelerator.is_main_process
+    with (
+        Interruption() as interruption,
+        Monitor(run.folder.tensorboard, name, progress.step, steps, show) as monitor,
+    ):
+        while progress.step < steps and not 0 < stage.patience <= progress.stale:
+            set_seed(_seed_of(config.seed, name, progress.step, accelerator.process_index))
+            taken = list(islice(batches, stage.accumulate))
+            try:
+                update = learner.update([batch for batch, _ in taken])
+            except FloatingPointError as error:
+                raise FloatingPointError(
+                    f"{name}, step {progress.step + 1}: {error}; what was saved before is whole"
+                ) from error
+            progress = replace(progress, step=progress.step + 1, position=taken[-1][1])
+            monitor.step(progress.step, update, [batch for batch, _ in taken])
+            asked = _sum_over_ranks(accelerator, interruption.asked) > 0
+            due = progress.step == steps or _divides(stage.validate_every, progress.step)
+            if due:
+                value = _validate(run, learner.averaged, losses, held_out, monitor, progress.step)
+                progress = _judged(run, name, learner.averaged, value, progress)
+                monitor.validation(progress.step, value, progress.best_step)
+            if due or asked:
+                _save(run, name, learner, progress)
+            if asked:
+                raise Interrupted(
+                    f"stopped after step {progress.step} of {steps} of {name}; go on with\n"
+                    f"  {run.command} --resume"
+                )
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    best, _ = load_checkpoint(run.folder.best(name))
+    network.load_state_dict(best.state_dict())
+
+
+def _validate(
+    run: _Run,
+    network: RegistrationNet,
+    losses: Losses,
+    held_out: Sequence[list[int]],
+    monitor: Monitor,
+    step: int,
 ) -> float:
-    """Adam with one cycle of the learning rate; the mean loss of the last tenth of the steps.
-
-    Raises FloatingPointError naming the step when the loss is not finite.
-    """
-    optimiser = torch.optim.AdamW(parameters, lr=stage.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, stage.learning_rate, total_steps=stage.steps, pct_start=0.1
-    )
-    network.train()
-    history: list[float] = []
-    progress = tqdm(range(stage.steps), desc=name, mininterval=10.0)
-    for step in progress:
-        loss = loss_of(network, next(batches))
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        history.append(loss.item())
-        progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
-    return float(np.mean(history[-max(1, stage.steps // 10) :]))
+    """Mean of the label-free criterion over the held-out batches, dealt out to the ranks."""
+    rank, ranks = run.accelerator.process_index, run.accelerator.num_processes
+    device = run.accelerator.device
+    network.eval()
+    total = 0.0
+    with torch.no_grad():
+        mine = held_out[rank::ranks]
+        for k, batch in enumerate(listed(run.pairs.validation, mine, device)):
+            # the same random numbers at every validation, on however many ranks
+            set_seed(rank + k * ranks)
+            total += float(losses.criterion(network, batch))
+            if rank == k == 0 and losses.scores is not None:
+                own = losses.scores(network, batch).diagonal().permute(2, 0, 1)
+                monitor.pictures(step, batch, own, network.config.cell_m)
+    return _sum_over_ranks(run.accelerator, total) / len(held_out)
 
 
-def train(config: TrainingConfig, command: str, start_from: Path | None) -> dict[str, float]:
-    """The whole run; returns the figures on the calibration drives, which are not trained on.
+def _judged(
+    run: _Run, name: str, network: RegistrationNet, value: float, progress: Progress
+) -> Progress:
+    """The progress after a validation; the network is kept when it is the best so far."""
+    if not math.isfinite(value):
+        raise FloatingPointError(f"{name}, step {progress.step}: the criterion is {value:g}")
+    provenance = {**_provenance(run), "stage": name, "step": progress.step, "criterion": value}
+    main = run.accelerator.is_main_process
+    if main and run.config.keep_checkpoints:
+        kept = run.folder.checkpoint(name, progress.step)
+        run.folder.save_network(kept, network, provenance)
+    if value >= progress.best:
+        return replace(progress, stale=progress.stale + 1)
+    if main:
+        run.folder.save_network(run.folder.best(name), network, provenance)
+    return replace(progress, best=value, best_step=progress.step, stale=0)
 
-    start_from: a checkpoint whose weights stage 1 goes on from, in place of stage 0. Raises
-    ValueError when its network is not the configured one.
-    """
-    random.seed(config.seed)
-    torch.manual_seed(config.seed)
-    start = time.monotonic()
 
-    data = config.data
-    dataset = Remembered(_open(config, data.drives))
-    held_out = Remembered(_open(config, data.calibration))
-
-    if start_from is None:
-        network, rotation = _learn_rotation(config, dataset)
-    else:
-        network, _ = load_checkpoint(start_from)
-        rotation = math.nan
-        if network.config != config.model:
-            raise ValueError(f"{start_from}: its network is {network.config}, not {config.model}")
-    network.precision = PRECISIONS[config.precision]
-
-    translation_parameters = [
-        *network.satellite_extractor.parameters(),
-        *network.ground_extractor.parameters(),
-    ]
-    translation = run_stage(
-        network,
-        translation_parameters,
-        translation_loss,
-        _batches(config, dataset, config.translation.batch, FRAMES_PER_DRIVE),
-        config.translation,
-        "translation",
-    )
-
-    network.precision = torch.float32
-    calibrate(network, held_out)
-    figures = evaluate(predict(network, held_out), held_out.truths or [])
-
-    provenance = {
-        "data": "synthetic: drives simulated by training.simulate",
-        "labels": "weak: poses as noisy as the prior; exact poses set the temperature and the "
-        "scale of the covariance on the calibration drives, and nothing else",
-        "command": command,
-        "config": asdict(config),
-        "minutes": round((time.monotonic() - start) / 60.0, 1),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "loss": {"translation": translation} | ({} if start_from else {"rotation": rotation}),
-        "calibration_drives": figures,
+def _save(run: _Run, name: str, learner: Learner, progress: Progress) -> None:
+    if not run.accelerator.is_main_process:
+        return
+    provenance = {**_provenance(run), "stage": name, "step": progress.step}
+    run.folder.save_network(run.folder.last, learner.averaged, provenance)
+    state = {
+        "config": asdict(run.config),
+        "ranks": run.accelerator.num_processes,
+        "stage": name,
+        "position": list(progress.position),
+        "progress": {k: v for k, v in asdict(progress).items() if k != "position"},
     }
-    save_checkpoint(Path(config.out), network, provenance)
+    run.folder.save_state({**state, **learner.state()})
+
+
+def _conclude(run: _Run, network: RegistrationNet) -> dict[str, float]:
+    """Calibrate and keep the finished network; the figures on the calibration pairs."""
+    figures: dict[str, float] = {}
+    if run.accelerator.is_main_process:
+        network.precision = torch.float32
+        if run.pairs.calibration is not None:
+            calibrate(network, run.pairs.calibration)
+            figures = score(network, run.pairs.calibration, run.config.data.noise).figures()
+        provenance = {**_provenance(run), "calibration": figures}
+        run.folder.save_network(run.folder.finished, network, provenance)
+    run.accelerator.wait_for_everyone()
     return figures
 
 
-def _learn_rotation(config: TrainingConfig, dataset: PairDataset) -> tuple[G2SNet, float]:
-    """Stage 0; the network and its last loss. The ground extractor starts as the satellite's:
-    both views of a place begin with the same features, as in the paper's shared extractor.
-    """
-    network = G2SNet(config.model)
-    network.precision = PRECISIONS[config.precision]
-    parameters = [*network.satellite_extractor.parameters(), *network.rotation.parameters()]
-    batches = _batches(config, dataset, config.rotation.batch, 2)
-    loss = run_stage(network, parameters, rotation_loss, batches, config.rotation, "rotation")
-    network.ground_extractor.load_state_dict(network.satellite_extractor.state_dict())
-    return network, loss
+def _provenance(run: _Run) -> dict[str, Any]:
+    terms = run.config.translation.loss if run.config.translation else None
+    exact = terms is not None and terms.supervised > 0
+    return {
+        "data": run.pairs.description,
+        "labels": "exact poses in the loss" if exact else "weak: poses as noisy as the prior",
+        "calibration_labels": "exact poses set temperature and covariance scale, nothing else",
+        "command": run.command,
+        "config": asdict(run.config),
+        "processes": run.accelerator.num_processes,
+        "torch": torch.__version__,
+    }
 
 
-def _batches(
-    config: TrainingConfig, dataset: PairDataset, size: int, per_drive: int
-) -> Iterator[Batch]:
-    """Endless batches, epoch after epoch."""
-    sampler = DistantBatchSampler(dataset, size, SPACING_M, per_group=per_drive, seed=config.seed)
-    for epoch in itertools.count():
-        sampler.set_epoch(epoch)
-        for indices in sampler:
-            yield collate([dataset[i] for i in indices])
+def _seed_of(seed: int, stage: str, step: int, rank: int) -> int:
+    """Every step draws from a stream of its own: going on needs no state of a generator."""
+    return int(np.random.SeedSequence([seed, STAGES.index(stage), step, rank]).generate_state(1)[0])
 
 
-def _open(config: TrainingConfig, seeds: dict[str, list[int]]) -> PairDataset:
-    data = config.data
-    drives = [
-        drive
-        for difficulty, chosen in seeds.items()
-        for drive in open_drives(Path(data.folder), difficulty, chosen, data.frames, data.rate)
-    ]
-    return simulated_dataset(drives, config.model, data.noise)
+def _sum_over_ranks(accelerator: Accelerator, value: float) -> float:
+    total = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
+    return float(accelerator.reduce(total, "sum"))
+
+
+def _divides(every: int, step: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def run(config: TrainingConfig, open_data: OpenPairs, command: str, resume: bool) -> int:
+    """Train, and say in words how it ended, once for all ranks; the exit code."""
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        figures = train(config, open_data(config), command, resume)
+    except Interrupted as stop:
+        if first:
+            print(stop, file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("stopped at once; what was saved before is whole", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, FloatingPointError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
+    if first:
+        print(f"{config.out}: on the calibration drives")
+        for name, value in figures.items():
+            print(f"  {name:24} {value:.3f}")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="checkpoint that stage 1 goes on from")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in `out`")
     arguments = parser.parse_args(argv)
-    config = load_config(arguments.config)
-    command = f"python -m training.train --config {arguments.config}"
-    if arguments.start:
-        command += f" --start {arguments.start}"
-    figures = train(config, command, arguments.start)
-    print(f"{config.out}: on the calibration drives (synthetic)")
-    for name, value in figures.items():
-        print(f"  {name:24} {value:.3f}")
-    return 0
+    try:
+        config = load_config(arguments.config)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+    command = f"{launcher} -m training.train --config {arguments.config}"
+    return run(config, open_pairs, command, arguments.resume)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Configurations: the shipped ones load, and what is wrong in one is named."""
+
 from pathlib import Path
 
 import pytest
 
 from training.config import load_config
 
-CONFIG = Path(__file__).parents[2] / "training" / "configs" / "synthetic.yaml"
+CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
+SYNTHETIC = next(file for file in CONFIGS if file.name == "synthetic.yaml")
 
 
-def test_the_shipped_configuration_loads_and_trains_and_calibrates_on_different_drives():
-    config = load_config(CONFIG)
-    trained = {s for seeds in config.data.drives.values() for s in seeds}
-    assert not trained & {s for seeds in config.data.calibration.values() for s in seeds}
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_every_shipped_configuration_loads_and_writes_into_a_folder_of_its_own_name(file):
+    assert Path(load_config(file).out).name == file.stem.replace("synthetic", "compact")
+
+
+def test_what_extends_another_configuration_differs_in_what_it_says_alone():
+    weak, gps = (load_config(SYNTHETIC.with_name(f"kitti_weak{end}.yaml")) for end in ("", "_gps"))
+    assert (gps.data, gps.model, gps.rotation) == (weak.data, weak.model, weak.rotation)
+    assert gps.translation.learning_rate == weak.translation.learning_rate
+    assert (weak.translation.loss.gps_window, gps.translation.loss.gps_window) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("seed: 1", "sead: 1", "unknown key sead"),
-        ("  rate:", "  rhate:", "unknown key data.rhate"),
-        ("model: {}", "model: {gsd: -1}", "ModelConfig.gsd must be positive, got -1"),
-        ("model: {}", "model: 3", "model. must be a mapping, got 3"),
-        ("seed: 1\n", "", "missing .* 'seed'"),
+        ("    rate:", "    rhate:", "unknown key data.simulated.rhate"),
+        ("model: {}", "model: {gsd: -1}", "model: ModelConfig.gsd must be positive, got -1"),
+        ("model: {}", "model: 3", "model must be a mapping, got 3"),
+        ("out: ", "init_from: ", "missing key out"),
+        ("steps: 300", "steps: 0", "rotation: StageConfig.steps is out of range: 0"),
+        ("steps: 300", "steps: many", "rotation.steps must be a whole number, got 'many'"),
+        ("rate: 0.002", "rate: 2e-3", "must be a number, got '2e-3' .YAML reads 1e-4 as text"),
+        ("steps: 300", "epochs: 1\n  steps: 300", "needs steps or epochs, not both"),
+        ("[901]", "[1]", "drive 1 of easy is both trained on and held out"),
+        ("  simulated:", "  kitti:", "unknown key data.kitti.folder"),
+        ("precision: bf16", "precision: int8", "TrainingConfig.precision is out of range: 'int8'"),
     ],
 )
 def test_a_key_that_is_wrong_is_named_with_the_file(tmp_path, old, new, message):
-    text = CONFIG.read_text()
+    text = SYNTHETIC.read_text()
     assert old in text
     broken = tmp_path / "broken.yaml"
     broken.write_text(text.replace(old, new, 1))
     with pytest.raises(ValueError, match=f"broken.yaml: .*{message}"):
         load_config(broken)
+
+
+def test_data_come_from_exactly_one_source(tmp_path):
+    file = tmp_path / "none.yaml"
+    file.write_text("out: a\ndata: {share: 0.5}\n")
+    with pytest.raises(ValueError, match="none.yaml: data: needs exactly one of simulated, kitti"):
+        load_config(file)
+
+
+def test_a_configuration_that_extends_itself_is_refused(tmp_path):
+    file = tmp_path / "circle.yaml"
+    file.write_text("extends: circle.yaml\n")
+    with pytest.raises(ValueError, match="circle.yaml: extends itself"):
+        load_config(file)

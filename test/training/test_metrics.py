@@ -35,6 +35,26 @@ def test_honest_gaussian_errors_are_covered_as_promised():
         assert coverage(nees, share) == pytest.approx(share, abs=0.005)
 
 
+@pytest.mark.parametrize("heading_deg", [0.0, 37.0, 90.0, 180.0, -135.0])
+def test_a_hand_made_lateral_shift_is_reported_as_lateral_at_any_heading(heading_deg):
+    heading = math.radians(heading_deg)
+    left = math.cos(heading + math.pi / 2), math.sin(heading + math.pi / 2)
+    ahead = math.cos(heading), math.sin(heading)
+    truth = Pose2D(100.0, -50.0, heading)
+
+    def figures(direction):
+        moved = Pose2D(100.0 + 2 * direction[0], -50.0 + 2 * direction[1], heading + 0.2)
+        return summarise(vehicle_errors([moved] * 3, [truth] * 3), np.ones(3))
+
+    for direction, axis, other in ((left, "lateral", "longitudinal"),
+                                   (ahead, "longitudinal", "lateral")):  # fmt: skip
+        found = figures(direction)
+        assert found[f"offset_{axis}_m"] == pytest.approx(2.0)
+        assert found[f"offset_{other}_m"] == pytest.approx(0.0, abs=1e-9)
+        assert (found[f"{axis}_within_1m"], found[f"{axis}_within_3m"]) == (0.0, 1.0)
+        assert found[f"{other}_within_1m"] == 1.0
+
+
 def test_the_table_by_hand():
     errors = np.array([[0.5, 3.0, 0.0], [-4.0, 0.0, math.radians(2)], [0.0, 1.0, math.radians(-1)]])
     table = summarise(errors, np.array([2.0, 2.0, 2.0]))
@@ -42,5 +62,13 @@ def test_the_table_by_hand():
     assert table["lateral_within_1m"] == pytest.approx(2 / 3)
     assert table["longitudinal_within_1m"] == pytest.approx(2 / 3)
     assert table["yaw_median_deg"] == pytest.approx(1.0)
+    assert table["yaw_mean_deg"] == pytest.approx(1.0)
+    assert (table["lateral_within_3m"], table["longitudinal_within_3m"]) == (1.0, 2 / 3)
+    assert (table["yaw_within_1deg"], table["yaw_within_3deg"]) == (2 / 3, 1.0)
+    assert table["mean_m"] == pytest.approx((math.hypot(0.5, 3.0) + 4.0 + 1.0) / 3)
     assert table["anees"] == pytest.approx(1.0)
     assert (table["offset_longitudinal_m"], table["offset_lateral_m"]) == (0.0, 1.0)
+
+
+def test_no_frame_at_all_gives_no_figure():
+    assert all(math.isnan(value) for value in summarise(np.zeros((0, 3)), np.zeros(0)).values())

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs from one textured plane, in memory: small enough to train on in a test.
+
+As a script it trains on them: flat_world.py CONFIG.yaml [--resume] [--limit BYTES]
+"""
+
+import argparse
+import resource
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model import G2SNet, ModelConfig
+from training.config import StageConfig, load_config
+from training.datasets.sample import PriorNoise, Sample, Unreadable, collate
+from training.learner import Learner, open_accelerator
+from training.sources import Pairs
+from training.stages import pair_scores, trained_parameters
+from training.train import run
+
+MODEL = ModelConfig(
+    crop_m=24.0, gsd=0.5, reach_m=6.0, ground_height=16, ground_width=32, width=4, levels=2,
+    features=4, yaw_range_deg=10.0, yaw_step_deg=5.0,
+)  # fmt: skip
+PAPER_KITTI = ModelConfig(
+    preset="paper-kitti", crop_m=102.4, gsd=0.8, ground_height=32, ground_width=64
+)
+PAPER_VIGOR = ModelConfig(
+    preset="paper-vigor", crop_m=102.4, gsd=0.8, ground_height=32, ground_width=64
+)
+NOISE = PriorNoise(position_m=5.0, yaw_deg=5.0)
+T_BASE_CAMERA = np.array([[0, 0, 1, 0.5], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]])
+SIDE_M = 400.0
+
+
+class FlatWorld:
+    """A PairDataset: `count` vehicles on a plane whose texture follows from `seed`.
+
+    Crops of the paper's presets have the label's heading along their u axis; paper-vigor's
+    images are panoramas.
+    """
+
+    def __init__(self, count, seed, broken=(), model=MODEL):
+        rng = np.random.default_rng(seed)
+        side = round(SIDE_M / model.gsd)
+        coarse = rng.uniform(0, 255, (side // 6, side // 6, 3)).astype(np.float32)
+        self._texture = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+        place = rng.uniform(-120, 120, (count, 2))
+        yaw = rng.uniform(-np.pi, np.pi, count)
+        self.truths = [Pose2D(x, y, a) for (x, y), a in zip(place, yaw, strict=True)]
+        self.labels = NOISE.labels(self.truths, seed=(seed, 7))
+        self._broken, self._model = set(broken), model
+        self._rays = _rays(model)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def group(self, index):
+        return 0
+
+    def apart(self, index, others, spacing_m):
+        here = self.labels[index]
+        there = [self.labels[i] for i in others]
+        return all(np.hypot(here.x - p.x, here.y - p.y) >= spacing_m for p in there)
+
+    def __getitem__(self, index):
+        if index in self._broken:
+            return Unreadable(index, f"flat world, frame {index}", "made unreadable")
+        label, truth, model = self.labels[index], self.truths[index], self._model
+        crop_yaw = 0.0 if model.preset == "compact" else label.yaw
+        side = round(model.crop_m / model.gsd)
+        along = (np.arange(side) - (side - 1) / 2) * model.gsd
+        right, up = np.meshgrid(along, -along)
+        crop = self._seen(Pose2D(label.x, label.y, crop_yaw), np.stack([right, up], -1))
+        far = T_BASE_CAMERA[2, 3] / np.maximum(-self._rays[..., 2:], 0.02)
+        ground = self._seen(truth, T_BASE_CAMERA[:2, 3] + self._rays[..., :2] * far)
+        K = None if model.preset == "paper-vigor" else torch.tensor(_K(model), dtype=torch.float32)
+        return Sample(
+            index, ground, K, torch.tensor(T_BASE_CAMERA, dtype=torch.float32), crop, model.gsd,
+            label.yaw - crop_yaw, crop_yaw,
+        )  # fmt: skip
+
+    def _seen(self, pose, xy):
+        """(3, H, W) uint8: the texture at points (H, W, 2) m as seen from a pose."""
+        x, y = pose.transform(xy.reshape(-1, 2)).T.reshape(2, *xy.shape[:2])
+        middle = (len(self._texture) - 1) / 2
+        u, v = middle + x / self._model.gsd, middle - y / self._model.gsd
+        seen = cv2.remap(self._texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_AREA)
+        return torch.from_numpy(seen.clip(0, 255).astype(np.uint8).transpose(2, 0, 1).copy())
+
+
+def _K(model):
+    width, height = model.ground_width, model.ground_height
+    return np.array([[width / 2, 0, (width - 1) / 2], [0, width / 2, height / 8], [0, 0, 1]])
+
+
+def _rays(model):
+    """(h, w, 3) directions of the pixels in base_link."""
+    u, v = np.meshgrid(np.arange(model.ground_width), np.arange(model.ground_height))
+    if model.preset == "paper-vigor":
+        azimuth = np.pi - u / model.ground_width * 2 * np.pi
+        polar = v / model.ground_height * np.pi
+        across = np.sin(polar)
+        return np.stack([across * np.cos(azimuth), across * np.sin(azimuth), np.cos(polar)], -1)
+    optical = np.stack([u, v, np.ones_like(u)], -1) @ np.linalg.inv(_K(model)).T
+    return optical @ T_BASE_CAMERA[:3, :3].T
+
+
+def flat_pairs(count=24, broken=(), model=MODEL):
+    return Pairs(
+        FlatWorld(count, 1, broken, model), FlatWorld(8, 2, (), model),
+        FlatWorld(12, 3, (), model), "a flat world",
+    )  # fmt: skip
+
+
+def per_pair_loss(network, batch):
+    """A loss whose mean over two halves of a batch is that over the whole."""
+    network.eval()  # batch normalisation would look at the other pairs
+    scores = pair_scores(network, batch).diagonal().permute(2, 0, 1)
+    return -scores.amax(dim=(1, 2)).mean()
+
+
+def update(folder, steps=3):
+    """Steps over batches of 8 shared out to the ranks; each rank leaves its weights."""
+    accelerator = open_accelerator("cpu", "fp32")
+    torch.manual_seed(accelerator.process_index)  # ranks start apart: rank 0 tells the others
+    network = G2SNet(MODEL)
+    if accelerator.process_index == 0:
+        torch.manual_seed(0)
+        network = G2SNet(MODEL)
+    parameters = trained_parameters(network, "translation")
+    stage = StageConfig(batch=8, learning_rate=0.01, steps=steps)
+    learner = Learner(accelerator, network, parameters, per_pair_loss, stage, steps)
+    world = FlatWorld(8 * steps, 4)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    norms = torch.tensor(
+        [
+            learner.update([collate([world[8 * k + i] for i in range(rank, 8, ranks)])])[1]
+            for k in range(steps)
+        ]
+    )
+    torch.save({**network.state_dict(), "norms": norms}, folder / f"{rank}_of_{ranks}.pt")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("config", type=Path, nargs="?")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--limit", type=int, help="largest file in bytes")
+    parser.add_argument("--update", type=Path, help="only steps of a learner; weights go here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (arguments.limit, arguments.limit))
+    if arguments.update:
+        update(arguments.update)
+    config = load_config(arguments.config)
+    sys.exit(run(config, lambda _: flat_pairs(), "the command", arguments.resume))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command: one table, with its keys, from a simulated world to files."""
+
+import json
+
+import pytest
+import torch
+
+from g2s_localizer.model import G2SNet, save_checkpoint
+from training.evaluate import main, parse_seeds
+
+KEYS = {
+    "median_m", "offset_lateral_m", "offset_longitudinal_m", "mean_m", "lateral_within_1m",
+    "longitudinal_within_1m", "yaw_median_deg", "anees", "coverage_50", "coverage_90",
+    "coverage_99", "published_share", "frames",
+}  # fmt: skip
+
+
+@pytest.fixture
+def checkpoint(tmp_path, tiny_model):
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "tiny.safetensors", G2SNet(tiny_model), {})
+    return tmp_path / "tiny.safetensors"
+
+
+@pytest.mark.slow
+def test_one_command_makes_table_json_and_plots(checkpoint, simulated_folder, tmp_path, capsys):
+    out = tmp_path / "out.json"
+    command = "--dataset simulated --seeds 31-32 --frames 4 --mode single_frame --difficulty easy"
+    files = ["--checkpoint", checkpoint, checkpoint, "--json", out]
+    folders = ["--out", tmp_path / "table", "--folder", simulated_folder]
+    assert main([*command.split(), *map(str, files), *map(str, folders)]) == 0
+    report = json.loads(out.read_text())
+    assert report.keys() >= KEYS
+    assert report["frames"] == 8
+    assert "synthetic" in report["data"]
+    assert "| the prior itself |" in capsys.readouterr().out
+    made = {file.name for file in (tmp_path / "table").iterdir()}
+    assert made == {"table.md", "table.json", "error_cdf.png", "error_over_time.png", "worst.png"}
+
+
+@pytest.mark.slow
+def test_a_test_list_of_the_papers_brings_its_own_noise(checkpoint, kitti_list, tmp_path):
+    split, root, imagery = kitti_list
+    command = ["--dataset", "kitti", "--root", root, "--imagery", imagery, "--split", split]
+    assert main([*map(str, command), "--checkpoint", str(checkpoint), "--out", str(tmp_path)]) == 0
+    prior = json.loads((tmp_path / "table.json").read_text())["methods"]["the prior itself"]
+    assert prior["mean_m"] == pytest.approx((20.0 + 10.0 + 10.0) / 3, abs=1e-3)
+    assert prior["offset_longitudinal_m"] == pytest.approx(6.0, abs=1e-3)
+    assert prior["yaw_mean_deg"] == pytest.approx((5.0 + 0.0 + 10.0) / 3, abs=1e-3)
+
+
+def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):
+    command = f"--dataset kitti --root {tmp_path} --imagery slippy:{tmp_path}/no --split none.txt"
+    assert main([*command.split(), "--checkpoint", str(checkpoint)]) == 1
+    assert capsys.readouterr().err.startswith("evaluation: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "simulated"], "--dataset simulated needs --seeds"),
+        (["--dataset", "kitti", "--root", "a"], "--dataset kitti needs --imagery, --split"),
+        (["--dataset", "vigor"], "--dataset vigor needs --root, --area"),
+    ],
+)
+def test_what_a_dataset_needs_is_asked_for(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_seeds_are_numbers_and_ranges():
+    assert parse_seeds("3,5,10-12") == [3, 5, 10, 11, 12]

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores beside the baselines, and the table they make."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from flat_world import MODEL, NOISE, FlatWorld
+
+from g2s_localizer.estimator.gate import GateConfig
+from g2s_localizer.model import G2SNet
+from training.calibration import calibrate
+from training.plots import draw_all
+from training.predict import Prediction, predict
+from training.scoring import CENTRE, GATED, NETWORK, PRIOR, score
+from training.table import markdown
+
+WORLD = FlatWorld(12, 9, broken=(4,))
+ANY = GateConfig(max_ellipse_m=1e6, max_innovation=1e6, max_entropy=1.0, max_peak_ratio=1.0)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return G2SNet(MODEL).eval()
+
+
+@pytest.fixture(scope="module")
+def scores(network):
+    return score(network, WORLD, NOISE, worst=3, limits=ANY)
+
+
+def test_the_prior_is_as_wrong_as_its_noise(scores):
+    kept = [i for i in range(12) if i != 4]
+    errors = scores.methods[PRIOR].errors
+    distance = [math.dist((WORLD.labels[i].x, WORLD.labels[i].y),
+                          (WORLD.truths[i].x, WORLD.truths[i].y)) for i in kept]  # fmt: skip
+    np.testing.assert_allclose(np.hypot(errors[:, 0], errors[:, 1]), distance)
+    assert scores.methods[CENTRE].figures == scores.methods[PRIOR].figures
+
+
+def test_a_pair_that_cannot_be_read_is_in_no_row(scores):
+    assert scores.figures()["frames"] == 11
+    assert [left.index for left in scores.unreadable] == [4]
+
+
+def test_the_gate_publishes_what_is_not_at_the_border(network, scores):
+    nothing = score(network, WORLD, NOISE, limits=GateConfig(max_entropy=1e-9))
+    assert nothing.published_share == 0.0
+    assert math.isnan(nothing.methods[GATED].figures["median_m"])
+    inside = {
+        found.index
+        for found in predict(network, WORLD)
+        if isinstance(found, Prediction) and found.border_cells > 0
+    }
+    assert set(scores.methods[GATED].indices) == inside
+    assert 0 < scores.figures()["published_share"] == len(inside) / 11 < 1
+
+
+def test_the_worst_are_the_worst_and_come_first(scores):
+    errors = scores.methods[NETWORK].errors
+    distance = np.sort(np.hypot(errors[:, 0], errors[:, 1]))[::-1]
+    np.testing.assert_allclose([p.error_m for p in scores.worst], distance[:3], rtol=1e-6)
+
+
+def test_the_table_has_a_line_for_each_method_and_shares_in_percent(scores):
+    rows = {name: answers.figures for name, answers in scores.methods.items()}
+    report = {
+        "data": "a flat world", "prior": {"position_m": 5.0, "yaw_deg": 5.0}, "checkpoint": "none",
+        "published_share": 0.5, "unreadable": ["one"],
+    }  # fmt: skip
+    lines = markdown(report, rows).splitlines()
+    assert "publishes 50.0 %; 1 pairs could not be read" in lines[0]
+    within = rows[PRIOR]["lateral_within_5m"]
+    (prior,) = (line for line in lines if line.startswith(f"| {PRIOR} |"))
+    assert f"/ {100 * within:.1f} |" in prior
+
+
+def test_the_plots_are_drawn(scores, tmp_path):
+    draw_all(tmp_path, scores, [0] * 6 + [1] * 6, "a flat world")
+    for name in ("error_cdf.png", "error_over_time.png", "worst.png"):
+        assert (tmp_path / name).stat().st_size > 5_000
+
+
+def test_calibration_makes_the_ellipse_for_90_percent_hold_90_percent(network):
+    world = FlatWorld(40, 10)
+    calibrate(network, world)
+    covered = score(network, world, NOISE).figures()["coverage_90"]
+    assert covered == pytest.approx(0.9, abs=0.08)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages' losses, for the compact network and those of the paper."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, FlatWorld, flat_pairs
+
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model import ModelConfig, build_network, load_checkpoint
+from training.config import LossConfig
+from training.datasets.sample import collate
+from training.run_folder import RunFolder
+from training.satellite_pairs import paper_pairs
+from training.stages import stage_losses, trained_parameters, translation_loss
+from training.targets import Targets
+from training.train import train
+
+MODELS = [MODEL, PAPER_KITTI, PAPER_VIGOR]
+
+
+def batch_of(world, count=4):
+    return collate([world[i] for i in range(count)])
+
+
+def network_of(model):
+    torch.manual_seed(0)
+    return build_network(model).train()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.preset)
+@pytest.mark.parametrize("terms", [{"weak": 1}, {"gps_window": 1}, {"supervised": 1}])
+def test_every_term_trains_both_views(model, terms):
+    world, network = FlatWorld(4, 5, (), model), network_of(model)
+    losses = LossConfig(**{"weak": 0, **terms})
+    torch.manual_seed(1)
+    exact = Targets.exact(world)
+    loss = translation_loss(network, batch_of(world), losses, exact, exact)
+    loss.backward()
+    trained = [p for p in trained_parameters(network, "translation") if p.grad is not None]
+    assert loss.item() > 0
+    assert sum(bool(p.grad.abs().sum() > 0) for p in trained) > len(trained) / 2
+
+
+def test_terms_add_up_by_their_weights():
+    world, network = FlatWorld(4, 5), network_of(MODEL).eval()
+    exact = Targets.exact(world)
+
+    def loss(**weights):
+        torch.manual_seed(1)
+        terms = LossConfig(**{"weak": 0.0, **weights})
+        return translation_loss(network, batch_of(world), terms, exact, exact).item()
+
+    parts = 2 * loss(weak=1.0) + 3 * loss(gps_window=1.0) + 0.5 * loss(supervised=1.0)
+    whole = loss(weak=2.0, gps_window=3.0, supervised=0.5)
+    assert whole == pytest.approx(parts, rel=1e-5)
+
+
+def test_exact_labels_bring_the_peak_to_the_truth(config):
+    eight = FlatWorld(8, 5)
+    stage = {"steps": 120, "learning_rate": 0.01, "validate_every": 0, "ema": 0.0}
+    run = config(
+        rotation={"steps": 1},
+        translation={**stage, "loss": {"weak": 0.0, "supervised": 1.0}},
+        data={"spacing_m": 0.0},
+    )
+    pairs = replace(flat_pairs(), training=eight, calibration=eight)
+    assert train(run, pairs, "")["median_m"] < 1.0
+
+
+def test_a_term_that_looks_at_positions_needs_pairs_whose_poses_are_known(config):
+    unknown = SimpleNamespace(labels=[Pose2D(0.0, 0.0, 0.0)], truths=None)
+    for loss in ({"gps_window": 1.0}, {"supervised": 1.0}):
+        with pytest.raises(ValueError, match="whose true poses are known"):
+            stage_losses("translation", config(translation={"loss": loss}), unknown)
+    stage_losses("translation", config(), unknown)
+
+
+def test_a_made_pair_matches_at_its_cell_even_before_training():
+    wide = ModelConfig(**{**asdict(PAPER_KITTI), "yaw_range_deg": 40.0})
+    with torch.no_grad():
+        _, _, scores, cell = paper_pairs(
+            network_of(wide).eval(), batch_of(FlatWorld(16, 5, (), wide), 16)
+        )
+    peak = scores.flatten(1).argmax(dim=1)
+    found = torch.stack([peak // scores.shape[-1], peak % scores.shape[-1]], dim=1)
+    assert (found - cell).abs().amax(dim=1).median() <= 1
+
+
+def pairs_of(model):
+    return replace(flat_pairs(4, model=model), calibration=None)
+
+
+def test_the_paper_s_stages_train_one_after_the_other(config):
+    step = {"steps": 1, "batch": 2, "validate_every": 0, "validation_batches": 1}
+    run = config(rotation=step, translation=step, model=asdict(PAPER_KITTI))
+    train(run, pairs_of(PAPER_KITTI), "")
+    finished, _ = load_checkpoint(RunFolder(Path(run.out)).finished)
+    assert finished.config == PAPER_KITTI
+
+
+def test_a_panorama_network_without_rotation_trains_translation_alone(config):
+    step = {"steps": 1, "batch": 2, "validate_every": 0, "validation_batches": 1}
+    run = config(rotation=step, translation=step, model=asdict(PAPER_VIGOR))
+    with pytest.raises(ValueError, match="no rotation to train"):
+        train(run, pairs_of(PAPER_VIGOR), "")
+    train(replace(run, rotation=None), pairs_of(PAPER_VIGOR), "")
+    assert RunFolder(Path(run.out)).finished.is_file()

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network says of each pair of a dataset, one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from g2s_localizer.estimator.localizer import MODE_RADIUS_M
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.geometry.pose import rotation
+from g2s_localizer.model import CameraInput, Registration, RegistrationNet, ScoreMap
+from g2s_localizer.model.correlation import correlate
+from training.datasets.sample import Batch, PairDataset, Sample, Unreadable, collate
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one pair, before any gate."""
+
+    index: int
+    """of the pair in its dataset"""
+    pose: Pose2D
+    """in the frame of the pair's label"""
+    covariance: NDArray[np.float64]
+    """(3, 3) of (x, y, yaw) in that frame, without the floor of the imagery's georeferencing"""
+    score_map: ScoreMap
+    """in the crop's axes"""
+    peak_ratio: float
+    border_cells: int
+    """cells between the peak and the nearest edge of the score map"""
+    crop: Tensor
+    """(3, S, S) uint8"""
+    gsd: float
+    """metres per pixel of the crop"""
+    crop_yaw: float
+    """yaw in the label's frame of the crop's u axis (rad)"""
+
+
+def predict(network: RegistrationNet, dataset: PairDataset) -> Iterator[Prediction | Unreadable]:
+    """One prediction for each pair, in order, with one pair at a time in memory; pairs that
+    cannot be read are passed on.
+    """
+    network.eval()
+    labels = dataset.labels
+    for i in range(len(dataset)):
+        sample = dataset[i]
+        if isinstance(sample, Unreadable):
+            yield sample
+        else:
+            found = _register(network, collate([sample]))
+            yield _prediction(network, sample, labels[i], found)
+
+
+@torch.inference_mode()
+def _register(network: RegistrationNet, pair: Batch) -> Registration:
+    """As the node does; for a crop of another gsd than the configured one, which the node never
+    has, the same steps at that gsd.
+    """
+    pair = pair.to(network.temperature.device)
+    satellite = network.encode_satellite(pair.satellite)
+    gsd = float(pair.gsd)
+    if math.isclose(gsd, network.config.gsd, rel_tol=1e-6):
+        return network.register(pair.ground, pair.K, pair.T_base_camera, float(pair.yaw), satellite)
+    camera = CameraInput(pair.K, pair.T_base_camera)
+    ground = network.encode_ground(pair.ground, camera)
+    residual, variance = network.residual_yaw(ground, camera, pair.yaw, satellite)
+    view, weight = network.overhead(ground, camera, pair.yaw + residual, pair.gsd)
+    scores = network.central(correlate(view, weight, satellite.fine))[0]
+    return Registration(
+        float(pair.yaw + residual),
+        float(variance * network.covariance_scale[1]),
+        ScoreMap.from_scores(scores, network.temperature, gsd * network.config.stride),
+    )
+
+
+def _prediction(
+    network: RegistrationNet, sample: Sample, label: Pose2D, found: Registration
+) -> Prediction:
+    modes = found.score_map.modes(2, MODE_RADIUS_M)
+    turn = rotation(sample.crop_yaw)
+    x, y = turn @ modes[0].xy.double().cpu().numpy()
+    covariance = np.zeros((3, 3))
+    scale = float(network.covariance_scale[0])
+    covariance[:2, :2] = turn @ modes[0].covariance.double().cpu().numpy() @ turn.T * scale
+    covariance[2, 2] = found.yaw_variance
+    return Prediction(
+        index=sample.index,
+        pose=Pose2D(label.x + x, label.y + y, found.yaw + sample.crop_yaw),
+        covariance=covariance,
+        score_map=found.score_map,
+        peak_ratio=modes[1].mass / modes[0].mass if len(modes) > 1 else 0.0,
+        border_cells=modes[0].border_cells,
+        crop=sample.satellite,
+        gsd=sample.gsd,
+        crop_yaw=sample.crop_yaw,
+    )

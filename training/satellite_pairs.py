@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 0: rotation from satellite crops and moved copies of themselves, without any label."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from g2s_localizer.model import CameraInput, G2SNet, PaperNet
+from g2s_localizer.model.config import PAPER_KITTI
+from g2s_localizer.model.correlation import correlate, satellite_spectrum
+from g2s_localizer.model.network import feature_intrinsics
+from g2s_localizer.model.paper import normalised
+from g2s_localizer.model.projection import (
+    ground_to_overhead,
+    overhead_xy,
+    rotate_xy,
+    turn_overhead,
+)
+from training.datasets.sample import Batch
+from training.label_cells import SHIFT_RANGE_M
+from training.losses import dense_triplet_loss, pose_loss, position_loss, yaw_loss
+from training.targets import offset_cells
+
+_POSITION_TEMPERATURE = 30.0
+
+
+def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
+    """Stage 0: yaw and position between satellite crops and moved copies of themselves.
+
+    The copy is turned by a known angle within the yaw range, moved within the search window and
+    recoloured, its features masked to what the camera would see, so that it stands in for the
+    overhead view. Neither ground image nor pose is used.
+    """
+    config = network.config
+    size, device = len(batch.satellite), batch.satellite.device
+    yaw = (2 * torch.rand(size, device=device) - 1) * math.radians(config.yaw_range_deg) * 0.9
+    offset = (2 * torch.rand(size, 2, device=device) - 1) * config.search_m * 0.9
+    crops = recolour(batch.satellite.float())
+    copies = recolour(_moved(batch.satellite.float(), yaw, offset, config.gsd))
+    features = network.satellite_features(torch.cat([crops, copies]))
+    satellite = network.satellite_spectra(features[:size])
+    view = F.avg_pool2d(features[size:], 2)
+    cells = config.overhead_cells // 2
+    heading = torch.rand(size, device=device) * 2 * math.pi
+    blank = batch.ground.new_ones(
+        (size, 1, config.ground_height // 2, config.ground_width // 2), dtype=torch.float32
+    )
+    _, weight = ground_to_overhead(
+        blank,
+        feature_intrinsics(batch.K),
+        batch.T_base_camera,
+        heading,
+        cells,
+        config.cell_m * 2,
+    )
+    best = [
+        correlate(turn_overhead(view, residual.expand(size), cells), weight, satellite.coarse).amax(
+            dim=(1, 2)
+        )
+        for residual in network.rotation.residuals
+    ]
+    log_probability = network.rotation.log_probability(torch.stack(best, dim=1))
+    aligned = correlate(turn_overhead(view, yaw, cells), weight, satellite.coarse)
+    cell = offset_cells(offset, aligned.shape[-1], config.cell_m * 2)
+    return yaw_loss(log_probability, network.rotation.residuals, yaw) + position_loss(
+        aligned, cell, _POSITION_TEMPERATURE
+    )
+
+
+class PaperRotationLoss(nn.Module):
+    """Stage 0 of the paper for a PaperNet, with the two learned weights of its terms.
+
+    The crop plays the aligned image, its features masked to what the camera would see; a copy
+    of it, shifted within the prior's range and turned within the yaw range, plays the query.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coefficients = nn.Parameter(torch.tensor([-5.0, -3.0]))
+
+    def forward(self, network: PaperNet, batch: Batch) -> Tensor:
+        delta, target, scores, cell = paper_pairs(network, batch)
+        return pose_loss(delta, target, dense_triplet_loss(scores, cell), self.coefficients)
+
+
+def paper_rotation_error(network: PaperNet, batch: Batch) -> Tensor:
+    """Mean of |du| + |dv| + |dheading|, normalised, over pairs made as in PaperRotationLoss."""
+    delta, target, _, _ = paper_pairs(network, batch)
+    return (delta - target).abs().sum(dim=1).mean()
+
+
+def paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Regressed and true (shift u, shift v, heading), (B, 3) normalised; scores (B, n, n) of the
+    positions at the true heading, and the true cell (B, 2).
+
+    A point a of the aligned image lies at R(t) (a + g) in the query, g the shift, t the heading.
+    """
+    config, device = network.config, batch.satellite.device
+    size = len(batch.satellite)
+    target = 2 * torch.rand(size, 3, device=device) - 1
+    range_m = SHIFT_RANGE_M if config.preset == PAPER_KITTI else config.crop_m / 4
+    yaw = target[:, 2] * math.radians(config.yaw_range_deg)
+    shift = target[:, :2] * range_m
+    aligned = batch.satellite.float()
+    query = _moved(aligned, -yaw, -shift, config.gsd)
+    with network.reduced(device):
+        extracted = network.rotation_extractor(torch.cat([aligned, query]) / 255.0, config.level)
+    features, confidence = extracted
+    queries, straight = normalised(features[size:]), torch.zeros_like(yaw)
+    view = normalised(features[:size]), confidence[:size]
+    seen = _seen(network, batch)
+    delta = network.regress(network.stand_in(*view, seen, straight)[:, :-1], queries)
+    delta = delta / delta.new_tensor([1.0, 1.0, math.radians(config.yaw_range_deg)])
+    turned = network.stand_in(*view, seen, yaw)
+    first = (config.satellite_cells - config.overhead_cells) // 2
+    middle = slice(first, first + config.overhead_cells)
+    kernel = turned[..., middle, middle]
+    scores = correlate(kernel[:, :-1], kernel[:, -1:], satellite_spectrum(queries))
+    true = rotate_xy(shift[:, None, None], yaw)[:, 0, 0]
+    cell = offset_cells(true, scores.shape[-1], config.cell_m).round().long()
+    return delta, target, scores, cell
+
+
+def _seen(network: PaperNet, batch: Batch) -> Tensor:
+    """(B, 1, A, A): cells of a crop that the camera sees at its centre, heading along u."""
+    config = network.config
+    if batch.K is None:  # a panorama sees all around
+        A = config.satellite_cells
+        return torch.ones(len(batch), 1, A, A, device=batch.satellite.device)
+    camera = CameraInput(batch.K, batch.T_base_camera)
+    width, height = config.ground_width // config.stride, config.ground_height // config.stride
+    return network.visibility(camera, torch.zeros_like(batch.yaw), width, height)
+
+
+def recolour(images: Tensor) -> Tensor:
+    """Images (B, 3, H, W) under another light: channels mixed, blurred or not, noisy.
+
+    The two views of a place share neither colour nor texture; without this the satellite-only
+    pairs would be matched by pixels.
+    """
+    size = len(images)
+    mix = torch.eye(3, device=images.device) + 0.4 * torch.randn(size, 3, 3, device=images.device)
+    value = torch.einsum("bij,bjhw->bihw", mix, images - 127.0)
+    blurred = F.avg_pool2d(value, 5, stride=1, padding=2, count_include_pad=False)
+    share = torch.rand(size, 1, 1, 1, device=images.device)
+    value = share * blurred + (1 - share) * value
+    strength = 20.0 * torch.rand(size, 1, 1, 1, device=images.device)
+    return value + strength * torch.randn_like(value)
+
+
+def _moved(images: Tensor, yaw: Tensor, offset: Tensor, gsd: float) -> Tensor:
+    """North-up images (B, 3, S, S) around the point `offset` (B, 2) m east and north of their
+    centre, turned so that the copy at xy shows R(yaw) xy + offset; one bilinear resampling.
+    """
+    side = images.shape[-1]
+    xy = rotate_xy(overhead_xy(side, gsd, images.device), yaw) + offset[:, None, None]
+    grid = torch.stack([xy[..., 0], -xy[..., 1]], dim=-1) * (2.0 / (side * gsd))
+    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the data part of a configuration to the pairs of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from g2s_localizer.imagery import Imagery
+from g2s_localizer.model import ModelConfig
+from g2s_localizer.model.config import COMPACT
+from training.config import TrainingConfig
+from training.data_config import BagsConfig, KittiConfig, SimulatedConfig, VigorConfig
+from training.datasets.crops import ProcessImagery
+from training.datasets.kitti import KittiDataset
+from training.datasets.rosbag import RosbagDataset
+from training.datasets.sample import PairDataset, PriorNoise
+from training.datasets.selection import Part, Remembered
+from training.datasets.simulated import open_drives, simulated_dataset
+from training.datasets.vigor import VigorDataset
+from training.prior_fit import require_prior_fits
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """training    what the losses see
+    validation  what the label-free criterion sees; never trained on
+    calibration pairs with exact poses for temperature and covariance; None where there are none
+    description what a checkpoint's provenance says of them
+    """
+
+    training: PairDataset
+    validation: PairDataset
+    calibration: PairDataset | None
+    description: str
+
+
+def open_pairs(config: TrainingConfig) -> Pairs:
+    """Raises ValueError when the prior's noise does not fit the crop, or what the dataset raises
+    for files that are missing or broken.
+    """
+    data, model = config.data, config.model
+    if data.simulated is not None:
+        pairs = _simulated(data.simulated, data.noise, model)
+    elif data.kitti is not None:
+        pairs = _kitti(data.kitti, data.noise, model, config.seed)
+    elif data.vigor is not None:
+        pairs = _vigor(data.vigor, model, config.seed)
+    else:
+        assert data.bags is not None
+        pairs = _bags(data.bags, data.noise, model)
+    training = pairs.training
+    if data.share < 1.0:
+        training = Part.share(training, data.share, config.seed)
+    if data.workers == 0 and data.simulated is not None:
+        training = Remembered(training)  # the real data sets are too large for that
+    return Pairs(training, pairs.validation, pairs.calibration, pairs.description)
+
+
+def kitti_dataset(
+    root: Path, split: Path, imagery: str, model: ModelConfig, noise: PriorNoise, seed: int
+) -> KittiDataset:
+    """The pairs of a split list: as the papers take them for the paper's presets, else north-up.
+
+    Raises ValueError when the noise, along the vehicle's axes, does not fit the crop.
+    """
+    paper = model.preset != COMPACT
+    require_prior_fits(model, noise, along_heading=True, aligned=paper)
+    store: Imagery = ProcessImagery(imagery)
+    return KittiDataset(root, split, store, model, noise=noise, seed=seed, paper=paper)
+
+
+def vigor_dataset(
+    root: Path, area: str, part: str, model: ModelConfig, rotation_deg: float, seed: int
+) -> VigorDataset:
+    """The pairs of an area ("same" or "cross") and part ("train" or "test")."""
+    require_prior_fits(model, vigor_noise(model, rotation_deg), along_heading=False, aligned=False)
+    return VigorDataset(
+        root,
+        area,
+        part,
+        rotation_range=rotation_deg,
+        seed=seed,
+        ground_size=(model.ground_height, model.ground_width),
+        satellite_size=round(model.crop_m / model.gsd),
+    )
+
+
+def vigor_noise(model: ModelConfig, rotation_deg: float) -> PriorNoise:
+    """A VIGOR camera stands within the middle quarter of its tile."""
+    return PriorNoise(model.crop_m / 4.0, rotation_deg)
+
+
+def _simulated(config: SimulatedConfig, noise: PriorNoise, model: ModelConfig) -> Pairs:
+    require_prior_fits(model, noise, along_heading=False, aligned=False)
+
+    def dataset(seeds: dict[str, list[int]]) -> PairDataset:
+        drives = [
+            drive
+            for difficulty, chosen in seeds.items()
+            for drive in open_drives(
+                Path(config.folder), difficulty, chosen, config.frames, config.rate
+            )
+        ]
+        return simulated_dataset(drives, model, noise)
+
+    calibration = dataset(config.calibration)
+    validation = dataset(config.validation) if config.validation else calibration
+    return Pairs(
+        dataset(config.drives),
+        Remembered(validation),
+        calibration,
+        "synthetic: drives simulated by training.simulate",
+    )
+
+
+def _kitti(config: KittiConfig, noise: PriorNoise, model: ModelConfig, seed: int) -> Pairs:
+    dataset = kitti_dataset(
+        Path(config.root), Path(config.split), config.imagery, model, noise, seed
+    )
+    rest, held_out = hold_out(dataset, config.validation_share, seed)
+    return Pairs(rest, held_out, held_out, f"KITTI raw, {Path(config.split).name}")
+
+
+def _vigor(config: VigorConfig, model: ModelConfig, seed: int) -> Pairs:
+    dataset = vigor_dataset(
+        Path(config.root), config.area, "train", model, config.rotation_deg, seed
+    )
+    order = np.random.default_rng([seed, 13]).permutation(len(dataset)).tolist()
+    count = max(1, round(config.validation_share * len(dataset)))
+    rest, held_out = Part(dataset, sorted(order[count:])), Part(dataset, sorted(order[:count]))
+    return Pairs(rest, held_out, held_out, f"VIGOR, {config.area} area")
+
+
+def _bags(config: BagsConfig, noise: PriorNoise, model: ModelConfig) -> Pairs:
+    require_prior_fits(model, noise, along_heading=False, aligned=False)
+    imagery = ProcessImagery(config.imagery)
+    training, held_out = (
+        RosbagDataset([Path(bag) for bag in bags], imagery, model, config.bag)
+        for bags in (config.train, config.held_out)
+    )
+    known = held_out if held_out.truths is not None else None
+    return Pairs(training, held_out, known, f"recorded bags {', '.join(config.train)}")
+
+
+def hold_out(dataset: PairDataset, share: float, seed: int) -> tuple[Part, Part]:
+    """All drives but some, and whole drives that make up at least `share` of the pairs.
+
+    Raises ValueError when that would leave nothing to train on.
+    """
+    groups = np.array([dataset.group(i) for i in range(len(dataset))])
+    chosen: list[int] = []
+    for drive in np.random.default_rng([seed, 13]).permutation(np.unique(groups)).tolist():
+        if np.isin(groups, chosen).sum() >= share * len(groups):
+            break
+        chosen.append(drive)
+    held_out = np.isin(groups, chosen)
+    if held_out.all():
+        raise ValueError(f"{len(chosen)} drives leave none to train on beside {share:.0%} held out")
+    return Part(dataset, np.flatnonzero(~held_out).tolist()), Part(
+        dataset, np.flatnonzero(held_out).tolist()
+    )

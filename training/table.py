@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures as a Markdown table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_COLUMNS = {
+    "mean (m)": ("mean_m",),
+    "median (m)": ("median_m",),
+    "lateral within 1 / 3 / 5 m (%)": tuple(f"lateral_within_{n}m" for n in (1, 3, 5)),
+    "longitudinal within 1 / 3 / 5 m (%)": tuple(f"longitudinal_within_{n}m" for n in (1, 3, 5)),
+    "heading within 1 / 3 / 5° (%)": tuple(f"yaw_within_{n}deg" for n in (1, 3, 5)),
+    "heading mean / median (°)": ("yaw_mean_deg", "yaw_median_deg"),
+    "offset lateral / longitudinal (m)": ("offset_lateral_m", "offset_longitudinal_m"),
+    "ANEES": ("anees",),
+    "coverage 50 / 90 / 99 (%)": tuple(f"coverage_{n}" for n in (50, 90, 99)),
+    "frames": ("frames",),
+}
+
+
+def markdown(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, float]]) -> str:
+    """One line a method; lateral and longitudinal are along the axes of the true heading."""
+    lines = [
+        f"Data: {report['data']}. Prior within ±{report['prior']['position_m']:g} m and "
+        f"±{report['prior']['yaw_deg']:g}°, single frames; checkpoint {report['checkpoint']}; "
+        f"the gate publishes {100 * report['published_share']:.1f} %; "
+        f"{len(report['unreadable'])} pairs could not be read.",
+        "",
+        "| method | " + " | ".join(_COLUMNS) + " |",
+        "|---|" + "---|" * len(_COLUMNS),
+    ]
+    for name, figures in rows.items():
+        cells = [" / ".join(_cell(key, figures[key]) for key in keys) for keys in _COLUMNS.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(key: str, value: float) -> str:
+    if key == "frames":
+        return str(value)
+    share = "within" in key or key.startswith("coverage")
+    return f"{100 * value:.1f}" if share else f"{value:.2f}"
