@@ -12,7 +12,7 @@ import torch
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import wrap_angle
-from g2s_localizer.model import G2SNet
+from g2s_localizer.model import G2SNet, LiftNet
 from training.datasets.sample import DriveDataset
 from training.evaluate import Prediction, predict
 from training.metrics import squared_mahalanobis
@@ -22,7 +22,9 @@ _ASTRAY = 0.1
 _SHARE = 0.9
 
 
-def calibrate(network: G2SNet, datasets: Sequence[DriveDataset], truths: Sequence[Pose2D]) -> None:
+def calibrate(
+    network: G2SNet | LiftNet, datasets: Sequence[DriveDataset], truths: Sequence[Pose2D]
+) -> None:
     """Set temperature and covariance scales from drives whose poses are known.
 
     The temperature maximises the likelihood of the true cell, a tenth of the frames being taken

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from g2s_localizer.estimator.localizer import MODE_RADIUS_M
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import G2SNet, ScoreMap, load_checkpoint
+from g2s_localizer.model import G2SNet, LiftNet, ScoreMap, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from training.datasets.sample import DriveDataset, PriorNoise
 from training.datasets.simulated import open_drives
@@ -37,7 +37,7 @@ class Prediction:
     peak_ratio: float
 
 
-def predict(network: G2SNet, dataset: DriveDataset) -> list[Prediction]:
+def predict(network: G2SNet | LiftNet, dataset: DriveDataset) -> list[Prediction]:
     """One prediction for each frame of the dataset, in the frame of its labels."""
     network.eval()
     predictions = []

@@ -82,6 +82,20 @@ def gaussian_labels(labels: Sequence[Pose2D], position_m: float, yaw_deg: float)
     return evidence
 
 
+def draw_gaussian(
+    truths: Sequence[Pose2D], position_m: float, yaw_deg: float, seed: Sequence[int]
+) -> list[Pose2D]:
+    """Labels with Gaussian noise of these standard deviations on the truth, in map axes."""
+    draw = np.random.default_rng(list(seed)).normal(size=(len(truths), 3))
+    noise = draw * (position_m, position_m, np.radians(yaw_deg))
+    return [Pose2D(*row) for row in _as_array(truths) + noise]
+
+
+def of_frames(evidence: Evidence, frames: NDArray[np.int64]) -> Evidence:
+    """What is known of some of a drive's frames, as evidence of all its poses."""
+    return lambda poses: evidence(poses[:, frames])
+
+
 def score_maps(
     centres: Sequence[Pose2D], log_probability: FloatArray, cell_m: float, astray: float = 0.3
 ) -> Evidence:

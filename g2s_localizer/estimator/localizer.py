@@ -20,6 +20,7 @@ from g2s_localizer.geometry import LocalFrame, Pose2D
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
 from g2s_localizer.model import (
     G2SNet,
+    LiftNet,
     Registration,
     load_checkpoint,
     prepare_ground,
@@ -70,7 +71,11 @@ class Localizer:
     """
 
     def __init__(
-        self, network: G2SNet, checkpoint_id: str, imagery: Imagery, config: LocalizerConfig
+        self,
+        network: G2SNet | LiftNet,
+        checkpoint_id: str,
+        imagery: Imagery,
+        config: LocalizerConfig,
     ) -> None:
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution

@@ -2,12 +2,14 @@
 """The networks: PyTorch only; no imagery, no files but checkpoints, no ROS."""
 
 from g2s_localizer.model.checkpoint import load_checkpoint, save_checkpoint
+from g2s_localizer.model.lift_network import LiftNet
 from g2s_localizer.model.network import G2SNet, ModelConfig, Registration, SatelliteFeatures
 from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite
 from g2s_localizer.model.score_map import Mode, ScoreMap
 
 __all__ = [
     "G2SNet",
+    "LiftNet",
     "Mode",
     "ModelConfig",
     "Registration",

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from g2s_localizer.model.lift_network import LiftNet
 from g2s_localizer.model.network import G2SNet, ModelConfig
 
 FORMAT = "g2s_localizer checkpoint 1"
@@ -26,7 +27,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
 
 
-def save_checkpoint(path: Path, network: G2SNet, provenance: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, network: G2SNet | LiftNet, provenance: dict[str, Any]) -> None:
     """Write `path` (.safetensors) and its .json.
 
     provenance: command, seeds, data and results of the training, kept as they are.
@@ -44,7 +45,7 @@ def save_checkpoint(path: Path, network: G2SNet, provenance: dict[str, Any]) -> 
     _write(path, payload)
 
 
-def load_checkpoint(path: Path) -> tuple[G2SNet, str]:
+def load_checkpoint(path: Path) -> tuple[G2SNet | LiftNet, str]:
     """The network in evaluation mode and the checkpoint's identity, `NAME@first of SHA-256`.
 
     Raises CheckpointError for a file that is missing, too large, not what its JSON pins, or
@@ -59,7 +60,8 @@ def load_checkpoint(path: Path) -> tuple[G2SNet, str]:
             f"{description.get('sha256')}"
         )
     try:
-        network = G2SNet(ModelConfig.from_dict(description["model"]))
+        config = ModelConfig.from_dict(description["model"])
+        network = LiftNet(config) if config.preset == "lift" else G2SNet(config)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path.with_suffix('.json')}: model: {error}") from error
     try:

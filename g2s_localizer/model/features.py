@@ -12,7 +12,7 @@ STRIDE = 2
 layer below keeps that centre, so features carry no half-cell offset."""
 
 
-class _Block(nn.Sequential):
+class ConvBlock(nn.Sequential):
     """Two 3x3 convolutions, each with batch normalisation and ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -43,10 +43,10 @@ class CompactUNet(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.down = nn.ModuleList(
-            _Block(widths[max(level - 1, 0)], widths[level]) for level in range(levels)
+            ConvBlock(widths[max(level - 1, 0)], widths[level]) for level in range(levels)
         )
         self.up = nn.ModuleList(
-            _Block(widths[level + 1] + widths[level], widths[level])
+            ConvBlock(widths[level + 1] + widths[level], widths[level])
             for level in reversed(range(levels - 1))
         )
         self.head = nn.Conv2d(width, features, 1)

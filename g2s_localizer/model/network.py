@@ -17,11 +17,16 @@ from g2s_localizer.model.projection import ground_to_overhead
 from g2s_localizer.model.rotation import RotationNet
 from g2s_localizer.model.score_map import ScoreMap
 
+PRESETS = ("compact", "lift")
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """What a checkpoint's network is built from. Raises ValueError naming a field out of range."""
 
+    preset: str = "compact"
+    """compact: G2SNet, over a ground plane; lift: LiftNet, whose overhead view is lifted column by
+    column"""
     crop_m: float = 96.0
     """side of the satellite crop (m)"""
     gsd: float = 0.25
@@ -39,8 +44,12 @@ class ModelConfig:
     yaw_step_deg: float = 2.0
 
     def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(
+                f"ModelConfig.preset must be one of {', '.join(PRESETS)}, got {self.preset!r}"
+            )
         for name, value in asdict(self).items():
-            if not value > 0:
+            if name != "preset" and not value > 0:
                 raise ValueError(f"ModelConfig.{name} must be positive, got {value}")
         if self.satellite_cells % 2 or self.overhead_cells % 2:
             raise ValueError(

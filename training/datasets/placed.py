@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives whose frames have been placed by `training.trajectory`: pairs with a fresh crop each time.
+
+A label that is good to a metre can be spoilt anew at every step: the crop's centre, its turn and
+the prior's heading are drawn again for each pair, and several frames share a crop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from g2s_localizer.geometry import LocalFrame, Pose2D
+from g2s_localizer.geometry.pose import rotation
+from g2s_localizer.imagery import Imagery
+from g2s_localizer.kitti import KittiDrive
+from g2s_localizer.model import ModelConfig, prepare_ground
+from training.datasets.sample import PriorNoise
+
+_FINER = 1.5
+"""Pixels of the imagery per pixel of the turned crop."""
+_MARGIN_M = 2.0
+"""Between the farthest frame of a crop and the end of the search."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedBatch:
+    """C crops and G ground images, each on one of them, with pseudo-poses in the crop's frame:
+    metres right and up of its centre, yaw counter-clockwise from its right.
+    """
+
+    satellite: Tensor
+    """(C, 3, S, S) uint8, turned at random"""
+    ground: Tensor
+    """(G, 3, h, w) uint8"""
+    K: Tensor
+    """(G, 3, 3)"""
+    T_base_camera: Tensor
+    """(G, 4, 4)"""
+    crop: Tensor
+    """(G,) int64, index of the image's crop"""
+    pose: Tensor
+    """(G, 3) pseudo-pose x, y (m), yaw (rad)"""
+    prior_yaw: Tensor
+    """(G,) the pseudo-pose's yaw with fresh noise"""
+
+
+class PlacedDrive:
+    """The frames of one drive in memory, with `poses` (one a frame, in `frame`)."""
+
+    def __init__(
+        self,
+        drive: KittiDrive,
+        imagery: Imagery,
+        frame: LocalFrame,
+        poses: Sequence[Pose2D],
+        model: ModelConfig,
+    ) -> None:
+        size = (model.ground_height, model.ground_width)
+        prepared = [prepare_ground(drive.image(i), drive.camera, size) for i in drive.frames]
+        self.ground = torch.stack([image for image, _ in prepared])
+        self.K = prepared[0][1].K.astype(np.float32)
+        self.T_base_camera = prepared[0][1].T_base_camera.astype(np.float32)
+        self.poses = np.array([(p.x, p.y, p.yaw) for p in poses])
+        self.model = model
+        self._imagery, self._frame = imagery, frame
+
+    def turned_crop(self, centre: NDArray[np.float64], turn: float) -> NDArray[np.uint8]:
+        """Imagery (S, S, 3) around `centre`, turned counter-clockwise by `turn` (rad).
+
+        Raises MissingImagery when the crop's circle is not covered.
+        """
+        side = round(self.model.crop_m / self.model.gsd)
+        finer = self.model.gsd / _FINER
+        diagonal = 2 * math.ceil(side * _FINER / math.sqrt(2)) * finer
+        wide = self._imagery.crop(self._frame.to_latlon(*centre), diagonal, finer).image
+        middle, end = (side - 1) / 2, (len(wide) - 1) / 2
+        # image rows point down: what turns counter-clockwise on the map turns so in the image
+        M = _FINER * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+        shift = np.array([end, end]) - M @ (middle, middle)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(wide, np.c_[M, shift], (side, side), flags=flags))
+
+
+def placed_batch(
+    drives: Sequence[PlacedDrive],
+    crops: int,
+    per_crop: int,
+    noise: PriorNoise,
+    rng: np.random.Generator,
+) -> PlacedBatch:
+    """`crops` random crops, each with `per_crop` of the frames that lie within the search."""
+    satellite, ground, K, T, crop, pose, prior_yaw = [], [], [], [], [], [], []
+    for index in range(crops):
+        drive = drives[rng.integers(len(drives))]
+        reference = drive.poses[rng.integers(len(drive.poses)), :2]
+        centre = reference + rng.uniform(-1.0, 1.0, 2) * noise.position_m * 0.9
+        turn = float(rng.uniform(-math.pi, math.pi))
+        xy = (drive.poses[:, :2] - centre) @ rotation(turn).T
+        within = np.flatnonzero(np.abs(xy).max(axis=1) < drive.model.search_m - _MARGIN_M)
+        if len(within) == 0:
+            within = np.array([int(np.argmin(np.abs(xy).max(axis=1)))])
+        satellite.append(recoloured(drive.turned_crop(centre, turn), rng))
+        for i in rng.choice(within, per_crop, replace=len(within) < per_crop):
+            yaw = drive.poses[i, 2] + turn
+            ground.append(recoloured(drive.ground[i].numpy().transpose(1, 2, 0), rng))
+            K.append(drive.K)
+            T.append(drive.T_base_camera)
+            crop.append(index)
+            pose.append((*xy[i], yaw))
+            prior_yaw.append(yaw + math.radians(rng.uniform(-1.0, 1.0) * noise.yaw_deg))
+    return PlacedBatch(
+        torch.from_numpy(np.stack(satellite)),
+        torch.from_numpy(np.stack(ground)),
+        torch.from_numpy(np.stack(K)),
+        torch.from_numpy(np.stack(T)),
+        torch.tensor(crop),
+        torch.tensor(np.array(pose), dtype=torch.float32),
+        torch.tensor(prior_yaw, dtype=torch.float32),
+    )
+
+
+def recoloured(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Image (H, W, 3) -> (3, H, W) in another light: channels mixed, brighter or darker, noisy."""
+    mix = np.eye(3) + rng.normal(0.0, 0.15, (3, 3))
+    shift = 110.0 + rng.normal(0.0, 6.0, 3) - mix @ np.full(3, 110.0)
+    value = cv2.transform(image.astype(np.float32), np.c_[mix, shift].astype(np.float32))
+    value += rng.standard_normal(value.shape, dtype=np.float32) * np.float32(rng.uniform(0.0, 3.0))
+    return np.ascontiguousarray(np.clip(value, 0, 255).astype(np.uint8).transpose(2, 0, 1))

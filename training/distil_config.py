@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of training.distil: a YAML file into frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from g2s_localizer.estimator.localizer import PRECISIONS
+from g2s_localizer.model import ModelConfig
+from training.config import DataConfig
+from training.datasets.sample import PriorNoise
+from training.trajectory import OdometryNoise
+
+LABELS = ("uniform", "gaussian", "exact")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One cycle of the learning rate. `crops` crops a step and process, `per_crop` frames each."""
+
+    steps: int
+    crops: int
+    per_crop: int
+    learning_rate: float
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        counts = (self.steps, self.crops, self.per_crop, self.save_every)
+        if min(counts) < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                "a phase needs steps, crops, per_crop and save_every of 1 or more and a positive "
+                f"learning_rate, got {self}"
+            )
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    """labels      uniform: within the noise's bounds; gaussian: of the same variance; exact: the
+                   truth, for the upper bound
+    fuse_every  frames from one score map to the next where drives are placed again
+    second      None: no second phase
+    """
+
+    out: str
+    seed: int
+    precision: str
+    labels: str
+    model: ModelConfig
+    data: DataConfig
+    odometry: OdometryNoise
+    first: Phase
+    second: Phase | None
+    fuse_every: int
+
+    def __post_init__(self) -> None:
+        if self.labels not in LABELS:
+            raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {self.labels!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
+        if self.fuse_every < 1:
+            raise ValueError(f"fuse_every must be 1 or more, got {self.fuse_every}")
+        noise = self.data.noise
+        if noise.position_m > self.model.search_m:
+            raise ValueError(
+                f"labels up to {noise.position_m} m off do not fit into a search of "
+                f"{self.model.search_m} m"
+            )
+
+
+def load_distil_config(path: Path) -> DistilConfig:
+    """Raises ValueError naming the file and the key that is unknown, missing or out of range."""
+    try:
+        values: dict[str, Any] = dict(yaml.safe_load(path.read_text()))
+        data = dict(values["data"])
+        second = values.get("second")
+        return DistilConfig(
+            **{
+                **values,
+                "model": ModelConfig.from_dict(values["model"]),
+                "data": DataConfig(**{**data, "noise": PriorNoise(**data["noise"])}),
+                "odometry": OdometryNoise(**values["odometry"]),
+                "first": Phase(**values["first"]),
+                "second": Phase(**second) if second else None,
+            }
+        )
+    except KeyError as error:
+        raise ValueError(f"{path}: missing key {error}") from error
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
