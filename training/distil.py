@@ -138,7 +138,7 @@ def place_again(
     maps, yaws = [], []
     for i in frames:
         yaw = placed.poses[i, 2]
-        crop = prepare_satellite(placed.turned_crop(placed.poses[i, :2], 0.0))
+        crop = prepare_satellite(placed.turned_crop(placed.poses[i, :2], 0.0, placed.model.crop_m))
         with torch.inference_mode():
             found = network.register(
                 placed.ground[i : i + 1],
@@ -172,7 +172,9 @@ def _fit(
     history: list[float] = []
     progress = tqdm(range(phase.steps), desc=name, mininterval=10.0, disable=_rank() > 0)
     for step in progress:
-        batch = placed_batch(drives, phase.crops, phase.per_crop, config.data.noise, rng)
+        batch = placed_batch(
+            drives, phase.crops, phase.per_crop, phase.crop_m, config.data.noise, rng
+        )
         loss = registration_loss(network, batch)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")

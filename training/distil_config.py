@@ -20,11 +20,14 @@ LABELS = ("uniform", "gaussian", "exact")
 
 @dataclass(frozen=True)
 class Phase:
-    """One cycle of the learning rate. `crops` crops a step and process, `per_crop` frames each."""
+    """One cycle of the learning rate. `crops` crops of `crop_m` metres a step and process, each
+    with `per_crop` frames.
+    """
 
     steps: int
     crops: int
     per_crop: int
+    crop_m: float
     learning_rate: float
     save_every: int = 200
 
@@ -65,6 +68,12 @@ class DistilConfig:
             )
         if self.fuse_every < 1:
             raise ValueError(f"fuse_every must be 1 or more, got {self.fuse_every}")
+        for phase in filter(None, (self.first, self.second)):
+            if not 2.0 * self.model.reach_m + 8.0 <= phase.crop_m <= self.model.crop_m:
+                raise ValueError(
+                    f"a phase's crop_m must lie between {2.0 * self.model.reach_m + 8.0} (twice the "
+                    f"reach and 8) and the model's {self.model.crop_m}, got {phase.crop_m}"
+                )
         noise = self.data.noise
         if noise.position_m > self.model.search_m:
             raise ValueError(

@@ -12,31 +12,52 @@ from g2s_localizer.model.correlation import SatelliteSpectrum
 from g2s_localizer.model.lift_network import FINE_STEP_DEG, LiftNet
 from training.datasets.placed import PlacedBatch
 
+_OTHER_HEADINGS = 3
+"""Wrong headings that the coarse search is asked beside the two around the right one."""
 
-def volume_loss(scores: Tensor, temperature: Tensor, cell: Tensor) -> Tensor:
-    """Cross entropy of volumes of scores (B, R, n, n) with fractional cells (B, 3) as (heading,
-    row, column). A target between cells is shared by those around it, so that what is learned is
-    finer than a cell.
+
+def volume_loss(
+    scores: Tensor, temperature: Tensor, heading: Tensor, row: Tensor, column: Tensor
+) -> Tensor:
+    """Cross entropy of volumes of scores (B, R, n, n): with the share (B, R) that each heading has
+    of the target, and its fractional row and column (B,). A target between cells is shared by
+    those around it, so that what is learned is finer than a cell.
     """
     log_probability = torch.log_softmax(scores.flatten(1) * temperature, dim=1).view_as(scores)
-    heading, row, column = (
-        (1.0 - (cell[:, axis, None] - torch.arange(size, device=cell.device)).abs()).clamp_min(0.0)
-        for axis, size in enumerate(scores.shape[1:])
+    side = scores.shape[-1]
+    target = (
+        heading[:, :, None, None]
+        * shares(row, side)[:, None, :, None]
+        * shares(column, side)[:, None, None, :]
     )
-    target = heading[:, :, None, None] * row[:, None, :, None] * column[:, None, None, :]
     return -(target * log_probability).sum(dim=(1, 2, 3)).mean()
 
 
+def shares(index: Tensor, size: int) -> Tensor:
+    """Fractional indices (B,) -> shares (B, size) of the whole indices around them."""
+    whole = torch.arange(size, device=index.device)
+    return (1.0 - (index[:, None] - whole).abs()).clamp_min(0.0)
+
+
 def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
-    """Of the coarse search over all headings around the prior's, and of the fine search over
-    three headings around the pseudo-pose's, moved by up to a step, as the coarse search may be.
+    """Of the coarse search, over the headings around the pseudo-pose's and some others of those
+    around the prior's, and of the fine search, over three headings around the pseudo-pose's,
+    moved by up to a step, as the coarse search may be.
     """
-    config = network.config
+    cell_m = network.config.cell_m
     satellite = network.encode_satellite(batch.satellite)
     ground = network.encode_ground(batch.ground, batch.K, batch.T_base_camera)
     yaw = batch.pose[:, 2]
-    coarse_yaws = batch.prior_yaw[:, None] + network.residuals
-    coarse = network.volume(ground, coarse_yaws, _chosen(satellite.coarse, batch.crop), True)
+    every_yaw = batch.prior_yaw[:, None] + network.residuals
+    every_share = shares(
+        (batch.pose[:, 2] - every_yaw[:, 0]) / (network.residuals[1] - network.residuals[0]),
+        len(network.residuals),
+    )
+    chance = torch.rand_like(every_share) + 2.0 * (every_share > 0)
+    asked = chance.topk(min(2 + _OTHER_HEADINGS, len(network.residuals)), dim=1).indices
+    coarse = network.volume(
+        ground, every_yaw.gather(1, asked), _chosen(satellite.coarse, batch.crop), True
+    )
     step = math.radians(FINE_STEP_DEG)
     astray = (2.0 * torch.rand_like(yaw) - 1.0) * step
     fine_yaws = (yaw + astray)[:, None] + network.fine_residuals[1:-1]
@@ -44,11 +65,13 @@ def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
     return volume_loss(
         coarse,
         network.coarse_log_temperature.exp(),
-        _cells(batch.pose, coarse_yaws, coarse.shape[-1], config.cell_m * 2),
+        every_share.gather(1, asked),
+        *_cells(batch.pose, coarse.shape[-1], cell_m * 2),
     ) + volume_loss(
         fine,
         network.fine_log_temperature.exp(),
-        _cells(batch.pose, fine_yaws, fine.shape[-1], config.cell_m),
+        shares((yaw - fine_yaws[:, 0]) / step, fine_yaws.shape[1]),
+        *_cells(batch.pose, fine.shape[-1], cell_m),
     )
 
 
@@ -56,7 +79,7 @@ def _chosen(spectrum: SatelliteSpectrum, crop: Tensor) -> SatelliteSpectrum:
     return SatelliteSpectrum(spectrum.features[crop], spectrum.energy[crop], spectrum.side)
 
 
-def _cells(pose: Tensor, yaws: Tensor, side: int, cell_m: float) -> Tensor:
+def _cells(pose: Tensor, side: int, cell_m: float) -> tuple[Tensor, Tensor]:
+    """Fractional row and column (B,) of the poses in a score map `side` cells wide."""
     middle = (side - 1) / 2.0
-    heading = (pose[:, 2] - yaws[:, 0]) / (yaws[:, 1] - yaws[:, 0])
-    return torch.stack([heading, middle - pose[:, 1] / cell_m, middle + pose[:, 0] / cell_m], 1)
+    return middle - pose[:, 1] / cell_m, middle + pose[:, 0] / cell_m

@@ -15,7 +15,7 @@ from training.datasets.sample import PriorNoise
 from training.datasets.simulated import open_drives
 from training.distil import main
 from training.distil_config import load_distil_config
-from training.registration import registration_loss, volume_loss
+from training.registration import registration_loss, shares, volume_loss
 from training.trajectory import OdometryNoise, pseudo_poses, uniform_labels
 
 TINY = {
@@ -44,7 +44,7 @@ def placed(simulated, poses=None):
 
 
 def batch_of(drive):
-    return placed_batch([drive], 2, 3, PriorNoise(), np.random.default_rng(5))
+    return placed_batch([drive], 2, 3, 96.0, PriorNoise(), np.random.default_rng(5))
 
 
 def test_another_truth_behind_the_same_labels_and_odometry_does_not_move_the_loss(simulated):
@@ -65,7 +65,7 @@ def test_another_truth_behind_the_same_labels_and_odometry_does_not_move_the_los
 
 def test_a_crop_turned_by_a_quarter_is_the_crop_with_its_rows_and_columns_exchanged(simulated):
     drive = placed(simulated)
-    straight, turned = (drive.turned_crop(drive.poses[0, :2], a) for a in (0.0, math.pi / 2))
+    straight, turned = (drive.turned_crop(drive.poses[0, :2], a, 96.0) for a in (0.0, math.pi / 2))
     np.testing.assert_allclose(turned.astype(int), np.rot90(straight).astype(int), atol=2)
 
 
@@ -78,26 +78,27 @@ def test_the_frames_of_a_crop_keep_their_distances_and_angles(simulated):
     assert abs(batch.prior_yaw - batch.pose[:, 2]).max() <= math.radians(10.0) + 1e-5
 
 
+def loss_at(scores, heading, row, column):
+    size = scores.shape[1]
+    at = [torch.tensor([value]) for value in (heading, row, column)]
+    return float(volume_loss(scores, torch.tensor(50.0), shares(at[0], size), at[1], at[2]))
+
+
 def test_the_loss_is_least_where_the_scores_peak_on_the_target():
     scores = torch.zeros(1, 3, 5, 5)
     scores[0, 1, 2, 3] = 1.0
-    at, beside = (
-        volume_loss(scores, torch.tensor(50.0), torch.tensor([cell]))
-        for cell in ([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
-    )
-    assert float(at) == pytest.approx(0.0, abs=1e-3)
-    assert float(beside) == pytest.approx(50.0, abs=1e-3)
+    assert loss_at(scores, 1.0, 2.0, 3.0) == pytest.approx(0.0, abs=1e-3)
+    assert loss_at(scores, 1.0, 2.0, 4.0) == pytest.approx(50.0, abs=1e-3)
 
 
 def test_a_target_between_cells_is_shared_by_them():
     scores = torch.zeros(1, 3, 4, 4)
     scores[0, 1, 2, 1] = scores[0, 1, 2, 2] = 1.0
-    loss = volume_loss(scores, torch.tensor(50.0), torch.tensor([[1.0, 2.0, 1.5]]))
-    assert float(loss) == pytest.approx(math.log(2.0), abs=1e-3)
+    assert loss_at(scores, 1.0, 2.0, 1.5) == pytest.approx(math.log(2.0), abs=1e-3)
 
 
 def config_file(folder, **changes):
-    phase = {"steps": 2, "crops": 2, "per_crop": 2, "learning_rate": 0.001}
+    phase = {"steps": 2, "crops": 2, "per_crop": 2, "crop_m": 72.0, "learning_rate": 0.001}
     values = {
         "out": str(folder / "lift.safetensors"), "seed": 0, "precision": "fp32",
         "labels": "uniform", "model": TINY, "fuse_every": 3, "first": phase, "second": phase,
@@ -131,6 +132,10 @@ class Open:
         ({"labels": "guessed"}, "labels must be one of uniform, gaussian, exact, got 'guessed'"),
         ({"fuse_every": 0}, "fuse_every must be 1 or more, got 0"),
         ({"surprise": 1}, "surprise"),
+        (
+            {"second": {"steps": 1, "crops": 1, "per_crop": 1, "crop_m": 50.0, "learning_rate": 1}},
+            "crop_m must lie between 56.0",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_name(folder, changes, message):

@@ -72,12 +72,14 @@ class PlacedDrive:
         self.model = model
         self._imagery, self._frame = imagery, frame
 
-    def turned_crop(self, centre: NDArray[np.float64], turn: float) -> NDArray[np.uint8]:
-        """Imagery (S, S, 3) around `centre`, turned counter-clockwise by `turn` (rad).
+    def turned_crop(
+        self, centre: NDArray[np.float64], turn: float, crop_m: float
+    ) -> NDArray[np.uint8]:
+        """Imagery (S, S, 3) of `crop_m` around `centre`, turned counter-clockwise by `turn` (rad).
 
         Raises MissingImagery when the crop's circle is not covered.
         """
-        side = round(self.model.crop_m / self.model.gsd)
+        side = round(crop_m / self.model.gsd)
         finer = self.model.gsd / _FINER
         diagonal = 2 * math.ceil(side * _FINER / math.sqrt(2)) * finer
         wide = self._imagery.crop(self._frame.to_latlon(*centre), diagonal, finer).image
@@ -93,21 +95,24 @@ def placed_batch(
     drives: Sequence[PlacedDrive],
     crops: int,
     per_crop: int,
+    crop_m: float,
     noise: PriorNoise,
     rng: np.random.Generator,
 ) -> PlacedBatch:
-    """`crops` random crops, each with `per_crop` of the frames that lie within the search."""
+    """`crops` random crops of `crop_m` metres, each with `per_crop` of the frames that lie within
+    what can be searched in it. A small crop is cheap, and its wrong places are the near ones,
+    which are the hard ones.
+    """
     satellite, ground, K, T, crop, pose, prior_yaw = [], [], [], [], [], [], []
     for index in range(crops):
         drive = drives[rng.integers(len(drives))]
         reference = drive.poses[rng.integers(len(drive.poses)), :2]
-        centre = reference + rng.uniform(-1.0, 1.0, 2) * noise.position_m * 0.9
+        search = crop_m / 2.0 - drive.model.reach_m - _MARGIN_M
+        centre = reference + rng.uniform(-1.0, 1.0, 2) * min(search, noise.position_m) * 0.9
         turn = float(rng.uniform(-math.pi, math.pi))
         xy = (drive.poses[:, :2] - centre) @ rotation(turn).T
-        within = np.flatnonzero(np.abs(xy).max(axis=1) < drive.model.search_m - _MARGIN_M)
-        if len(within) == 0:
-            within = np.array([int(np.argmin(np.abs(xy).max(axis=1)))])
-        satellite.append(recoloured(drive.turned_crop(centre, turn), rng))
+        within = np.flatnonzero(np.abs(xy).max(axis=1) < search)
+        satellite.append(recoloured(drive.turned_crop(centre, turn, crop_m), rng))
         for i in rng.choice(within, per_crop, replace=len(within) < per_crop):
             yaw = drive.poses[i, 2] + turn
             ground.append(recoloured(drive.ground[i].numpy().transpose(1, 2, 0), rng))
