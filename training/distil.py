@@ -92,6 +92,8 @@ def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, 
     if _rank() > 0:
         return {}
     network.precision = torch.float32
+    # kept should the calibration refuse a network that is not good enough yet
+    save_checkpoint(Path(config.out), network, {"calibrated": False, "config": asdict(config)})
     held_out = _open(config.data, config.data.calibration)
     datasets = [drive.dataset(config.model, config.data.noise) for drive in held_out]
     truths = [truth for drive in held_out for truth in drive.truths]
@@ -187,6 +189,7 @@ def _fit(
         history.append(loss.item())
         progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
         if (step + 1) % phase.save_every == 0 and _rank() == 0:
+            network.temperature.copy_(network.fine_log_temperature.detach().exp())
             partial = Path(config.out).with_name(f"{Path(config.out).stem}_{name}.safetensors")
             save_checkpoint(partial, network, {"step": step + 1, "config": asdict(config)})
     _average([b for b in network.buffers() if b.is_floating_point()])

@@ -71,8 +71,8 @@ class DistilConfig:
         for phase in filter(None, (self.first, self.second)):
             if not 2.0 * self.model.reach_m + 8.0 <= phase.crop_m <= self.model.crop_m:
                 raise ValueError(
-                    f"a phase's crop_m must lie between {2.0 * self.model.reach_m + 8.0} (twice the "
-                    f"reach and 8) and the model's {self.model.crop_m}, got {phase.crop_m}"
+                    f"a phase's crop_m must lie between {2.0 * self.model.reach_m + 8.0} (twice "
+                    f"the reach and 8) and the model's {self.model.crop_m}, got {phase.crop_m}"
                 )
         noise = self.data.noise
         if noise.position_m > self.model.search_m:
