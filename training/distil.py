@@ -58,8 +58,8 @@ _GAUSS_SHARE = 1.0 / math.sqrt(3.0)
 def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, float]:
     """The whole run; returns the figures on the calibration drives, which are not trained on.
 
-    start: a checkpoint of LiftNet to go on from with the second phase. Raises FloatingPointError
-    naming the step when a loss is not finite.
+    start: a checkpoint of LiftNet to begin with, in place of random weights. Raises
+    FloatingPointError naming the step when a loss is not finite.
     """
     torch.manual_seed(config.seed)
     began = time.monotonic()
@@ -82,7 +82,7 @@ def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, 
         )
     ]
     losses = {}
-    if start is None:
+    if config.first is not None:
         losses["first"] = _fit(network, placed, config.first, config, "first")
     if config.second is not None:
         if config.labels != "exact":
@@ -248,7 +248,7 @@ def _open(data: DataConfig, seeds: dict[str, list[int]]) -> list[SimulatedDrive]
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="checkpoint that the second phase goes on from")
+    parser.add_argument("--start", type=Path, help="checkpoint to begin with")
     arguments = parser.parse_args(argv)
     if torch.distributed.is_torchelastic_launched():
         torch.distributed.init_process_group("gloo")

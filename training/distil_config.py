@@ -45,7 +45,8 @@ class DistilConfig:
     """labels      uniform: within the noise's bounds; gaussian: of the same variance; exact: the
                    truth, for the upper bound
     fuse_every  frames from one score map to the next where drives are placed again
-    second      None: no second phase
+    first       None: the drives are placed again by the network as it is
+    second      None: the first placing is all
     """
 
     out: str
@@ -55,7 +56,7 @@ class DistilConfig:
     model: ModelConfig
     data: DataConfig
     odometry: OdometryNoise
-    first: Phase
+    first: Phase | None
     second: Phase | None
     fuse_every: int
 
@@ -87,15 +88,14 @@ def load_distil_config(path: Path) -> DistilConfig:
     try:
         values: dict[str, Any] = dict(yaml.safe_load(path.read_text()))
         data = dict(values["data"])
-        second = values.get("second")
+        phases = {name: values[name] for name in ("first", "second")}
         return DistilConfig(
             **{
                 **values,
                 "model": ModelConfig.from_dict(values["model"]),
                 "data": DataConfig(**{**data, "noise": PriorNoise(**data["noise"])}),
                 "odometry": OdometryNoise(**values["odometry"]),
-                "first": Phase(**values["first"]),
-                "second": Phase(**second) if second else None,
+                **{name: Phase(**phase) if phase else None for name, phase in phases.items()},
             }
         )
     except KeyError as error:
