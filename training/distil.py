@@ -189,11 +189,11 @@ def _fit(
         history.append(loss.item())
         progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
         if (step + 1) % phase.save_every == 0 and _rank() == 0:
-            network.temperature.copy_(network.fine_log_temperature.detach().exp())
+            network.temperature.copy_(network.log_temperature.detach().exp())
             partial = Path(config.out).with_name(f"{Path(config.out).stem}_{name}.safetensors")
             save_checkpoint(partial, network, {"step": step + 1, "config": asdict(config)})
     _average([b for b in network.buffers() if b.is_floating_point()])
-    network.temperature.copy_(network.fine_log_temperature.detach().exp())
+    network.temperature.copy_(network.log_temperature.detach().exp())
     return float(np.mean(history[-max(1, phase.steps // 10) :]))
 
 

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from g2s_localizer.model.correlation import SatelliteSpectrum
-from g2s_localizer.model.lift_network import FINE_STEP_DEG, LiftNet
+from g2s_localizer.model.lift_network import LiftNet
 from training.datasets.placed import PlacedBatch
 
 _OTHER_HEADINGS = 3
-"""Wrong headings that the coarse search is asked beside the two around the right one."""
+"""Wrong headings that are asked beside the two around the right one."""
+_NEAR_STEPS = 3.0
+_NEAR_BONUS = 0.5
+"""Wrong headings less than so many steps away are asked more often: they are the hard ones."""
 
 
 def volume_loss(
@@ -40,38 +41,24 @@ def shares(index: Tensor, size: int) -> Tensor:
 
 
 def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
-    """Of the coarse search, over the headings around the pseudo-pose's and some others of those
-    around the prior's, and of the fine search, over three headings around the pseudo-pose's,
-    moved by up to a step, as the coarse search may be.
+    """Where in position and heading, over the two headings around the pseudo-pose's and some
+    others of those around the prior's.
     """
-    cell_m = network.config.cell_m
     satellite = network.encode_satellite(batch.satellite)
     ground = network.encode_ground(batch.ground, batch.K, batch.T_base_camera)
-    yaw = batch.pose[:, 2]
-    every_yaw = batch.prior_yaw[:, None] + network.residuals
-    every_share = shares(
-        (batch.pose[:, 2] - every_yaw[:, 0]) / (network.residuals[1] - network.residuals[0]),
-        len(network.residuals),
-    )
-    chance = torch.rand_like(every_share) + 2.0 * (every_share > 0)
-    asked = chance.topk(min(2 + _OTHER_HEADINGS, len(network.residuals)), dim=1).indices
-    coarse = network.volume(
-        ground, every_yaw.gather(1, asked), _chosen(satellite.coarse, batch.crop), True
-    )
-    step = math.radians(FINE_STEP_DEG)
-    astray = (2.0 * torch.rand_like(yaw) - 1.0) * step
-    fine_yaws = (yaw + astray)[:, None] + network.fine_residuals[1:-1]
-    fine = network.volume(ground, fine_yaws, _chosen(satellite.fine, batch.crop), False)
+    yaws = batch.prior_yaw[:, None] + network.residuals
+    count = len(network.residuals)
+    target = (batch.pose[:, 2] - yaws[:, 0]) / (network.residuals[1] - network.residuals[0])
+    share = shares(target, count)
+    steps = (torch.arange(count, device=target.device) - target[:, None]).abs()
+    chance = torch.rand_like(share) + 2.0 * (share > 0) + _NEAR_BONUS * (steps < _NEAR_STEPS)
+    asked = chance.topk(min(2 + _OTHER_HEADINGS, count), dim=1).indices
+    scores = network.volume(ground, yaws.gather(1, asked), _chosen(satellite.fine, batch.crop))
     return volume_loss(
-        coarse,
-        network.coarse_log_temperature.exp(),
-        every_share.gather(1, asked),
-        *_cells(batch.pose, coarse.shape[-1], cell_m * 2),
-    ) + volume_loss(
-        fine,
-        network.fine_log_temperature.exp(),
-        shares((yaw - fine_yaws[:, 0]) / step, fine_yaws.shape[1]),
-        *_cells(batch.pose, fine.shape[-1], cell_m),
+        scores,
+        network.log_temperature.exp(),
+        share.gather(1, asked),
+        *_cells(batch.pose, scores.shape[-1], network.config.cell_m),
     )
 
 

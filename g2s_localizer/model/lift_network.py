@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LiftNet: as G2SNet, but the overhead view is lifted column by column, and the heading is
-searched twice: coarsely over the whole range, then finely around the best.
+"""LiftNet: as G2SNet, but the overhead view is lifted column by column, and heading and position
+are searched together, at the resolution of the features.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
 from g2s_localizer.model.features import CompactUNet
@@ -23,10 +22,8 @@ from g2s_localizer.model.network import (
 from g2s_localizer.model.preprocess import standardise
 from g2s_localizer.model.score_map import ScoreMap
 
-FINE_STEP_DEG = 0.8
-_FINE_STEPS = 2
-_COARSE_WINDOW = 2
-"""Steps around the best coarse residual whose mean the fine search is centred on."""
+_NEAR_STEPS = 2
+"""Steps of the heading around the best one that are averaged."""
 _CHANNELS = 32
 
 
@@ -40,14 +37,13 @@ class LiftedColumns:
 class LiftNet(nn.Module):
     """The network of the preset `lift`: two extractors, the lift, correlation.
 
-    Temperatures of the two volumes of scores are learned; the buffers `temperature` of the score
-    map and `covariance_scale` of position and yaw are set by calibration after training.
+    The temperature of the volume of scores is learned; the buffers `temperature` of the score map
+    and `covariance_scale` of position and yaw are set by calibration after training.
     """
 
     temperature: Tensor
     covariance_scale: Tensor
     residuals: Tensor
-    fine_residuals: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -60,21 +56,16 @@ class LiftNet(nn.Module):
             _CHANNELS + 1, _CHANNELS, config.features, config.reach_m, config.cell_m
         )
         steps = math.ceil(config.yaw_range_deg / config.yaw_step_deg)
-        coarse = torch.arange(-steps, steps + 1) * math.radians(config.yaw_step_deg)
-        fine = torch.arange(-_FINE_STEPS, _FINE_STEPS + 1) * math.radians(FINE_STEP_DEG)
-        self.register_buffer("residuals", coarse, persistent=False)
-        self.register_buffer("fine_residuals", fine, persistent=False)
-        self.coarse_log_temperature = nn.Parameter(torch.tensor(math.log(30.0)))
-        self.fine_log_temperature = nn.Parameter(torch.tensor(math.log(30.0)))
+        residuals = torch.arange(-steps, steps + 1) * math.radians(config.yaw_step_deg)
+        self.register_buffer("residuals", residuals, persistent=False)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(30.0)))
         self.register_buffer("temperature", torch.tensor(50.0))
         self.register_buffer("covariance_scale", torch.ones(2))
 
     def encode_satellite(self, image: Tensor) -> SatelliteFeatures:
         """Satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
         features, _ = self._extract(self.satellite_extractor, image)
-        return SatelliteFeatures(
-            satellite_spectrum(features), satellite_spectrum(F.avg_pool2d(features, 2))
-        )
+        return SatelliteFeatures(satellite_spectrum(features), None)
 
     def encode_ground(self, image: Tensor, K: Tensor, T_base_camera: Tensor) -> LiftedColumns:
         """Prepared ground images (B, 3, h, w) uint8 with K (B, 3, 3) and T_base_camera."""
@@ -83,11 +74,8 @@ class LiftNet(nn.Module):
         columns = torch.cat(self.lift(features, K, T_base_camera), dim=1)
         return LiftedColumns(columns, K, T_base_camera)
 
-    def volume(
-        self, ground: LiftedColumns, yaws: Tensor, satellite: SatelliteSpectrum, coarse: bool
-    ) -> Tensor:
+    def volume(self, ground: LiftedColumns, yaws: Tensor, satellite: SatelliteSpectrum) -> Tensor:
         """Scores (B, R, n, n) at headings `yaws` (B, R), all positions of each."""
-        factor = 2 if coarse else 1
         scores = []
         for yaw in yaws.unbind(dim=1):
             view, mask = columns_to_overhead(
@@ -96,8 +84,8 @@ class LiftNet(nn.Module):
                 ground.K,
                 ground.T_base_camera,
                 yaw,
-                self.config.overhead_cells // factor,
-                self.config.cell_m * factor,
+                self.config.overhead_cells,
+                self.config.cell_m,
             )
             scores.append(correlate(view[:, :-1], view[:, -1:] * mask, satellite))
         return torch.stack(scores, dim=1)
@@ -111,24 +99,27 @@ class LiftNet(nn.Module):
         yaw: float,
         satellite: SatelliteFeatures,
     ) -> Registration:
-        """As `G2SNet.register`."""
+        """As `G2SNet.register`. The heading is that of the likeliest place, and the score map
+        that of the headings near it.
+        """
         columns = self.encode_ground(ground, K, T_base_camera)
         prior_yaw = torch.full((1,), yaw, device=ground.device)
-        coarse = self.volume(columns, prior_yaw[:, None] + self.residuals, satellite.coarse, True)
-        p = _marginal(coarse, self.coarse_log_temperature)
-        best = int(p.argmax())
-        window = slice(max(best - _COARSE_WINDOW, 0), best + _COARSE_WINDOW + 1)
-        near = p[window] / p[window].sum()
-        start = prior_yaw + (near * self.residuals[window]).sum()
-        fine = self.volume(columns, start[:, None] + self.fine_residuals, satellite.fine, False)
-        p_fine = _marginal(fine, self.fine_log_temperature)
-        residual = (p_fine * self.fine_residuals).sum()
-        variance = _variance(p_fine, self.fine_residuals) + _lost(p, window, self.residuals)
+        scores = self.volume(columns, prior_yaw[:, None] + self.residuals, satellite.fine)[0]
+        probability = torch.softmax(scores.flatten() * self.log_temperature.exp(), 0)
+        probability = probability.view_as(scores)
+        place = int(probability.sum(dim=0).argmax())
+        at_place = probability.flatten(1)[:, place]
+        best = int(at_place.argmax())
+        near = slice(max(best - _NEAR_STEPS, 0), best + _NEAR_STEPS + 1)
+        share = at_place[near] / at_place[near].sum()
+        residual = (share * self.residuals[near]).sum()
+        # the variance is over all places: it knows of other peaks
+        spread = (probability.sum(dim=(1, 2)) * (self.residuals - residual).square()).sum()
         return Registration(
-            yaw=float(start + residual),
-            yaw_variance=float(variance * self.covariance_scale[1]),
+            yaw=float(prior_yaw + residual),
+            yaw_variance=float(spread * self.covariance_scale[1]),
             score_map=ScoreMap.from_scores(
-                fine[0].amax(dim=0), self.temperature, self.config.cell_m
+                scores[near].amax(dim=0), self.temperature, self.config.cell_m
             ),
         )
 
@@ -138,22 +129,3 @@ class LiftNet(nn.Module):
         with torch.autocast(image.device.type, kind, enabled=reduced):
             features: tuple[Tensor, Tensor] = extractor(standardise(image))
         return features
-
-
-def _marginal(scores: Tensor, log_temperature: Tensor) -> Tensor:
-    """Probability (R,) of each heading from the scores (1, R, n, n) of all positions."""
-    return torch.softmax(scores.flatten() * log_temperature.exp(), 0).view_as(scores).sum((0, 2, 3))
-
-
-def _variance(probability: Tensor, residuals: Tensor) -> Tensor:
-    mean = (probability * residuals).sum()
-    step = residuals[1] - residuals[0]
-    return (probability * (residuals - mean).square()).sum() + step.square() / 12.0
-
-
-def _lost(probability: Tensor, window: slice, residuals: Tensor) -> Tensor:
-    """Variance from the headings outside the window: what the fine search cannot see."""
-    outside = probability.clone()
-    outside[window] = 0.0
-    centre = (probability[window] * residuals[window]).sum() / probability[window].sum()
-    return (outside * (residuals - centre).square()).sum()

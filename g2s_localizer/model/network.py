@@ -90,13 +90,13 @@ class SatelliteFeatures:
     """Everything of a satellite crop that registration needs, for B crops."""
 
     fine: SatelliteSpectrum
-    coarse: SatelliteSpectrum
-    """of the features averaged over 2 x 2 cells, for the search over yaw"""
+    coarse: SatelliteSpectrum | None
+    """of the features averaged over 2 x 2 cells, for the search over yaw; LiftNet has none"""
 
     @property
     def nbytes(self) -> int:
-        tensors = (self.fine.features, self.fine.energy, self.coarse.features, self.coarse.energy)
-        return sum(tensor.nbytes for tensor in tensors)
+        spectra = [spectrum for spectrum in (self.fine, self.coarse) if spectrum is not None]
+        return sum(spectrum.features.nbytes + spectrum.energy.nbytes for spectrum in spectra)
 
 
 @dataclass(frozen=True)
