@@ -10,7 +10,9 @@ import yaml
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint
-from training.datasets.placed import PlacedDrive, placed_batch
+from g2s_localizer.model.lift import columns_to_overhead
+from g2s_localizer.model.network import feature_intrinsics
+from training.datasets.placed import PlacedDrive, _Seen, placed_batch
 from training.datasets.sample import PriorNoise
 from training.datasets.simulated import open_drives
 from training.distil import main
@@ -76,6 +78,22 @@ def test_the_frames_of_a_crop_keep_their_distances_and_angles(simulated):
     distances = np.hypot(*(drive.poses[:, None, :2] - drive.poses[None, :, :2]).transpose(2, 0, 1))
     assert np.abs(distances - np.hypot(*(a - b)[:2])).min() < 1e-3
     assert abs(batch.prior_yaw - batch.pose[:, 2]).max() <= math.radians(10.0) + 1e-5
+
+
+def test_the_overhead_view_of_a_mirrored_image_is_the_mirrored_view(simulated):
+    drive = placed(simulated)
+    image = drive.ground[2].numpy().transpose(1, 2, 0)
+    seen = _Seen(image, drive.K, drive.T_base_camera, drive.poses[2])
+    columns = torch.rand(1, 1, 24, drive.model.ground_width // 2)
+    views = []
+    for one, content in ((seen, columns), (seen.mirrored(), columns.flip(-1))):
+        K, T, pose = (
+            torch.tensor(np.array([value], dtype=np.float32))
+            for value in (one.K, one.T_base_camera, one.pose)
+        )
+        camera = (feature_intrinsics(K), T, pose[:, 2])
+        views.append(columns_to_overhead(content, 1.0, *camera, 24, 2.0)[0])
+    torch.testing.assert_close(views[1], views[0].flip(-1), atol=1e-3, rtol=0.0)
 
 
 def loss_at(scores, heading, row, column):

@@ -2,7 +2,8 @@
 """Drives whose frames have been placed by `training.trajectory`: pairs with a fresh crop each time.
 
 A label that is good to a metre can be spoilt anew at every step: the crop's centre, its turn and
-the prior's heading are drawn again for each pair, and several frames share a crop.
+the prior's heading are drawn again for each pair, half of the crops are mirrored with all that is
+seen in them, and several frames share a crop.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from training.datasets.sample import PriorNoise
 
 _FINER = 1.5
 """Pixels of the imagery per pixel of the turned crop."""
+_OTHER_SIDE = np.diag([1.0, -1.0, 1.0]).astype(np.float32)
+_OTHER_COLUMN = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
 _MARGIN_M = 2.0
 """Between the farthest frame of a crop and the end of the search."""
 
@@ -37,7 +40,7 @@ class PlacedBatch:
     """
 
     satellite: Tensor
-    """(C, 3, S, S) uint8, turned at random"""
+    """(C, 3, S, S) uint8, turned and mirrored at random"""
     ground: Tensor
     """(G, 3, h, w) uint8"""
     K: Tensor
@@ -112,15 +115,24 @@ def placed_batch(
         turn = float(rng.uniform(-math.pi, math.pi))
         xy = (drive.poses[:, :2] - centre) @ rotation(turn).T
         within = np.flatnonzero(np.abs(xy).max(axis=1) < search)
-        satellite.append(recoloured(drive.turned_crop(centre, turn, crop_m), rng))
+        mirrored = rng.random() < 0.5
+        image = drive.turned_crop(centre, turn, crop_m)
+        satellite.append(recoloured(image[:, ::-1] if mirrored else image, rng))
         for i in rng.choice(within, per_crop, replace=len(within) < per_crop):
-            yaw = drive.poses[i, 2] + turn
-            ground.append(recoloured(drive.ground[i].numpy().transpose(1, 2, 0), rng))
-            K.append(drive.K)
-            T.append(drive.T_base_camera)
+            seen = _Seen(
+                drive.ground[i].numpy().transpose(1, 2, 0),
+                drive.K,
+                drive.T_base_camera,
+                np.array([*xy[i], drive.poses[i, 2] + turn]),
+            )
+            if mirrored:
+                seen = seen.mirrored()
+            ground.append(recoloured(seen.image, rng))
+            K.append(seen.K)
+            T.append(seen.T_base_camera)
             crop.append(index)
-            pose.append((*xy[i], yaw))
-            prior_yaw.append(yaw + math.radians(rng.uniform(-1.0, 1.0) * noise.yaw_deg))
+            pose.append(seen.pose)
+            prior_yaw.append(seen.pose[2] + math.radians(rng.uniform(-1.0, 1.0) * noise.yaw_deg))
     return PlacedBatch(
         torch.from_numpy(np.stack(satellite)),
         torch.from_numpy(np.stack(ground)),
@@ -132,10 +144,31 @@ def placed_batch(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """A ground image (H, W, 3), its camera, and the pose (3,) it was seen from."""
+
+    image: NDArray[np.uint8]
+    K: NDArray[np.float32]
+    T_base_camera: NDArray[np.float32]
+    pose: NDArray[np.float64]
+
+    def mirrored(self) -> _Seen:
+        """As seen in a world whose x axis points the other way: left and right change places."""
+        K, T = self.K.copy(), self.T_base_camera.copy()
+        K[0, 2] = self.image.shape[1] - 1 - K[0, 2]
+        T[:3, :3] = _OTHER_SIDE @ T[:3, :3] @ _OTHER_COLUMN
+        T[:3, 3] = _OTHER_SIDE @ T[:3, 3]
+        x, y, yaw = self.pose
+        return _Seen(self.image[:, ::-1], K, T, np.array([-x, y, math.pi - yaw]))
+
+
 def recoloured(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Image (H, W, 3) -> (3, H, W) in another light: channels mixed, brighter or darker, noisy."""
     mix = np.eye(3) + rng.normal(0.0, 0.15, (3, 3))
     shift = 110.0 + rng.normal(0.0, 6.0, 3) - mix @ np.full(3, 110.0)
-    value = cv2.transform(image.astype(np.float32), np.c_[mix, shift].astype(np.float32))
+    value = cv2.transform(
+        np.ascontiguousarray(image, np.float32), np.c_[mix, shift].astype(np.float32)
+    )
     value += rng.standard_normal(value.shape, dtype=np.float32) * np.float32(rng.uniform(0.0, 3.0))
     return np.ascontiguousarray(np.clip(value, 0, 255).astype(np.uint8).transpose(2, 0, 1))
