@@ -25,6 +25,7 @@ MAY_IMPORT = {
 # Parts under network.py, which do not know each other.
 MODEL_PARTS = {
     "features",
+    "lift",
     "vgg",
     "projection",
     "rotation",
@@ -116,7 +117,7 @@ def test_torch_stays_above_the_ground_floor(room):
 def test_the_parts_of_the_model_do_not_know_each_other(part):
     others = {
         f"g2s_localizer.model.{other}"
-        for other in (MODEL_PARTS | {"network", "paper", "registration"}) - {part}
+        for other in (MODEL_PARTS | {"network", "lift_network", "paper", "registration"}) - {part}
     }
     names = set(imports(ROOT / "g2s_localizer" / "model" / f"{part}.py"))
     known = {name for name in names for other in others if f"{name}.".startswith(f"{other}.")}

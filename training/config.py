@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import ModelConfig
 from training.data_config import DataConfig, require
+
+ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True)
@@ -143,15 +145,20 @@ def flat(config: dict[str, Any], where: str = "") -> dict[str, Any]:
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """Raises OSError for a file that cannot be read, ValueError naming the file and the key that
-    is unknown, missing or out of range. `extends: OTHER.yaml`: what is not given here is as in
-    the file of that name in the same folder.
+    """The configuration of training.train; raises as `read_config`."""
+    return read_config(TrainingConfig, path)
+
+
+def read_config(kind: type[ConfigT], path: Path) -> ConfigT:
+    """A YAML file as the dataclass `kind`. Raises OSError for a file that cannot be read,
+    ValueError naming the file and the key that is unknown, missing or out of range.
+    `extends: OTHER.yaml`: what is not given here is as in the file of that name in the same
+    folder.
     """
     try:
-        config = _build(TrainingConfig, _read(path), "")
+        config: ConfigT = _build(kind, _read(path), "")
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    assert isinstance(config, TrainingConfig)
     return config
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from g2s_localizer.model import CameraInput, G2SNet, PaperNet
 from g2s_localizer.model.config import PAPER_KITTI
 from g2s_localizer.model.correlation import correlate, satellite_spectrum
-from g2s_localizer.model.network import feature_intrinsics
+from g2s_localizer.model.features import feature_intrinsics
 from g2s_localizer.model.paper import normalised
 from g2s_localizer.model.projection import (
     ground_to_overhead,

@@ -3,6 +3,7 @@
 
 from g2s_localizer.model.checkpoint import load_checkpoint, save_checkpoint
 from g2s_localizer.model.config import ModelConfig
+from g2s_localizer.model.lift_network import LiftNet
 from g2s_localizer.model.network import G2SNet, SatelliteFeatures, build_network
 from g2s_localizer.model.paper import PaperNet
 from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite
@@ -12,6 +13,7 @@ from g2s_localizer.model.score_map import Mode, ScoreMap
 __all__ = [
     "CameraInput",
     "G2SNet",
+    "LiftNet",
     "Mode",
     "ModelConfig",
     "PaperNet",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 COMPACT = "compact"
+LIFT = "lift"
 PAPER_KITTI = "paper-kitti"
 PAPER_VIGOR = "paper-vigor"
 
@@ -25,24 +26,26 @@ _KITTI_GSD = 0.195828505
 # New York's 640 pixel tiles resized to 512; other cities give their own with each sample.
 _VIGOR_GSD = 0.113248 * 640 / 512
 
+_OWN: dict[str, Any] = {
+    "crop_m": 96.0,
+    "gsd": 0.25,
+    "reach_m": 24.0,
+    "ground_height": 128,
+    "ground_width": 512,
+    "yaw_range_deg": 12.0,
+    "width": 16,
+    "levels": 5,
+    "features": 16,
+    "yaw_step_deg": 2.0,
+    "level": 0,
+    "share": False,
+    "ground_confidence": True,
+    "satellite_confidence": False,
+    "wrap_panorama": False,
+}
 _PRESETS: dict[str, dict[str, Any]] = {
-    COMPACT: {
-        "crop_m": 96.0,
-        "gsd": 0.25,
-        "reach_m": 24.0,
-        "ground_height": 128,
-        "ground_width": 512,
-        "yaw_range_deg": 12.0,
-        "width": 16,
-        "levels": 5,
-        "features": 16,
-        "yaw_step_deg": 2.0,
-        "level": 0,
-        "share": False,
-        "ground_confidence": True,
-        "satellite_confidence": False,
-        "wrap_panorama": False,
-    },
+    COMPACT: _OWN,
+    LIFT: _OWN,
     PAPER_KITTI: _PAPER
     | {
         "crop_m": 512 * _KITTI_GSD,
@@ -70,10 +73,11 @@ PRESETS = tuple(_PRESETS)
 
 _MAY_BE_ZERO = {
     COMPACT: {"level"},
+    LIFT: {"level"},
     PAPER_KITTI: {"width", "levels", "features", "yaw_step_deg", "level"},
     PAPER_VIGOR: {"width", "levels", "features", "yaw_step_deg", "level", "yaw_range_deg"},
 }
-_ONLY_COMPACT = ("width", "levels", "features", "yaw_step_deg")
+_ONLY_OWN = ("width", "levels", "features", "yaw_step_deg")
 _ONLY_PAPER = ("level", "share", "ground_confidence", "satellite_confidence", "wrap_panorama")
 
 
@@ -86,8 +90,9 @@ class ModelConfig:
     """
 
     preset: str
-    """compact: this project's own network; paper-kitti, paper-vigor: that of Shi et al., ECCV
-    2024, for a pinhole camera and for a panorama"""
+    """compact, lift: this project's own networks, over a ground plane and with an overhead view
+    that is lifted column by column; paper-kitti, paper-vigor: that of Shi et al., ECCV 2024, for
+    a pinhole camera and for a panorama"""
     crop_m: float
     """side of the satellite crop (m)"""
     gsd: float
@@ -100,13 +105,13 @@ class ModelConfig:
     yaw_range_deg: float
     """largest residual yaw; 0: the heading is taken as known (paper-vigor)"""
     width: int
-    """compact: channels of the extractors' finest level; level l has (l + 1) times as many"""
+    """own: channels of the extractors' finest level; level l has (l + 1) times as many"""
     levels: int
-    """compact: resolutions of the extractors"""
+    """own: resolutions of the extractors"""
     features: int
-    """compact: channels of the features"""
+    """own: channels of the features"""
     yaw_step_deg: float
-    """compact: step of the search over yaw"""
+    """own: step of the search over yaw"""
     level: int
     """paper: level of the features, 0 to 3; a cell spans 2^(3 - level) pixels"""
     share: bool
@@ -127,7 +132,7 @@ class ModelConfig:
         unknown = sorted(set(changes) - set(values))
         if unknown:
             raise TypeError(f"ModelConfig has no field {', '.join(unknown)}")
-        foreign = _ONLY_PAPER if preset == COMPACT else _ONLY_COMPACT
+        foreign = _ONLY_PAPER if preset in (COMPACT, LIFT) else _ONLY_OWN
         for name in foreign:
             if changes.get(name, values[name]) != values[name]:
                 raise ValueError(f"ModelConfig.{name} is no field of the preset {preset}")
@@ -141,12 +146,12 @@ class ModelConfig:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if number and not (value > 0 or (value == 0 and field.name in self._zero)):
                 raise ValueError(f"ModelConfig.{field.name} must be positive, got {value}")
-        if self.preset == COMPACT and (self.satellite_cells % 2 or self.overhead_cells % 2):
+        if self.is_own and (self.satellite_cells % 2 or self.overhead_cells % 2):
             raise ValueError(
                 f"crop_m {self.crop_m} and reach_m {self.reach_m} must span an even number of "
                 f"cells of {self.cell_m} m, got {self.satellite_cells} and {self.overhead_cells}"
             )
-        if self.preset != COMPACT and not 0 <= self.level <= 3:
+        if not self.is_own and not 0 <= self.level <= 3:
             raise ValueError(f"ModelConfig.level must be 0 to 3, got {self.level}")
         if self.level == 3 and self.yaw_range_deg > 0:
             raise ValueError("ModelConfig.level 3 has no rotation regressor; use 0, 1 or 2")
@@ -158,21 +163,26 @@ class ModelConfig:
         return _MAY_BE_ZERO[self.preset]
 
     @property
+    def is_own(self) -> bool:
+        """Whether the network is one of this project's own, not the paper's."""
+        return self.preset in (COMPACT, LIFT)
+
+    @property
     def whole_image(self) -> bool:
         """Whether the ground image is taken whole; else the part that can show the ground."""
-        return self.preset != COMPACT
+        return not self.is_own
 
     @property
     def north_up(self) -> bool:
         """Whether the network takes pinhole images and north-up crops under every heading, as the
         node has them. The paper's were trained on crops turned to the heading, or panoramas.
         """
-        return self.preset == COMPACT
+        return self.is_own
 
     @property
     def stride(self) -> int:
         """Pixels of the image that a feature cell spans, along each axis."""
-        return 2 if self.preset == COMPACT else int(2 ** (3 - self.level))
+        return 2 if self.is_own else int(2 ** (3 - self.level))
 
     @property
     def cell_m(self) -> float:

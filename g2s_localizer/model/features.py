@@ -7,23 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from g2s_localizer.model.blocks import ConvBlock
+
 STRIDE = 2
 """Pixels of the image a feature cell spans. Cell c covers pixels 2c and 2c + 1, evenly: every
 layer below keeps that centre, so features carry no half-cell offset."""
-
-
-class _Block(nn.Sequential):
-    """Two 3x3 convolutions, each with batch normalisation and ReLU."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        layers: list[nn.Module] = []
-        for channels in (inputs, outputs):
-            layers += [
-                nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
-                nn.BatchNorm2d(outputs),
-                nn.ReLU(inplace=True),
-            ]
-        super().__init__(*layers)
 
 
 class CompactUNet(nn.Module):
@@ -43,10 +31,10 @@ class CompactUNet(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.down = nn.ModuleList(
-            _Block(widths[max(level - 1, 0)], widths[level]) for level in range(levels)
+            ConvBlock(widths[max(level - 1, 0)], widths[level]) for level in range(levels)
         )
         self.up = nn.ModuleList(
-            _Block(widths[level + 1] + widths[level], widths[level])
+            ConvBlock(widths[level + 1] + widths[level], widths[level])
             for level in reversed(range(levels - 1))
         )
         self.head = nn.Conv2d(width, features, 1)
@@ -69,3 +57,11 @@ class CompactUNet(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skips.pop()], dim=1))
         return self.head(x).float(), torch.sigmoid(self.confidence(x).float())
+
+
+def feature_intrinsics(K: Tensor) -> Tensor:
+    """Intrinsics (B, 3, 3) of an image -> those of its feature map, STRIDE times smaller."""
+    scale = torch.tensor([1.0 / STRIDE, 1.0 / STRIDE, 1.0], device=K.device)[:, None]
+    scaled = K * scale
+    half = 0.5 / STRIDE - 0.5
+    return scaled + K.new_tensor([[0.0, 0.0, half], [0.0, 0.0, half], [0.0, 0.0, 0.0]])

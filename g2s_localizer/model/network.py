@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from g2s_localizer.model.config import COMPACT, ModelConfig
+from g2s_localizer.model.config import COMPACT, LIFT, ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
-from g2s_localizer.model.features import STRIDE, CompactUNet
+from g2s_localizer.model.features import CompactUNet, feature_intrinsics
+from g2s_localizer.model.lift_network import LiftNet
 from g2s_localizer.model.paper import PaperNet
 from g2s_localizer.model.preprocess import standardise
 from g2s_localizer.model.projection import ground_to_overhead
@@ -24,7 +25,8 @@ def build_network(config: ModelConfig) -> RegistrationNet:
 
     In the memory order channels_last, several times faster for these convolutions on a CPU.
     """
-    network = G2SNet(config) if config.preset == COMPACT else PaperNet(config)
+    kinds: dict[str, type[RegistrationNet]] = {COMPACT: G2SNet, LIFT: LiftNet}
+    network = kinds.get(config.preset, PaperNet)(config)
     return network.to(memory_format=torch.channels_last)
 
 
@@ -127,11 +129,3 @@ class G2SNet(RegistrationNet):
             self.config.cell_m * factor,
         )
         return view[:, :-1], view[:, -1:] * mask
-
-
-def feature_intrinsics(K: Tensor) -> Tensor:
-    """Intrinsics (B, 3, 3) of an image -> those of its feature map, STRIDE times smaller."""
-    scale = torch.tensor([1.0 / STRIDE, 1.0 / STRIDE, 1.0], device=K.device)[:, None]
-    scaled = K * scale
-    half = 0.5 / STRIDE - 0.5
-    return scaled + K.new_tensor([[0.0, 0.0, half], [0.0, 0.0, half], [0.0, 0.0, 0.0]])

@@ -36,7 +36,8 @@ class CameraInput(NamedTuple):
 
 
 class RegistrationNet(nn.Module):
-    """Base of the networks: rotation first, then translation at the heading found.
+    """Base of the networks: rotation first, then translation at the heading found, unless a
+    network searches both together (`search`).
 
     A preset's network gives the four parts: `encode_satellite`, `encode_ground`,
     `residual_yaw`, `overhead`.
@@ -88,6 +89,17 @@ class RegistrationNet(nn.Module):
         first = (n - kept) // 2
         return scores[..., first : first + kept, first : first + kept]
 
+    def search(
+        self, ground: Any, camera: CameraInput, yaw: Tensor, satellite: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Heading (B,) in rad, its variance (B,) in rad^2, and scores (B, n, n) of the positions,
+        from the heading `yaw` (B,) of the prior: rotation first, then translation.
+        """
+        residual, variance = self.residual_yaw(ground, camera, yaw, satellite)
+        view, weight = self.overhead(ground, camera, yaw + residual)
+        scores = self.central(correlate(view, weight, satellite.fine))
+        return yaw + residual, variance, scores
+
     @torch.inference_mode()
     def register(
         self,
@@ -103,14 +115,11 @@ class RegistrationNet(nn.Module):
         camera = CameraInput(K, T_base_camera)
         features = self.encode_ground(ground, camera)
         prior_yaw = torch.full((1,), yaw, device=ground.device)
-        residual, variance = self.residual_yaw(features, camera, prior_yaw, satellite)
-        heading = prior_yaw + residual
-        view, weight = self.overhead(features, camera, heading)
-        score = self.central(correlate(view, weight, satellite.fine))[0]
+        heading, variance, score = self.search(features, camera, prior_yaw, satellite)
         return Registration(
             yaw=float(heading),
             yaw_variance=float(variance * self.covariance_scale[1]),
-            score_map=ScoreMap.from_scores(score, self.temperature, self.config.cell_m),
+            score_map=ScoreMap.from_scores(score[0], self.temperature, self.config.cell_m),
         )
 
     def compile_extractors(self) -> None:

@@ -36,7 +36,7 @@ from g2s_localizer.model import (
     prepare_ground,
     prepare_satellite,
 )
-from g2s_localizer.model.config import PAPER_VIGOR, PRESETS
+from g2s_localizer.model.config import LIFT, PAPER_VIGOR, PRESETS
 from g2s_localizer.model.correlation import correlate
 
 STAGES = (
@@ -105,7 +105,8 @@ def register_once(
     network: RegistrationNet, scene: Scene, device: torch.device, satellite: Any | None
 ) -> tuple[dict[str, float], Any]:
     """One registration as `RegistrationNet.register` does it; features of the crop are made when
-    `satellite` is None. Returns milliseconds by stage, with their `total`, and the features.
+    `satellite` is None. Returns milliseconds by stage, with their `total`, and the features. The
+    preset lift searches heading and position together: all of it is its rotation stage.
     """
     config, watch = network.config, Stopwatch(device)
     start = time.perf_counter()
@@ -118,9 +119,19 @@ def register_once(
         satellite = watch(SATELLITE, lambda: network.encode_satellite(image))
     yaw = torch.zeros(1, device=device)
     features = watch("ground features", lambda: network.encode_ground(ground, camera))
-    residual, _ = watch("rotation", lambda: network.residual_yaw(features, camera, yaw, satellite))
-    view, weight = watch("projection", lambda: network.overhead(features, camera, yaw + residual))
-    score = watch("correlation", lambda: network.central(correlate(view, weight, satellite.fine)))
+    if network.config.preset == LIFT:
+        score = watch("rotation", lambda: network.search(features, camera, yaw, satellite)[2])
+        watch.stages |= {"projection": 0.0, "correlation": 0.0}
+    else:
+        residual, _ = watch(
+            "rotation", lambda: network.residual_yaw(features, camera, yaw, satellite)
+        )
+        view, weight = watch(
+            "projection", lambda: network.overhead(features, camera, yaw + residual)
+        )
+        score = watch(
+            "correlation", lambda: network.central(correlate(view, weight, satellite.fine))
+        )
     watch("score map", lambda: _conclude(score[0], network))
     return {**watch.stages, "total": (time.perf_counter() - start) * 1e3}, satellite
 

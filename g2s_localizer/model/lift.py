@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lift: image features onto the ground, column by column, with learned depths.
+
+A ground plane puts every pixel where its ray meets the plane. What stands upright (trees, walls)
+is thereby smeared away from the camera, and a pitch of one degree moves the ground 20 m ahead by
+4 m. Here each cell at depth z of an image column instead draws from all rows of that column, by
+attention that starts at the plane's row and may learn to look elsewhere: at the trunk's foot, or
+along the horizon for the pitch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from g2s_localizer.model.blocks import ConvBlock
+from g2s_localizer.model.projection import overhead_xy, rotate_xy
+
+NEAR_M = 3.0
+"""Depth of the nearest cell of a column (m)."""
+
+_PLANE_ROWS = 2.0
+"""Rows of features around the plane's row that attention starts with (1 sigma, over sqrt 2)."""
+_DEEPEST = 8.0
+"""Bound of the plane's logits: far rows are nearly silent, and can be learned all the same."""
+
+
+class ColumnLift(nn.Module):
+    """Features (B, C, h, w) of a ground image -> (B, F, depths, w) and confidence
+    (B, 1, depths, w) in (0, 1): for each column, cells `step_m` apart in depth along the optical
+    axis, the first at NEAR_M, the last beyond `reach_m`. `width` channels in between.
+    """
+
+    depths: Tensor
+
+    def __init__(
+        self, channels: int, width: int, features: int, reach_m: float, step_m: float
+    ) -> None:
+        super().__init__()
+        depths = NEAR_M + step_m * torch.arange(round(reach_m / step_m))
+        self.step_m = step_m
+        self.register_buffer("depths", depths, persistent=False)
+        self.query = nn.Conv2d(channels, len(depths), 1)
+        self.refine = ConvBlock(channels, width)
+        self.head = nn.Conv2d(width, features, 1)
+        self.confidence = nn.Conv2d(width, 1, 1)
+
+    def forward(self, features: Tensor, K: Tensor, T_base_camera: Tensor) -> tuple[Tensor, Tensor]:
+        """K (B, 3, 3) of the feature map, T_base_camera (B, 4, 4)."""
+        height, columns_across = features.shape[-2:]
+        row = ground_rows(self.depths, K, T_base_camera, columns_across)
+        rows = torch.arange(height, device=features.device)[:, None]
+        plane = -((rows - row[:, :, None]) / _PLANE_ROWS).square().clamp_max(_DEEPEST)
+        attention = torch.softmax(self.query(features) + plane, dim=2)
+        columns = self.refine(torch.einsum("bdhw,bchw->bcdw", attention, features))
+        return self.head(columns), torch.sigmoid(self.confidence(columns))
+
+
+def ground_rows(depths: Tensor, K: Tensor, T_base_camera: Tensor, width: int) -> Tensor:
+    """Rows (B, depths, width) at which each column of the image sees the ground at each depth."""
+    R, t = T_base_camera[:, :3, :3], T_base_camera[:, :3, 3]
+    column = torch.arange(width, device=K.device)
+    x = (column - K[:, 0, 2, None]) / K[:, 0, 0, None]
+    # the base's z of the point depth * (x, y, 1) is zero
+    down, side, ahead = (R[:, 2, i, None, None] for i in (1, 0, 2))
+    y = -(t[:, 2, None, None] / depths[:, None] + side * x[:, None] + ahead) / down
+    return K[:, 1, 1, None, None] * y + K[:, 1, 2, None, None]
+
+
+def columns_to_overhead(
+    columns: Tensor,
+    step_m: float,
+    K: Tensor,
+    T_base_camera: Tensor,
+    yaw: Tensor,
+    cells: int,
+    cell_m: float,
+) -> tuple[Tensor, Tensor]:
+    """Overhead view, in map axes, around the vehicle, of columns (B, C, depths, w).
+
+    As `projection.ground_to_overhead`: yaw (B,) is the vehicle's heading, and the view comes
+    with its validity (B, 1, cells, cells).
+    """
+    depths, width = columns.shape[-2:]
+    east_north = overhead_xy(cells, cell_m, columns.device)
+    base = rotate_xy(east_north, -yaw)
+    points = torch.cat([base, base.new_zeros(*base.shape[:3], 1)], dim=-1)
+    R, t = T_base_camera[:, :3, :3], T_base_camera[:, :3, 3]
+    camera = torch.einsum("bhwi,bij->bhwj", points - t[:, None, None], R)
+    depth = camera[..., 2]
+    pixel = torch.einsum("bhwj,bj->bhw", camera, K[:, 0])
+    u = pixel / depth.clamp_min(1e-6)
+    v = (depth - NEAR_M) / step_m
+    reach = cells * cell_m / 2.0
+    visible = (
+        (u >= 0)
+        & (u <= width - 1)
+        & (v >= 0)
+        & (v <= depths - 1)
+        & (east_north.square().sum(-1) < reach**2)
+    )
+    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / depths - 1], dim=-1)
+    grid = torch.where(visible[..., None], grid, grid.new_full((), -2.0))
+    mask = visible[:, None].to(columns.dtype)
+    return F.grid_sample(columns, grid, mode="bilinear", align_corners=False) * mask, mask

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LiftNet: as G2SNet, but the overhead view is lifted column by column, and heading and position
+are searched together, at the resolution of the features.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from g2s_localizer.model.config import ModelConfig
+from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
+from g2s_localizer.model.features import CompactUNet, feature_intrinsics
+from g2s_localizer.model.lift import ColumnLift, columns_to_overhead
+from g2s_localizer.model.preprocess import standardise
+from g2s_localizer.model.registration import CameraInput, RegistrationNet
+
+_NEAR_STEPS = 2
+"""Steps of the heading around the best one that are averaged."""
+_CHANNELS = 32
+
+
+@dataclass(frozen=True)
+class LiftSatellite:
+    """Everything of B satellite crops that registration needs."""
+
+    fine: SatelliteSpectrum
+
+    @property
+    def nbytes(self) -> int:
+        return self.fine.nbytes
+
+
+@dataclass(frozen=True)
+class LiftedColumns:
+    """Columns of ground images over depth, and the cameras of their feature maps."""
+
+    columns: Tensor
+    """(B, C + 1, depths, w), confidence last"""
+    K: Tensor
+    """(B, 3, 3)"""
+    T_base_camera: Tensor
+    """(B, 4, 4)"""
+
+
+class LiftNet(RegistrationNet):
+    """The network of the preset `lift`: two extractors, the lift, correlation.
+
+    The temperature of the volume of scores is learned.
+    """
+
+    residuals: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.ground_extractor = CompactUNet(config.width, config.levels, _CHANNELS)
+        self.satellite_extractor = CompactUNet(config.width, config.levels, config.features)
+        self.lift = ColumnLift(
+            _CHANNELS + 1, _CHANNELS, config.features, config.reach_m, config.cell_m
+        )
+        steps = math.ceil(config.yaw_range_deg / config.yaw_step_deg)
+        residuals = torch.arange(-steps, steps + 1) * math.radians(config.yaw_step_deg)
+        self.register_buffer("residuals", residuals, persistent=False)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(30.0)))
+
+    def encode_satellite(self, image: Tensor) -> LiftSatellite:
+        """Satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
+        features, _ = self._extract(self.satellite_extractor, image)
+        return LiftSatellite(satellite_spectrum(features))
+
+    def encode_ground(self, image: Tensor, camera: CameraInput | None = None) -> LiftedColumns:
+        """Prepared ground images (B, 3, h, w) uint8. The lift needs the camera; raises ValueError
+        without one, and for a panorama.
+        """
+        if camera is None or camera.K is None:
+            raise ValueError("the preset lift takes pinhole images with their camera")
+        features = torch.cat(self._extract(self.ground_extractor, image), dim=1)
+        K = feature_intrinsics(camera.K)
+        columns = torch.cat(self.lift(features, K, camera.T_base_camera), dim=1)
+        return LiftedColumns(columns, K, camera.T_base_camera)
+
+    def volume(self, ground: LiftedColumns, yaws: Tensor, satellite: SatelliteSpectrum) -> Tensor:
+        """Scores (B, R, n, n) at headings `yaws` (B, R), all positions of each."""
+        scores = []
+        for yaw in yaws.unbind(dim=1):
+            view, mask = columns_to_overhead(
+                ground.columns,
+                self.lift.step_m,
+                ground.K,
+                ground.T_base_camera,
+                yaw,
+                self.config.overhead_cells,
+                self.config.cell_m,
+            )
+            scores.append(correlate(view[:, :-1], view[:, -1:] * mask, satellite))
+        return torch.stack(scores, dim=1)
+
+    def search(
+        self, ground: LiftedColumns, camera: CameraInput, yaw: Tensor, satellite: LiftSatellite
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Heading and position together: the heading is that of the likeliest place, the scores
+        are the best of the headings near it. One image at a time.
+        """
+        scores = self.volume(ground, yaw[:, None] + self.residuals, satellite.fine)[0]
+        probability = torch.softmax(scores.flatten() * self.log_temperature.exp(), 0)
+        probability = probability.view_as(scores)
+        place = int(probability.sum(dim=0).argmax())
+        at_place = probability.flatten(1)[:, place]
+        best = int(at_place.argmax())
+        near = slice(max(best - _NEAR_STEPS, 0), best + _NEAR_STEPS + 1)
+        share = at_place[near] / at_place[near].sum()
+        residual = (share * self.residuals[near]).sum()
+        # the variance is over all places: it knows of other peaks
+        spread = (probability.sum(dim=(1, 2)) * (self.residuals - residual).square()).sum()
+        return yaw + residual, spread[None], scores[near].amax(dim=0)[None]
+
+    def _extract(self, extractor: CompactUNet, image: Tensor) -> tuple[Tensor, Tensor]:
+        with self.reduced(image.device):
+            features: tuple[Tensor, Tensor] = extractor(standardise(image))
+        return features

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Self-distillation: pairs placed by pseudo-poses, the dense loss, and the whole run in small."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint
+from g2s_localizer.model.features import feature_intrinsics
+from g2s_localizer.model.lift import columns_to_overhead
+from training.datasets.placed import PlacedDrive, _Seen, placed_batch
+from training.datasets.sample import PriorNoise
+from training.datasets.simulated import open_drives
+from training.distil import main
+from training.distil_config import load_distil_config
+from training.registration import registration_loss, shares, volume_loss
+from training.trajectory import OdometryNoise, pseudo_poses, uniform_labels
+
+TINY = {
+    "preset": "lift", "width": 4, "levels": 3, "features": 4, "gsd": 1.0, "ground_height": 32,
+    "ground_width": 64, "yaw_step_deg": 6.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("distil")
+
+
+@pytest.fixture(scope="module")
+def simulated(folder):
+    return open_drives(folder, "easy", [31], 6, 2.5)[0]
+
+
+def placed(simulated, poses=None):
+    labels = PriorNoise().labels(simulated.truths, seed=(31, 7))
+    if poses is None:
+        odometry = OdometryNoise().measure([Pose2D(3.7 * i, 0, 0) for i in range(6)], (31, 8))
+        poses = pseudo_poses(odometry, [uniform_labels(labels, 20.0, 10.0)], labels, 31)
+    model = ModelConfig.from_dict(TINY)
+    return PlacedDrive(simulated.drive, simulated.imagery, simulated.frame, poses, model)
+
+
+def batch_of(drive):
+    return placed_batch([drive], 2, 3, 96.0, PriorNoise(), np.random.default_rng(5))
+
+
+def test_another_truth_behind_the_same_labels_and_odometry_does_not_move_the_loss(simulated):
+    def loss():
+        torch.manual_seed(0)
+        return registration_loss(LiftNet(ModelConfig.from_dict(TINY)), batch).item()
+
+    batch = batch_of(placed(simulated))
+    first = loss()
+    poses = [Pose2D(*pose) for pose in placed(simulated).poses]
+    true_records = simulated.drive.oxts.copy()
+    simulated.drive.oxts[:, :2] += 1e-3
+    simulated.drive.oxts[:, 5] += 1.0
+    batch = batch_of(placed(simulated, poses))
+    simulated.drive.oxts[:] = true_records
+    assert first == loss()
+
+
+def test_a_crop_turned_by_a_quarter_is_the_crop_with_its_rows_and_columns_exchanged(simulated):
+    drive = placed(simulated)
+    straight, turned = (drive.turned_crop(drive.poses[0, :2], a, 96.0) for a in (0.0, math.pi / 2))
+    np.testing.assert_allclose(turned.astype(int), np.rot90(straight).astype(int), atol=2)
+
+
+def test_the_frames_of_a_crop_keep_their_distances_and_angles(simulated):
+    drive = placed(simulated)
+    batch = batch_of(drive)
+    a, b = batch.pose[0].numpy(), batch.pose[1].numpy()
+    distances = np.hypot(*(drive.poses[:, None, :2] - drive.poses[None, :, :2]).transpose(2, 0, 1))
+    assert np.abs(distances - np.hypot(*(a - b)[:2])).min() < 1e-3
+    assert abs(batch.prior_yaw - batch.pose[:, 2]).max() <= math.radians(10.0) + 1e-5
+
+
+def test_the_overhead_view_of_a_mirrored_image_is_the_mirrored_view(simulated):
+    drive = placed(simulated)
+    image = drive.ground[2].numpy().transpose(1, 2, 0)
+    seen = _Seen(image, drive.K, drive.T_base_camera, drive.poses[2])
+    columns = torch.rand(1, 1, 24, drive.model.ground_width // 2)
+    views = []
+    for one, content in ((seen, columns), (seen.mirrored(), columns.flip(-1))):
+        K, T, pose = (
+            torch.tensor(np.array([value], dtype=np.float32))
+            for value in (one.K, one.T_base_camera, one.pose)
+        )
+        camera = (feature_intrinsics(K), T, pose[:, 2])
+        views.append(columns_to_overhead(content, 1.0, *camera, 24, 2.0)[0])
+    torch.testing.assert_close(views[1], views[0].flip(-1), atol=1e-3, rtol=0.0)
+
+
+def loss_at(scores, heading, row, column):
+    size = scores.shape[1]
+    at = [torch.tensor([value]) for value in (heading, row, column)]
+    return float(volume_loss(scores, torch.tensor(50.0), shares(at[0], size), at[1], at[2]))
+
+
+def test_the_loss_is_least_where_the_scores_peak_on_the_target():
+    scores = torch.zeros(1, 3, 5, 5)
+    scores[0, 1, 2, 3] = 1.0
+    assert loss_at(scores, 1.0, 2.0, 3.0) == pytest.approx(0.0, abs=1e-3)
+    assert loss_at(scores, 1.0, 2.0, 4.0) == pytest.approx(50.0, abs=1e-3)
+
+
+def test_a_target_between_cells_is_shared_by_them():
+    scores = torch.zeros(1, 3, 4, 4)
+    scores[0, 1, 2, 1] = scores[0, 1, 2, 2] = 1.0
+    assert loss_at(scores, 1.0, 2.0, 1.5) == pytest.approx(math.log(2.0), abs=1e-3)
+
+
+def config_file(folder, **changes):
+    phase = {"steps": 2, "crops": 2, "per_crop": 2, "crop_m": 72.0, "learning_rate": 0.001}
+    values = {
+        "out": str(folder / "lift.safetensors"), "seed": 0, "precision": "fp32",
+        "labels": "uniform", "model": TINY, "fuse_every": 3, "first": phase, "second": phase,
+        "data": {
+            "simulated": {
+                "folder": str(folder), "drives": {"easy": [31]}, "calibration": {"easy": [32]},
+                "frames": 6, "rate": 2.5,
+            },
+            "noise": {"position_m": 20.0, "yaw_deg": 10.0},
+        },
+        "odometry": {"scale": 0.01},
+    }  # fmt: skip
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump({**values, **changes}))
+    return file
+
+
+def test_a_run_leaves_a_checkpoint_that_loads(folder, simulated, monkeypatch):
+    monkeypatch.setattr("training.calibration.GateConfig", lambda: Open())
+    assert main(["--config", str(config_file(folder))]) == 0
+    network, _ = load_checkpoint(folder / "lift.safetensors")
+    assert isinstance(network, LiftNet)
+
+
+class Open:
+    """A gate that two steps of training can pass."""
+
+    max_entropy, max_peak_ratio = 1.0, 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": "guessed"}, "labels must be one of uniform, gaussian, exact, got 'guessed'"),
+        ({"fuse_every": 0}, "fuse_every must be 1 or more, got 0"),
+        ({"surprise": 1}, "surprise"),
+        (
+            {"second": {"steps": 1, "crops": 1, "per_crop": 1, "crop_m": 50.0, "learning_rate": 1}},
+            "crop_m must lie between 56.0",
+        ),
+    ],
+)
+def test_a_wrong_configuration_is_refused_by_name(folder, changes, message):
+    with pytest.raises(ValueError, match=message):
+        load_distil_config(config_file(folder, **changes))

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train LiftNet from weak labels by trajectory self-distillation, on simulated drives.
+
+python -m training.distil --config training/configs/distil/synthetic_lift.yaml
+On two cores that others use too: torchrun --nproc-per-node 2 -m training.distil --config ...
+
+1. Each frame has a noisy label, each pair of neighbouring frames noisy odometry. Together they
+   place the whole drive to about half a metre (`training.trajectory`).
+2. With these pseudo-poses the network learns as if it were supervised.
+3. Its score maps join labels and odometry, and place each drive again, now to the imagery.
+4. It learns on, from these.
+No exact pose enters; exact poses of the calibration drives set temperature and covariance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed
+from torch import Tensor
+from tqdm import tqdm
+
+from g2s_localizer.estimator.localizer import PRECISIONS
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model import load_checkpoint, prepare_satellite, save_checkpoint
+from g2s_localizer.model.lift_network import LiftNet
+from training.calibration import calibrate
+from training.data_config import SimulatedConfig
+from training.datasets.placed import PlacedDrive, placed_batch
+from training.datasets.simulated import SimulatedDrive, open_drives, simulated_dataset
+from training.distil_config import DistilConfig, Phase, load_distil_config
+from training.registration import registration_loss
+from training.scoring import score
+from training.trajectory import (
+    Evidence,
+    draw_gaussian,
+    gaussian_labels,
+    headings,
+    of_frames,
+    pseudo_poses,
+    score_maps,
+    uniform_labels,
+)
+
+_HEADING_SIGMA = math.radians(1.0)
+_GAUSS_SHARE = 1.0 / math.sqrt(3.0)
+"""Standard deviation of a uniform label as a share of its bound: Gaussian labels have the same."""
+
+
+def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, float]:
+    """The whole run; returns the figures on the calibration drives, which are not trained on.
+
+    start: a checkpoint of LiftNet to begin with, in place of random weights. Raises
+    FloatingPointError naming the step when a loss is not finite.
+    """
+    torch.manual_seed(config.seed)
+    began = time.monotonic()
+    network = LiftNet(config.model) if start is None else _started(start, config)
+    network.precision = PRECISIONS[config.precision]
+    simulated = config.data.simulated
+    assert simulated is not None
+    drives = _open(simulated, simulated.drives)
+    sources = [_evidence(drive, config) for drive in drives]
+    placed = [
+        PlacedDrive(
+            drive.drive,
+            drive.imagery,
+            drive.frame,
+            drive.truths
+            if config.labels == "exact"
+            else pseudo_poses(odometry, [evidence], labels, drive.seed),
+            config.model,
+        )
+        for drive, (labels, odometry, evidence) in tqdm(
+            list(zip(drives, sources, strict=True)), desc="placing drives", disable=_rank() > 0
+        )
+    ]
+    losses = {}
+    if config.first is not None:
+        losses["first"] = _fit(network, placed, config.first, config, "first")
+    if config.second is not None:
+        if config.labels != "exact":
+            for drive, one, source in zip(drives, placed, sources, strict=True):
+                place_again(network, one, *source, config.fuse_every, drive.seed)
+        losses["second"] = _fit(network, placed, config.second, config, "second")
+    if _rank() > 0:
+        return {}
+    network.precision = torch.float32
+    # kept should the calibration refuse a network that is not good enough yet
+    save_checkpoint(Path(config.out), network, {"calibrated": False, "config": asdict(config)})
+    held_out = _open(simulated, simulated.calibration)
+    dataset = simulated_dataset(held_out, config.model, config.data.noise)
+    calibrate(network, dataset)
+    figures = score(network, dataset, config.data.noise, worst=0).figures()
+    provenance = {
+        "data": "synthetic: drives simulated by training.simulate",
+        "labels": _DESCRIPTION[config.labels],
+        "command": command,
+        "config": asdict(config),
+        "minutes": round((time.monotonic() - began) / 60.0, 1),
+        "processes": _ranks(),
+        "torch": torch.__version__,
+        "loss": losses,
+        "calibration_drives": figures,
+    }
+    save_checkpoint(Path(config.out), network, provenance)
+    return figures
+
+
+_DESCRIPTION = {
+    "uniform": "weak: poses as noisy as the prior, uniform, and noisy odometry; exact poses set "
+    "the temperature and the scale of the covariance on the calibration drives, nothing else",
+    "gaussian": "weak: poses with Gaussian noise of the prior's variance, and noisy odometry; "
+    "exact poses set the temperature and the scale of the covariance on the calibration drives",
+    "exact": "exact poses: the upper bound, not weakly supervised",
+}
+
+
+def place_again(
+    network: LiftNet,
+    placed: PlacedDrive,
+    labels: Sequence[Pose2D],
+    odometry: np.ndarray,
+    evidence: Evidence,
+    every: int,
+    seed: int,
+) -> None:
+    """New pseudo-poses for a drive: labels and odometry as before, and score maps and headings
+    of every `every`th frame, around the pseudo-poses so far.
+    """
+    network.eval()
+    frames = np.arange(0, len(placed.poses), every)
+    maps, yaws = [], []
+    for i in frames:
+        yaw = placed.poses[i, 2]
+        crop = prepare_satellite(placed.turned_crop(placed.poses[i, :2], 0.0, placed.model.crop_m))
+        with torch.inference_mode():
+            found = network.register(
+                placed.ground[i : i + 1],
+                torch.from_numpy(placed.K)[None],
+                torch.from_numpy(placed.T_base_camera)[None],
+                float(yaw),
+                network.encode_satellite(crop[None]),
+            )
+        maps.append(found.score_map.log_probability.numpy().astype(np.float64))
+        yaws.append(found.yaw)
+    centres = [Pose2D(*placed.poses[i]) for i in frames]
+    seen = [
+        of_frames(score_maps(centres, np.stack(maps), placed.model.cell_m), frames),
+        of_frames(headings(np.array(yaws), _HEADING_SIGMA), frames),
+    ]
+    poses = pseudo_poses(odometry, [evidence, *seen], labels, seed)
+    placed.poses = np.array([(p.x, p.y, p.yaw) for p in poses])
+
+
+def _fit(
+    network: LiftNet, drives: Sequence[PlacedDrive], phase: Phase, config: DistilConfig, name: str
+) -> float:
+    """AdamW with one cycle of the learning rate; the mean loss of the last tenth of the steps."""
+    rng = np.random.default_rng([config.seed, _rank(), len(name)])
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=phase.learning_rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, phase.learning_rate, total_steps=phase.steps, pct_start=0.1
+    )
+    network.train()
+    history: list[float] = []
+    progress = tqdm(range(phase.steps), desc=name, mininterval=10.0, disable=_rank() > 0)
+    for step in progress:
+        batch = placed_batch(
+            drives, phase.crops, phase.per_crop, phase.crop_m, config.data.noise, rng
+        )
+        loss = registration_loss(network, batch)
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        _average([p.grad for p in parameters if p.grad is not None])
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        history.append(loss.item())
+        progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
+        if (step + 1) % phase.save_every == 0 and _rank() == 0:
+            network.temperature.copy_(network.log_temperature.detach().exp())
+            partial = Path(config.out).with_name(f"{Path(config.out).stem}_{name}.safetensors")
+            save_checkpoint(partial, network, {"step": step + 1, "config": asdict(config)})
+    _average([b for b in network.buffers() if b.is_floating_point()])
+    network.temperature.copy_(network.log_temperature.detach().exp())
+    return float(np.mean(history[-max(1, phase.steps // 10) :]))
+
+
+def _evidence(
+    drive: SimulatedDrive, config: DistilConfig
+) -> tuple[list[Pose2D], np.ndarray, Evidence]:
+    """The drive's labels, its odometry, and what the labels say of a trajectory."""
+    noise = config.data.noise
+    odometry = config.odometry.measure(drive.truths, seed=(drive.seed, 8))
+    if config.labels == "gaussian":
+        sigma = (noise.position_m * _GAUSS_SHARE, noise.yaw_deg * _GAUSS_SHARE)
+        labels = draw_gaussian(drive.truths, *sigma, seed=(drive.seed, 7))
+        return labels, odometry, gaussian_labels(labels, *sigma)
+    labels = noise.labels(drive.truths, seed=(drive.seed, 7))
+    return labels, odometry, uniform_labels(labels, noise.position_m, noise.yaw_deg)
+
+
+def _average(tensors: Sequence[Tensor]) -> None:
+    """Replace tensors by their mean over the processes."""
+    if _ranks() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    torch.distributed.all_reduce(flat)
+    flat /= _ranks()
+    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def _ranks() -> int:
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def _started(path: Path, config: DistilConfig) -> LiftNet:
+    network, _ = load_checkpoint(path)
+    if not isinstance(network, LiftNet) or network.config != config.model:
+        raise ValueError(f"{path}: its network is {network.config}, not {config.model}")
+    return network
+
+
+def _open(data: SimulatedConfig, seeds: dict[str, list[int]]) -> list[SimulatedDrive]:
+    return [
+        drive
+        for difficulty, chosen in seeds.items()
+        for drive in open_drives(Path(data.folder), difficulty, chosen, data.frames, data.rate)
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="checkpoint to begin with")
+    arguments = parser.parse_args(argv)
+    if torch.distributed.is_torchelastic_launched():
+        torch.distributed.init_process_group("gloo")
+        torch.set_num_threads(1)
+    config = load_distil_config(arguments.config)
+    command = f"python -m training.distil --config {arguments.config}"
+    if arguments.start:
+        command += f" --start {arguments.start}"
+    figures = distil(config, command, arguments.start)
+    for name, value in figures.items():
+        print(f"  {name:24} {value:.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

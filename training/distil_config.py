@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of training.distil: a YAML file into frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from g2s_localizer.estimator.localizer import PRECISIONS
+from g2s_localizer.model import ModelConfig
+from training.config import read_config
+from training.data_config import DataConfig
+from training.prior_fit import require_prior_fits
+from training.trajectory import OdometryNoise
+
+LABELS = ("uniform", "gaussian", "exact")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One cycle of the learning rate. `crops` crops of `crop_m` metres a step and process, each
+    with `per_crop` frames.
+    """
+
+    steps: int
+    crops: int
+    per_crop: int
+    crop_m: float
+    learning_rate: float
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        counts = (self.steps, self.crops, self.per_crop, self.save_every)
+        if min(counts) < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                "a phase needs steps, crops, per_crop and save_every of 1 or more and a positive "
+                f"learning_rate, got {self}"
+            )
+
+
+@dataclass(frozen=True)
+class DistilConfig:
+    """labels      uniform: within the noise's bounds; gaussian: of the same variance; exact: the
+                   truth, for the upper bound
+    fuse_every  frames from one score map to the next where drives are placed again
+    first       None: the drives are placed again by the network as it is
+    second      None: the first placing is all
+    """
+
+    out: str
+    seed: int
+    precision: str
+    labels: str
+    model: ModelConfig
+    data: DataConfig
+    odometry: OdometryNoise
+    first: Phase | None
+    second: Phase | None
+    fuse_every: int
+
+    def __post_init__(self) -> None:
+        if self.labels not in LABELS:
+            raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {self.labels!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+            )
+        if self.fuse_every < 1:
+            raise ValueError(f"fuse_every must be 1 or more, got {self.fuse_every}")
+        for phase in filter(None, (self.first, self.second)):
+            if not 2.0 * self.model.reach_m + 8.0 <= phase.crop_m <= self.model.crop_m:
+                raise ValueError(
+                    f"a phase's crop_m must lie between {2.0 * self.model.reach_m + 8.0} (twice "
+                    f"the reach and 8) and the model's {self.model.crop_m}, got {phase.crop_m}"
+                )
+        if self.data.simulated is None:
+            raise ValueError("needs data.simulated: other drives have no odometry here")
+        require_prior_fits(self.model, self.data.noise, along_heading=False, aligned=False)
+
+
+def load_distil_config(path: Path) -> DistilConfig:
+    """Raises ValueError naming the file and the key that is unknown, missing or out of range."""
+    return read_config(DistilConfig, path)
