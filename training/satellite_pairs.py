@@ -13,13 +13,9 @@ from g2s_localizer.model import CameraInput, G2SNet, PaperNet
 from g2s_localizer.model.config import PAPER_KITTI
 from g2s_localizer.model.correlation import correlate, satellite_spectrum
 from g2s_localizer.model.features import feature_intrinsics
+from g2s_localizer.model.grid import overhead_xy, rotate_xy
 from g2s_localizer.model.paper import normalised
-from g2s_localizer.model.projection import (
-    ground_to_overhead,
-    overhead_xy,
-    rotate_xy,
-    turn_overhead,
-)
+from g2s_localizer.model.projection import ground_to_overhead, turn_overhead
 from training.datasets.sample import Batch
 from training.label_cells import SHIFT_RANGE_M
 from training.losses import dense_triplet_loss, pose_loss, position_loss, yaw_loss

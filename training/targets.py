@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model.projection import rotate_xy
+from g2s_localizer.model.grid import rotate_xy
 from training.datasets.sample import Batch, PairDataset
 
 

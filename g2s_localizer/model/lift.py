@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from g2s_localizer.model.blocks import ConvBlock
-from g2s_localizer.model.projection import overhead_xy, rotate_xy
+from g2s_localizer.model.grid import overhead_xy, rotate_xy
 
 NEAR_M = 3.0
 """Depth of the nearest cell of a column (m)."""

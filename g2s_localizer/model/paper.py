@@ -18,13 +18,12 @@ from torch import Tensor
 
 from g2s_localizer.model.config import PAPER_KITTI, ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, satellite_spectrum
+from g2s_localizer.model.grid import overhead_xy, rotate_xy
 from g2s_localizer.model.projection import (
     camera_points,
     inside,
-    overhead_xy,
     panorama_turns,
     pinhole_pixels,
-    rotate_xy,
     sample_features,
 )
 from g2s_localizer.model.registration import CameraInput, RegistrationNet

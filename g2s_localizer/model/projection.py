@@ -9,26 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from g2s_localizer.model.grid import overhead_xy, rotate_xy
+
 _MINIMUM_DEPTH = 1.0
 """Metres along the optical axis below which the ground lies under the bonnet."""
-
-
-def overhead_xy(cells: int, cell_m: float, device: torch.device | None = None) -> Tensor:
-    """Centres of the cells of an overhead view: (cells, cells, 2), metres east and north.
-
-    The view's centre is the vehicle; row 0 is north. For an even number of cells the vehicle
-    stands between the middle ones.
-    """
-    offset = (torch.arange(cells, device=device) - (cells - 1) / 2.0) * cell_m
-    north, east = torch.meshgrid(-offset, offset, indexing="ij")
-    return torch.stack([east, north], dim=-1)
-
-
-def rotate_xy(xy: Tensor, angle: Tensor) -> Tensor:
-    """Points (H, W, 2) turned counter-clockwise by each angle (B,) in rad: (B, H, W, 2)."""
-    c, s = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-    x, y = xy[..., 0], xy[..., 1]
-    return torch.stack([c * x - s * y, s * x + c * y], dim=-1)
 
 
 def camera_points(xy: Tensor, T_base_camera: Tensor) -> Tensor:

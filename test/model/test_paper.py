@@ -148,7 +148,10 @@ def test_gradients_reach_every_layer_that_the_level_uses(images):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"preset": "paper"}, "preset must be one of compact, paper-kitti, paper-vigor, got 'pap"),
+        (
+            {"preset": "paper"},
+            "preset must be one of compact, lift, paper-kitti, paper-vigor, got 'p",
+        ),
         ({"preset": "paper-kitti", "level": 4}, "level must be 0 to 3, got 4"),
         ({"preset": "paper-kitti", "level": 3}, "level 3 has no rotation regressor"),
         ({"preset": "paper-vigor", "width": 8}, "width is no field of the preset paper-vigor"),

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from g2s_localizer.geometry import Camera, Pose2D
-from g2s_localizer.model.projection import ground_to_overhead, overhead_xy, turn_overhead
+from g2s_localizer.model.grid import overhead_xy
+from g2s_localizer.model.projection import ground_to_overhead, turn_overhead
 
 K = np.array([[300.0, 0.0, 255.5], [0.0, 300.0, 40.0], [0.0, 0.0, 1.0]])
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from g2s_localizer.geometry import LocalFrame
+from g2s_localizer.model.grid import overhead_xy
 from g2s_localizer.model.preprocess import prepare_ground
-from g2s_localizer.model.projection import ground_to_overhead, overhead_xy
+from g2s_localizer.model.projection import ground_to_overhead
 from training.datasets.simulated import open_drive
 from training.simulate import simulate
 from training.simulation.drive import draw_motion, route_length
