@@ -150,7 +150,7 @@ def test_gradients_reach_every_layer_that_the_level_uses(images):
     [
         (
             {"preset": "paper"},
-            "preset must be one of compact, lift, paper-kitti, paper-vigor, got 'p",
+            "preset must be one of compact, lift, paper-kitti",
         ),
         ({"preset": "paper-kitti", "level": 4}, "level must be 0 to 3, got 4"),
         ({"preset": "paper-kitti", "level": 3}, "level 3 has no rotation regressor"),
