@@ -9,12 +9,12 @@ from g2s_localizer.estimator.map_offset import SIGNIFICANCE, Disagreements, esti
 from g2s_localizer.tools.gauss_markov import gauss_markov
 
 OFFSET = (1.5, -0.7)
-SAMPLES, SECONDS = 1500, 600.0
+SAMPLES, SECONDS, WANDER_S = 1500, 600.0, 5.0
 
 
 def drive(seed, *, offset=OFFSET, vehicle=(0.0, 0.0), outliers=0.3, headings=(0.3, 1.9, -2.5)):
     """Three streets in ten minutes: poses good across the road (0.5 m) and worse along it (1.5 m),
-    fixes that wander (1 m, 5 s), and false peaks anywhere in the search window around the prior.
+    fixes that wander (1 m within WANDER_S), false peaks anywhere in the search window.
     """
     rng = np.random.default_rng(seed)
     seconds = np.linspace(0.0, SECONDS, SAMPLES)
@@ -22,7 +22,7 @@ def drive(seed, *, offset=OFFSET, vehicle=(0.0, 0.0), outliers=0.3, headings=(0.
     c, s = np.cos(yaw), np.sin(yaw)
     R = np.stack([c, -s, s, c], axis=1).reshape(-1, 2, 2)
     noise = R @ (rng.standard_normal((SAMPLES, 2, 1)) * [[1.5], [0.5]])
-    wander = np.stack([gauss_markov(seconds, 1.0, 5.0, 9.0, rng) for _ in range(2)], axis=1)
+    wander = np.stack([gauss_markov(seconds, 1.0, WANDER_S, 9.0, rng) for _ in range(2)], axis=1)
     xy = np.array(offset) + R @ np.array(vehicle) + wander + noise[:, :, 0]
     wrong = rng.random(SAMPLES) < outliers
     xy[wrong] = rng.uniform(-12.0, 12.0, (wrong.sum(), 2))

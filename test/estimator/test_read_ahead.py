@@ -8,16 +8,29 @@ import cv2
 import numpy as np
 import pytest
 
-from g2s_localizer.estimator.estimate import Prior
+from g2s_localizer.estimator.estimate import Observation, Prior
+from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.estimator.read_ahead import ReadAhead
-from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.imagery.slippy import SlippyStore
 from g2s_localizer.imagery.tiled import TiledImagery
+from g2s_localizer.model import G2SNet, ModelConfig
 
 FRAME = LocalFrame(LatLon(49.01, 8.42))
 SIZE_M, GSD, SNAP_M = 70.0, 0.25, 4.0
 SPEED = 15.0
+TINY = ModelConfig(
+    width=4, levels=3, features=4, crop_m=48.0, reach_m=12.0, gsd=0.5, ground_height=64,
+    ground_width=128,
+)  # fmt: skip
+CAMERA = Camera(
+    np.array([[80.0, 0, 63.5], [0, 80.0, 30.0], [0, 0, 1]]),
+    128,
+    96,
+    np.zeros(5),
+    np.array([[0, 0, 1, 1.0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1.0]]),
+)
 
 
 class CountingStore(SlippyStore):
@@ -152,3 +165,15 @@ def test_the_thread_ends_with_its_owner(folder):
     gc.collect()
     thread.join(timeout=5)
     assert not thread.is_alive()
+
+
+def test_localizing_reads_ahead(folder):
+    imagery = TiledImagery(store := CountingStore(folder))
+    localizer = Localizer(G2SNet(TINY), "tiny", imagery, LocalizerConfig(""))
+    image = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    store.reads.clear()
+    for t in np.arange(0.0, 2.0, 0.25):
+        at = prior(t, SPEED * t)
+        assert localizer.localize(Observation(at.stamp_ns, image, CAMERA, at)).crop is not None
+        rest(localizer.read_ahead)
+    assert store.reads[True] > 0
