@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LiftNet: registration with the lifted overhead view."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from g2s_localizer.model import G2SNet, LiftNet, ModelConfig, load_checkpoint, save_checkpoint
+
+SMALL = ModelConfig(
+    preset="lift", width=4, levels=3, features=4, crop_m=48.0, gsd=0.5, reach_m=12.0,
+    ground_height=32, ground_width=64, yaw_step_deg=4.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    T = np.eye(4, dtype=np.float32)
+    T[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    T[:3, 3] = (1.0, 0.0, 1.65)
+    K = np.array([[40, 0, 31.5], [0, 40, 8], [0, 0, 1]], np.float32)
+    ground = torch.from_numpy(rng.integers(0, 255, (1, 3, 32, 64), dtype=np.uint8))
+    satellite = torch.from_numpy(rng.integers(0, 255, (1, 3, 96, 96), dtype=np.uint8))
+    return ground, torch.from_numpy(K[None]), torch.from_numpy(T[None]), satellite
+
+
+def registered(network, pair, yaw=0.3):
+    ground, K, T, satellite = pair
+    return network.register(ground, K, T, yaw, network.encode_satellite(satellite))
+
+
+def test_the_score_map_is_a_distribution_over_the_search_window(pair):
+    found = registered(LiftNet(SMALL).eval(), pair)
+    log_probability = found.score_map.log_probability
+    assert float(log_probability.exp().sum()) == pytest.approx(1.0, abs=1e-4)
+    assert (log_probability.shape[0] - 1) / 2 * SMALL.cell_m == SMALL.search_m
+
+
+def test_the_heading_stays_within_the_range_that_is_searched(pair):
+    found = registered(LiftNet(SMALL).eval(), pair, yaw=2.0)
+    assert abs(found.yaw - 2.0) <= math.radians(SMALL.yaw_range_deg) + 1e-6
+    assert found.yaw_variance > 0
+
+
+def test_the_same_pair_twice_gives_the_same_registration(pair):
+    network = LiftNet(SMALL).eval()
+    first, second = registered(network, pair), registered(network, pair)
+    assert first.yaw == second.yaw
+    assert torch.equal(first.score_map.log_probability, second.score_map.log_probability)
+
+
+def test_a_checkpoint_gives_back_the_network_of_its_preset(tmp_path, pair):
+    network = LiftNet(SMALL).eval()
+    save_checkpoint(tmp_path / "lift.safetensors", network, {})
+    loaded, _ = load_checkpoint(tmp_path / "lift.safetensors")
+    assert isinstance(loaded, LiftNet)
+    assert registered(loaded, pair).yaw == registered(network, pair).yaw
+
+
+def test_features_of_a_crop_count_their_bytes_without_a_coarse_part(pair):
+    lifted = LiftNet(SMALL).eval().encode_satellite(pair[3])
+    plain = G2SNet(ModelConfig(**{**vars(SMALL), "preset": "compact"})).eval()
+    assert 0 < lifted.nbytes < plain.encode_satellite(pair[3]).nbytes
+
+
+def test_an_unknown_preset_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"preset must be one of compact, lift, got 'other'"):
+        ModelConfig(preset="other")
