@@ -15,8 +15,7 @@ from torch import Tensor
 from g2s_localizer.estimator.localizer import MODE_RADIUS_M
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation
-from g2s_localizer.model import CameraInput, Registration, RegistrationNet, ScoreMap
-from g2s_localizer.model.correlation import correlate
+from g2s_localizer.model import Registration, RegistrationNet, ScoreMap
 from training.datasets.sample import Batch, PairDataset, Sample, Unreadable, collate
 
 
@@ -60,23 +59,18 @@ def predict(network: RegistrationNet, dataset: PairDataset) -> Iterator[Predicti
 
 @torch.inference_mode()
 def _register(network: RegistrationNet, pair: Batch) -> Registration:
-    """As the node does; for a crop of another gsd than the configured one, which the node never
-    has, the same steps at that gsd.
-    """
+    """As the node does."""
     pair = pair.to(network.temperature.device)
     satellite = network.encode_satellite(pair.satellite)
     gsd = float(pair.gsd)
-    if math.isclose(gsd, network.config.gsd, rel_tol=1e-6):
-        return network.register(pair.ground, pair.K, pair.T_base_camera, float(pair.yaw), satellite)
-    camera = CameraInput(pair.K, pair.T_base_camera)
-    ground = network.encode_ground(pair.ground, camera)
-    residual, variance = network.residual_yaw(ground, camera, pair.yaw, satellite)
-    view, weight = network.overhead(ground, camera, pair.yaw + residual, pair.gsd)
-    scores = network.central(correlate(view, weight, satellite.fine))[0]
-    return Registration(
-        float(pair.yaw + residual),
-        float(variance * network.covariance_scale[1]),
-        ScoreMap.from_scores(scores, network.temperature, gsd * network.config.stride),
+    same = math.isclose(gsd, network.config.gsd, rel_tol=1e-6)
+    return network.register(
+        pair.ground,
+        pair.K,
+        pair.T_base_camera,
+        float(pair.yaw),
+        satellite,
+        None if same else gsd,
     )
 
 

@@ -133,7 +133,7 @@ def pair_scores(network: RegistrationNet, batch: Batch) -> Tensor:
             tried = network.yaw_scores(ground, camera, batch.yaw, satellite)
             residual = network.rotation.residuals[tried.argmax(dim=1)]
         else:
-            residual, _ = network.residual_yaw(ground, camera, batch.yaw, satellite)
+            residual, _ = network.residual_yaw(ground, camera, batch.yaw, satellite, batch.gsd)
     view, weight = network.overhead(ground, camera, batch.yaw + residual, batch.gsd)
     return correlate_all(view, weight, satellite.fine)
 

@@ -99,7 +99,12 @@ class LiftNet(RegistrationNet):
         return torch.stack(scores, dim=1)
 
     def search(
-        self, ground: LiftedColumns, camera: CameraInput, yaw: Tensor, satellite: LiftSatellite
+        self,
+        ground: LiftedColumns,
+        camera: CameraInput,
+        yaw: Tensor,
+        satellite: LiftSatellite,
+        gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Heading and position together: the heading is that of the likeliest place, the scores
         are the best of the headings near it. One image at a time.

@@ -102,6 +102,7 @@ class G2SNet(RegistrationNet):
         camera: CameraInput,
         yaw: Tensor,
         satellite: SatelliteFeatures,
+        gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Residual (B,) and variance (B,) of the distribution over the headings tried."""
         found: tuple[Tensor, Tensor] = self.rotation(

@@ -110,13 +110,18 @@ class PaperNet(RegistrationNet):
         return PaperGround(translation, rotation)
 
     def residual_yaw(
-        self, ground: PaperGround, camera: CameraInput, yaw: Tensor, satellite: PaperSatellite
+        self,
+        ground: PaperGround,
+        camera: CameraInput,
+        yaw: Tensor,
+        satellite: PaperSatellite,
+        gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Regressed from the whole overhead view minus the crop's features; 0 without rotation."""
         if ground.rotation is None:
             return torch.zeros_like(yaw), torch.full_like(yaw, _YAW_SIGMA**2)
         assert satellite.rotation is not None
-        view = self.view(ground.rotation, camera, yaw, self.config.satellite_cells)
+        view = self.view(ground.rotation, camera, yaw, self.config.satellite_cells, gsd)
         residual = self.regress(view, satellite.rotation)[:, 2]
         return residual, torch.full_like(residual, _YAW_SIGMA**2)
 

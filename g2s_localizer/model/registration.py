@@ -70,7 +70,12 @@ class RegistrationNet(nn.Module):
         raise TypeError(f"{type(self).__name__} has no encode_ground")
 
     def residual_yaw(
-        self, ground: Any, camera: CameraInput, yaw: Tensor, satellite: Any
+        self,
+        ground: Any,
+        camera: CameraInput,
+        yaw: Tensor,
+        satellite: Any,
+        gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What the heading `yaw` (B,) of the prior lacks (rad), and its variance (rad^2)."""
         raise TypeError(f"{type(self).__name__} has no residual_yaw")
@@ -90,13 +95,18 @@ class RegistrationNet(nn.Module):
         return scores[..., first : first + kept, first : first + kept]
 
     def search(
-        self, ground: Any, camera: CameraInput, yaw: Tensor, satellite: Any
+        self,
+        ground: Any,
+        camera: CameraInput,
+        yaw: Tensor,
+        satellite: Any,
+        gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Heading (B,) in rad, its variance (B,) in rad^2, and scores (B, n, n) of the positions,
         from the heading `yaw` (B,) of the prior: rotation first, then translation.
         """
-        residual, variance = self.residual_yaw(ground, camera, yaw, satellite)
-        view, weight = self.overhead(ground, camera, yaw + residual)
+        residual, variance = self.residual_yaw(ground, camera, yaw, satellite, gsd)
+        view, weight = self.overhead(ground, camera, yaw + residual, gsd)
         scores = self.central(correlate(view, weight, satellite.fine))
         return yaw + residual, variance, scores
 
@@ -108,18 +118,22 @@ class RegistrationNet(nn.Module):
         T_base_camera: Tensor,
         yaw: float,
         satellite: Any,
+        gsd: float | None = None,
     ) -> Registration:
         """One pair: prepared ground image (1, 3, h, w) uint8 with its K (1, 3, 3) and
-        T_base_camera (1, 4, 4), heading `yaw` (rad) of the prior, features of one crop.
+        T_base_camera (1, 4, 4), heading `yaw` (rad) of the prior, features of one crop of `gsd`
+        metres per pixel; None: the configured one.
         """
         camera = CameraInput(K, T_base_camera)
         features = self.encode_ground(ground, camera)
         prior_yaw = torch.full((1,), yaw, device=ground.device)
-        heading, variance, score = self.search(features, camera, prior_yaw, satellite)
+        gsds = None if gsd is None else torch.full_like(prior_yaw, gsd)
+        heading, variance, score = self.search(features, camera, prior_yaw, satellite, gsds)
+        cell_m = self.config.cell_m if gsd is None else gsd * self.config.stride
         return Registration(
             yaw=float(heading),
             yaw_variance=float(variance * self.covariance_scale[1]),
-            score_map=ScoreMap.from_scores(score[0], self.temperature, self.config.cell_m),
+            score_map=ScoreMap.from_scores(score[0], self.temperature, cell_m),
         )
 
     def compile_extractors(self) -> None:
