@@ -249,16 +249,16 @@ def _open(data: SimulatedConfig, seeds: dict[str, list[int]]) -> list[SimulatedD
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="checkpoint to begin with")
+    parser.add_argument("--init", type=Path, help="checkpoint to begin with")
     arguments = parser.parse_args(argv)
     if torch.distributed.is_torchelastic_launched():
         torch.distributed.init_process_group("gloo")
         torch.set_num_threads(1)
     config = load_distil_config(arguments.config)
     command = f"python -m training.distil --config {arguments.config}"
-    if arguments.start:
-        command += f" --start {arguments.start}"
-    figures = distil(config, command, arguments.start)
+    if arguments.init:
+        command += f" --init {arguments.init}"
+    figures = distil(config, command, arguments.init)
     for name, value in figures.items():
         print(f"  {name:24} {value:.3f}")
     return 0
