@@ -73,6 +73,12 @@ class DistilConfig:
                     f"a phase's crop_m must lie between {2.0 * self.model.reach_m + 8.0} (twice "
                     f"the reach and 8) and the model's {self.model.crop_m}, got {phase.crop_m}"
                 )
+            side, step = round(phase.crop_m / self.model.gsd), 2**self.model.levels
+            if side % step:
+                raise ValueError(
+                    f"a phase's crop_m of {phase.crop_m} is {side} pixels a side, not divisible "
+                    f"by {step} as the extractors need"
+                )
         if self.data.simulated is None:
             raise ValueError("needs data.simulated: other drives have no odometry here")
         require_prior_fits(self.model, self.data.noise, along_heading=False, aligned=False)

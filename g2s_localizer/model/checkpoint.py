@@ -20,7 +20,7 @@ from g2s_localizer.model.registration import RegistrationNet
 FORMAT = "g2s_localizer checkpoint 1"
 _LARGEST_BYTES = 512 * 1024 * 1024
 
-SHIPPED = Path(__file__).parent / "checkpoints" / "compact.safetensors"
+SHIPPED = Path(__file__).parent / "checkpoints" / "lift.safetensors"
 """The checkpoint that comes with the package."""
 
 

@@ -157,6 +157,10 @@ class Open:
             {"second": {"steps": 1, "crops": 1, "per_crop": 1, "crop_m": 50.0, "learning_rate": 1}},
             "crop_m must lie between 56.0",
         ),
+        (
+            {"first": {"steps": 1, "crops": 1, "per_crop": 1, "crop_m": 66.0, "learning_rate": 1}},
+            "is 66 pixels a side, not divisible by 8",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused_by_name(folder, changes, message):
