@@ -80,6 +80,14 @@ def test_the_frames_of_a_crop_keep_their_distances_and_angles(simulated):
     assert abs(batch.prior_yaw - batch.pose[:, 2]).max() <= math.radians(10.0) + 1e-5
 
 
+def test_however_small_a_crop_is_its_frames_lie_within_what_is_searched(simulated):
+    drive = placed(simulated)
+    search = 60.0 / 2 - drive.model.reach_m
+    for seed in range(30):
+        batch = placed_batch([drive], 1, 2, 60.0, PriorNoise(), np.random.default_rng(seed))
+        assert batch.pose[:, :2].abs().max() < search
+
+
 def test_the_overhead_view_of_a_mirrored_image_is_the_mirrored_view(simulated):
     drive = placed(simulated)
     image = drive.ground[2].numpy().transpose(1, 2, 0)

@@ -111,8 +111,10 @@ def placed_batch(
         drive = drives[rng.integers(len(drives))]
         reference = drive.poses[rng.integers(len(drive.poses)), :2]
         search = crop_m / 2.0 - drive.model.reach_m - _MARGIN_M
-        centre = reference + rng.uniform(-1.0, 1.0, 2) * min(search, noise.position_m) * 0.9
         turn = float(rng.uniform(-math.pi, math.pi))
+        # drawn along the axes of the turned crop, whose square of positions is what is searched
+        offset = rng.uniform(-1.0, 1.0, 2) * min(search, noise.position_m) * 0.9
+        centre = reference - rotation(turn).T @ offset
         xy = (drive.poses[:, :2] - centre) @ rotation(turn).T
         within = np.flatnonzero(np.abs(xy).max(axis=1) < search)
         mirrored = rng.random() < 0.5
