@@ -62,12 +62,11 @@ class VGGUNet(nn.Module):
             raise ValueError(f"image sides must be divisible by 8, got {tuple(image.shape[-2:])}")
         rows = _rows_needed(first, level)
         top = max(8 * rows[0] - _ENCODER_CONTEXT, 0) // 8 * 8
-        skips, x = self._encode(image[:, :, top:], level)
-        x = x[:, :, rows[0] - top // 8 :]
+        skips, x = self._encode(image[:, :, top:], level, top, rows[0])
         for stage in range(1, level + 1):
             start = 2 * rows[stage - 1]
-            skip = skips[stage - 1][:, :, start - top // 2 ** (3 - stage) :]
-            x = self._decode(getattr(self, f"conv_dec{stage}"), x, skip)
+            above, skip = skips[stage - 1]
+            x = self._decode(getattr(self, f"conv_dec{stage}"), x, skip[:, :, start - above :])
             x = x[:, :, rows[stage] - start :]
         logit = getattr(self, f"conf{level}")[1](F.relu(x))
         confidence = torch.sigmoid(-torch.sigmoid(logit.float()))
@@ -92,18 +91,29 @@ class VGGUNet(nn.Module):
                 )
             mine[f"conv{name}"].copy_(given)
 
-    def _encode(self, image: Tensor, level: int) -> tuple[list[Tensor], Tensor]:
-        """Skips at 1/4, 1/2 and, for level 3, full resolution; the deepest features at 1/8."""
+    def _encode(
+        self, image: Tensor, level: int, top: int, deepest: int
+    ) -> tuple[list[tuple[int, Tensor]], Tensor]:
+        """Skips at 1/4, 1/2 and, for level 3, full resolution, each with its first row in the
+        whole image; and the deepest features at 1/8, from row `deepest` on.
+
+        image: rows from `top` on. Before each resolution's convolutions, rows that nothing from
+        `deepest` on depends on are dropped: two convolutions see two rows, three see three.
+        """
         x = image.contiguous(memory_format=torch.channels_last)
         if level == 3:
             full = self.conv2(F.relu(self.conv0(x)))
             half = _pooled(full)
         else:
             half = _in_stripes(x, 64, lambda t: _pooled(self.conv2(F.relu_(self.conv0(t)))))
-        quarter = _in_stripes(half, 128, lambda t: _pooled(self.conv7(F.relu_(self.conv5(t)))))
-        x = F.relu_(self.conv12(F.relu_(self.conv10(quarter))))
-        skips = [quarter, half, full] if level == 3 else [quarter, half]
-        return skips, F.max_pool2d(self.conv14(x), 2)
+        start = max(4 * deepest - 8, top // 2)
+        x = half[:, :, start - top // 2 :]
+        quarter = _in_stripes(x, 128, lambda t: _pooled(self.conv7(F.relu_(self.conv5(t)))))
+        first = max(2 * deepest - 3, start // 2)
+        x = F.relu_(self.conv12(F.relu_(self.conv10(quarter[:, :, first - start // 2 :]))))
+        x = self.conv14(x)[:, :, 2 * deepest - first :]
+        skips = [(start // 2, quarter), (top // 2, half)]
+        return skips + ([(top, full)] if level == 3 else []), F.max_pool2d(x, 2)
 
     @staticmethod
     def _decode(block: nn.Sequential, coarse: Tensor, skip: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def test_what_only_the_upper_rows_depend_on_is_not_computed(extractor):
     with torch.inference_mode():
         extractor(torch.rand(1, 3, 256, 32), 1, first=38)
     hook.remove()
-    assert seen == [(256 - 112) // 4]
+    assert seen == [(256 - 124) // 4]
 
 
 def test_the_confidence_lies_between_sigmoid_of_minus_one_and_one_half(extractor):
