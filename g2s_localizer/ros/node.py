@@ -308,6 +308,10 @@ def main() -> None:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except Exception:
+        # A signal ends the context under whatever is being sent; that complaint is no failure.
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             node.close()
