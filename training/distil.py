@@ -58,7 +58,8 @@ _GAUSS_SHARE = 1.0 / math.sqrt(3.0)
 def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, float]:
     """The whole run; returns the figures on the calibration drives, which are not trained on.
 
-    start: a checkpoint of LiftNet to begin with, in place of random weights. Raises
+    start: a checkpoint of LiftNet to begin with, in place of random weights; it places the drives
+    before the first phase. Raises
     FloatingPointError naming the step when a loss is not finite.
     """
     torch.manual_seed(config.seed)
@@ -67,7 +68,8 @@ def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, 
     network.precision = PRECISIONS[config.precision]
     simulated = config.data.simulated
     assert simulated is not None
-    drives = _open(simulated, simulated.drives)
+    # each process has its own share of the drives: gradients are averaged over all
+    drives = _open(simulated, simulated.drives)[_rank() :: _ranks()]
     sources = [_evidence(drive, config) for drive in drives]
     placed = [
         PlacedDrive(
@@ -84,13 +86,15 @@ def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, 
         )
     ]
     losses = {}
-    if config.first is not None:
-        losses["first"] = _fit(network, placed, config.first, config, "first")
-    if config.second is not None:
-        if config.labels != "exact":
+    trained = start is not None
+    for name, phase in (("first", config.first), ("second", config.second)):
+        if phase is None:
+            continue
+        if trained and config.labels != "exact":
             for drive, one, source in zip(drives, placed, sources, strict=True):
                 place_again(network, one, *source, config.fuse_every, drive.seed)
-        losses["second"] = _fit(network, placed, config.second, config, "second")
+        losses[name] = _fit(network, placed, phase, config, name)
+        trained = True
     if _rank() > 0:
         return {}
     network.precision = torch.float32

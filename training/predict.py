@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2s_localizer.estimator.localizer import MODE_RADIUS_M
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.model import Registration, RegistrationNet, ScoreMap
@@ -77,20 +76,16 @@ def _register(network: RegistrationNet, pair: Batch) -> Registration:
 def _prediction(
     network: RegistrationNet, sample: Sample, label: Pose2D, found: Registration
 ) -> Prediction:
-    modes = found.score_map.modes(2, MODE_RADIUS_M)
-    turn = rotation(sample.crop_yaw)
-    x, y = turn @ modes[0].xy.double().cpu().numpy()
-    covariance = np.zeros((3, 3))
-    scale = float(network.covariance_scale[0])
-    covariance[:2, :2] = turn @ modes[0].covariance.double().cpu().numpy() @ turn.T * scale
-    covariance[2, 2] = found.yaw_variance
+    turn = np.eye(3)
+    turn[:2, :2] = rotation(sample.crop_yaw)
+    x, y, _ = turn @ (found.x, found.y, 0.0)
     return Prediction(
         index=sample.index,
         pose=Pose2D(label.x + x, label.y + y, found.yaw + sample.crop_yaw),
-        covariance=covariance,
+        covariance=turn @ found.covariance @ turn.T,
         score_map=found.score_map,
-        peak_ratio=modes[1].mass / modes[0].mass if len(modes) > 1 else 0.0,
-        border_cells=modes[0].border_cells,
+        peak_ratio=found.peak_ratio,
+        border_cells=found.modes[0].border_cells,
         crop=sample.satellite,
         gsd=sample.gsd,
         crop_yaw=sample.crop_yaw,

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from g2s_localizer.model import CameraInput, LiftNet
 from g2s_localizer.model.correlation import SatelliteSpectrum
+from g2s_localizer.model.refine import Residual, lacking
 from training.datasets.placed import PlacedBatch
 
 _OTHER_HEADINGS = 3
@@ -15,6 +18,8 @@ _OTHER_HEADINGS = 3
 _NEAR_STEPS = 3.0
 _NEAR_BONUS = 0.5
 """Wrong headings less than so many steps away are asked more often: they are the hard ones."""
+_GUESS_SIGMA = (1.2, 1.2, math.radians(4.0))
+"""Of guesses around the pseudo-pose, where the scatter is largest (m, m, rad)."""
 
 
 def volume_loss(
@@ -42,7 +47,7 @@ def shares(index: Tensor, size: int) -> Tensor:
 
 def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
     """Where in position and heading, over the two headings around the pseudo-pose's and some
-    others of those around the prior's.
+    others of those around the prior's; and what a guess near it lacks.
     """
     satellite = network.encode_satellite(batch.satellite)
     ground = network.encode_ground(batch.ground, CameraInput(batch.K, batch.T_base_camera))
@@ -54,12 +59,25 @@ def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
     chance = torch.rand_like(share) + 2.0 * (share > 0) + _NEAR_BONUS * (steps < _NEAR_STEPS)
     asked = chance.topk(min(2 + _OTHER_HEADINGS, count), dim=1).indices
     scores = network.volume(ground, yaws.gather(1, asked), _chosen(satellite.fine, batch.crop))
-    return volume_loss(
+    searched = volume_loss(
         scores,
         network.log_temperature.exp(),
         share.gather(1, asked),
         *_cells(batch.pose, scores.shape[-1], network.config.cell_m),
     )
+    scatter = torch.randn_like(batch.pose) * torch.rand_like(target)[:, None]
+    guess = batch.pose + scatter * torch.tensor(_GUESS_SIGMA, device=target.device)
+    residual = network.refine(ground, satellite.features[batch.crop], guess)
+    return searched + refinement_loss(residual, lacking(guess, batch.pose), network.refine.unit)
+
+
+def refinement_loss(residual: Residual, truth: Tensor, unit: Tensor) -> Tensor:
+    """The likelihood teaches mean and covariance, but the mean slowly where the covariance is
+    large: its error (in `unit`) is added.
+    """
+    error = ((residual.mean - truth) / unit).abs().sum(dim=1)
+    constant = unit.log().sum()
+    return (error + residual.negative_log_likelihood(truth) - constant).mean()
 
 
 def _chosen(spectrum: SatelliteSpectrum, crop: Tensor) -> SatelliteSpectrum:

@@ -35,9 +35,6 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 SNAP_M = 4.0
 """Grid of the centres of satellite crops (m): a crop serves a vehicle for about this far."""
 
-MODE_RADIUS_M = 4.0
-"""Radius of the window that makes up one peak of the score map (m)."""
-
 _CACHE_BYTES = 256 * 1024 * 1024
 _FLAT_IMAGE_DEVIATION = 4.0
 
@@ -183,18 +180,12 @@ class Localizer:
     ) -> Estimate:
         prior = observation.prior
         score_map = registration.score_map
-        modes = score_map.modes(2, MODE_RADIUS_M)
-        best = modes[0]
-        x, y = best.xy.tolist()
+        x, y = registration.x, registration.y
         pose = Pose2D(satellite.x + x, satellite.y + y, registration.yaw)
-        covariance = np.zeros((3, 3))
-        scale = float(self._network.covariance_scale[0])
-        covariance[:2, :2] = best.covariance.double().cpu().numpy() * scale
-        covariance[:2, :2] += np.eye(2) * self._map_sigma_m**2
-        covariance[2, 2] = registration.yaw_variance
-        entropy = score_map.entropy
-        peak_ratio = modes[1].mass / best.mass if len(modes) > 1 else 0.0
-        if best.border_cells == 0:
+        floor = np.diag([self._map_sigma_m**2, self._map_sigma_m**2, 0.0])
+        covariance = registration.covariance + floor
+        entropy, peak_ratio = score_map.entropy, registration.peak_ratio
+        if registration.modes[0].border_cells == 0:
             refused: tuple[Rejection, str] | None = (
                 Rejection.AT_BORDER,
                 f"at ({x:.1f}, {y:.1f}) m from the crop's centre",

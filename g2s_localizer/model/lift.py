@@ -10,12 +10,14 @@ along the horizon for the pitch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from g2s_localizer.model.blocks import ConvBlock
 from g2s_localizer.model.grid import overhead_xy, rotate_xy
+from g2s_localizer.model.projection import camera_points, inside, pinhole_pixels, sample_features
 
 NEAR_M = 3.0
 """Depth of the nearest cell of a column (m)."""
@@ -68,39 +70,41 @@ def ground_rows(depths: Tensor, K: Tensor, T_base_camera: Tensor, width: int) ->
     return K[:, 1, 1, None, None] * y + K[:, 1, 2, None, None]
 
 
+@dataclass(frozen=True)
+class LiftedColumns:
+    """Columns of ground images over depth, and the cameras of their feature maps."""
+
+    columns: Tensor
+    """(B, C + 1, depths, w), confidence last; depths are `step_m` apart, the first at NEAR_M"""
+    step_m: float
+    K: Tensor
+    """(B, 3, 3)"""
+    T_base_camera: Tensor
+    """(B, 4, 4)"""
+
+
+def columns_at(ground: LiftedColumns, base: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns at points base (B, H, W, 2) of the ground in base_link (m): (B, C + 1, H, W), and
+    whether each is seen, (B, H, W). Bilinear; zero where unseen.
+    """
+    depths, width = ground.columns.shape[-2:]
+    camera = camera_points(base, ground.T_base_camera)
+    uv, depth = pinhole_pixels(camera, ground.K)
+    place = torch.stack([uv[..., 0], (depth - NEAR_M) / ground.step_m], dim=-1)
+    seen = inside(place, width, depths)
+    return sample_features(ground.columns, place, seen), seen
+
+
 def columns_to_overhead(
-    columns: Tensor,
-    step_m: float,
-    K: Tensor,
-    T_base_camera: Tensor,
-    yaw: Tensor,
-    cells: int,
-    cell_m: float,
+    ground: LiftedColumns, yaw: Tensor, cells: int, cell_m: float
 ) -> tuple[Tensor, Tensor]:
-    """Overhead view, in map axes, around the vehicle, of columns (B, C, depths, w).
+    """Overhead view, in map axes, around the vehicle, of lifted columns.
 
     As `projection.ground_to_overhead`: yaw (B,) is the vehicle's heading, and the view comes
     with its validity (B, 1, cells, cells).
     """
-    depths, width = columns.shape[-2:]
-    east_north = overhead_xy(cells, cell_m, columns.device)
-    base = rotate_xy(east_north, -yaw)
-    points = torch.cat([base, base.new_zeros(*base.shape[:3], 1)], dim=-1)
-    R, t = T_base_camera[:, :3, :3], T_base_camera[:, :3, 3]
-    camera = torch.einsum("bhwi,bij->bhwj", points - t[:, None, None], R)
-    depth = camera[..., 2]
-    pixel = torch.einsum("bhwj,bj->bhw", camera, K[:, 0])
-    u = pixel / depth.clamp_min(1e-6)
-    v = (depth - NEAR_M) / step_m
+    east_north = overhead_xy(cells, cell_m, ground.columns.device)
+    view, seen = columns_at(ground, rotate_xy(east_north, -yaw))
     reach = cells * cell_m / 2.0
-    visible = (
-        (u >= 0)
-        & (u <= width - 1)
-        & (v >= 0)
-        & (v <= depths - 1)
-        & (east_north.square().sum(-1) < reach**2)
-    )
-    grid = torch.stack([(2 * u + 1) / width - 1, (2 * v + 1) / depths - 1], dim=-1)
-    grid = torch.where(visible[..., None], grid, grid.new_full((), -2.0))
-    mask = visible[:, None].to(columns.dtype)
-    return F.grid_sample(columns, grid, mode="bilinear", align_corners=False) * mask, mask
+    mask = (seen & (east_north.square().sum(-1) < reach**2))[:, None].to(view.dtype)
+    return view * mask, mask

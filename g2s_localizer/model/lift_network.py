@@ -14,36 +14,29 @@ from torch import Tensor, nn
 from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
 from g2s_localizer.model.features import CompactUNet, feature_intrinsics
-from g2s_localizer.model.lift import ColumnLift, columns_to_overhead
+from g2s_localizer.model.lift import ColumnLift, LiftedColumns, columns_to_overhead
 from g2s_localizer.model.preprocess import standardise
+from g2s_localizer.model.refine import PoseRefiner, moved
 from g2s_localizer.model.registration import CameraInput, RegistrationNet
+from g2s_localizer.model.score_map import Mode
 
 _NEAR_STEPS = 2
 """Steps of the heading around the best one that are averaged."""
 _CHANNELS = 32
+_REFINEMENTS = 2
 
 
 @dataclass(frozen=True)
 class LiftSatellite:
     """Everything of B satellite crops that registration needs."""
 
+    features: Tensor
+    """(B, C, A, A)"""
     fine: SatelliteSpectrum
 
     @property
     def nbytes(self) -> int:
-        return self.fine.nbytes
-
-
-@dataclass(frozen=True)
-class LiftedColumns:
-    """Columns of ground images over depth, and the cameras of their feature maps."""
-
-    columns: Tensor
-    """(B, C + 1, depths, w), confidence last"""
-    K: Tensor
-    """(B, 3, 3)"""
-    T_base_camera: Tensor
-    """(B, 4, 4)"""
+        return self.features.nbytes + self.fine.nbytes
 
 
 class LiftNet(RegistrationNet):
@@ -61,6 +54,7 @@ class LiftNet(RegistrationNet):
         self.lift = ColumnLift(
             _CHANNELS + 1, _CHANNELS, config.features, config.reach_m, config.cell_m
         )
+        self.refine = PoseRefiner(config.features, config.reach_m, config.cell_m, _CHANNELS)
         steps = math.ceil(config.yaw_range_deg / config.yaw_step_deg)
         residuals = torch.arange(-steps, steps + 1) * math.radians(config.yaw_step_deg)
         self.register_buffer("residuals", residuals, persistent=False)
@@ -69,7 +63,7 @@ class LiftNet(RegistrationNet):
     def encode_satellite(self, image: Tensor) -> LiftSatellite:
         """Satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
         features, _ = self._extract(self.satellite_extractor, image)
-        return LiftSatellite(satellite_spectrum(features))
+        return LiftSatellite(features, satellite_spectrum(features))
 
     def encode_ground(self, image: Tensor, camera: CameraInput | None = None) -> LiftedColumns:
         """Prepared ground images (B, 3, h, w) uint8. The lift needs the camera; raises ValueError
@@ -80,20 +74,14 @@ class LiftNet(RegistrationNet):
         features = torch.cat(self._extract(self.ground_extractor, image), dim=1)
         K = feature_intrinsics(camera.K)
         columns = torch.cat(self.lift(features, K, camera.T_base_camera), dim=1)
-        return LiftedColumns(columns, K, camera.T_base_camera)
+        return LiftedColumns(columns, self.lift.step_m, K, camera.T_base_camera)
 
     def volume(self, ground: LiftedColumns, yaws: Tensor, satellite: SatelliteSpectrum) -> Tensor:
         """Scores (B, R, n, n) at headings `yaws` (B, R), all positions of each."""
         scores = []
         for yaw in yaws.unbind(dim=1):
             view, mask = columns_to_overhead(
-                ground.columns,
-                self.lift.step_m,
-                ground.K,
-                ground.T_base_camera,
-                yaw,
-                self.config.overhead_cells,
-                self.config.cell_m,
+                ground, yaw, self.config.overhead_cells, self.config.cell_m
             )
             scores.append(correlate(view[:, :-1], view[:, -1:] * mask, satellite))
         return torch.stack(scores, dim=1)
@@ -121,6 +109,25 @@ class LiftNet(RegistrationNet):
         # the variance is over all places: it knows of other peaks
         spread = (probability.sum(dim=(1, 2)) * (self.residuals - residual).square()).sum()
         return yaw + residual, spread[None], scores[near].amax(dim=0)[None]
+
+    def place(
+        self,
+        ground: LiftedColumns,
+        satellite: LiftSatellite,
+        mode: Mode,
+        heading: Tensor,
+        variance: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """The peak and its heading, refined; the refinement knows its own covariance."""
+        guess = torch.cat([mode.xy, heading])[None]
+        for _ in range(_REFINEMENTS):
+            residual = self.refine(ground, satellite.features, guess)
+            axes = guess[0, 2]
+            guess = moved(guess, residual.mean)
+        c, s = torch.cos(axes), torch.sin(axes)
+        turn = torch.eye(3, device=axes.device)
+        turn[:2, :2] = torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
+        return guess[0], turn @ residual.covariance[0] @ turn.T
 
     def _extract(self, extractor: CompactUNet, image: Tensor) -> tuple[Tensor, Tensor]:
         with self.reduced(image.device):

@@ -6,23 +6,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.correlation import correlate
-from g2s_localizer.model.score_map import ScoreMap
+from g2s_localizer.model.score_map import Mode, ScoreMap
+
+MODE_RADIUS_M = 4.0
+"""Radius of the window that makes up one peak of the score map (m)."""
 
 
 @dataclass(frozen=True)
 class Registration:
     """What the network says of one pair, in the axes of the crop (map, for a north-up one)."""
 
+    x: float
+    y: float
+    """position of the vehicle from the crop's centre (m)"""
     yaw: float
     """heading of the vehicle (rad)"""
-    yaw_variance: float
-    """rad^2"""
+    covariance: NDArray[np.float64]
+    """(3, 3) of x, y, yaw, if the vehicle stands at the first of the modes at all"""
     score_map: ScoreMap
+    modes: list[Mode]
+    """the two highest peaks of the score map, or the one"""
+
+    @property
+    def peak_ratio(self) -> float:
+        """Probability of the second peak over that of the first: 1 for two equal ones."""
+        return self.modes[1].mass / self.modes[0].mass if len(self.modes) > 1 else 0.0
 
 
 class CameraInput(NamedTuple):
@@ -130,11 +145,28 @@ class RegistrationNet(nn.Module):
         gsds = None if gsd is None else torch.full_like(prior_yaw, gsd)
         heading, variance, score = self.search(features, camera, prior_yaw, satellite, gsds)
         cell_m = self.config.cell_m if gsd is None else gsd * self.config.stride
+        score_map = ScoreMap.from_scores(score[0], self.temperature, cell_m)
+        modes = score_map.modes(2, MODE_RADIUS_M)
+        pose, covariance = self.place(features, satellite, modes[0], heading, variance)
+        scale = self.covariance_scale[[0, 0, 1]].double().sqrt()
+        x, y, yaw = pose.tolist()
         return Registration(
-            yaw=float(heading),
-            yaw_variance=float(variance * self.covariance_scale[1]),
-            score_map=ScoreMap.from_scores(score[0], self.temperature, cell_m),
+            x=x,
+            y=y,
+            yaw=yaw,
+            covariance=(covariance.double() * scale * scale[:, None]).cpu().numpy(),
+            score_map=score_map,
+            modes=modes,
         )
+
+    def place(
+        self, ground: Any, satellite: Any, mode: Mode, heading: Tensor, variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Pose (3,) x, y (m), yaw and its covariance (3, 3), from the highest peak of the score
+        map and the heading (1,) with its variance (1,).
+        """
+        covariance = torch.block_diag(mode.covariance, variance.view(1, 1))
+        return torch.cat([mode.xy, heading]), covariance
 
     def compile_extractors(self) -> None:
         """Compile the convolutional parts in place: on a GPU their kernels are then recorded once

@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from g2s_localizer.geometry import Camera
-from g2s_localizer.model.lift import NEAR_M, ColumnLift, columns_to_overhead, ground_rows
+from g2s_localizer.model.lift import (
+    NEAR_M,
+    ColumnLift,
+    LiftedColumns,
+    columns_to_overhead,
+    ground_rows,
+)
 
 WIDTH, HEIGHT = 64, 32
 
@@ -51,7 +57,8 @@ def test_a_mark_in_a_column_appears_where_that_point_lies_in_the_map(yaw):
     columns = torch.zeros(1, 1, 60, WIDTH)
     at_depth, at_column = round((depth[0] - NEAR_M) / step), round(uv[0, 0])
     columns[0, 0, at_depth, at_column - 2 : at_column + 3] = 1.0
-    view, _ = columns_to_overhead(columns, step, *tensors(camera), torch.tensor([yaw]), cells, cell)
+    lifted = LiftedColumns(columns, step, *tensors(camera))
+    view, _ = columns_to_overhead(lifted, torch.tensor([yaw]), cells, cell)
     row, column = divmod(int(view[0, 0].argmax()), cells)
     east, north = (column - (cells - 1) / 2) * cell, ((cells - 1) / 2 - row) * cell
     x = math.cos(yaw) * ahead - math.sin(yaw) * left
@@ -61,9 +68,8 @@ def test_a_mark_in_a_column_appears_where_that_point_lies_in_the_map(yaw):
 
 def test_nothing_behind_the_camera_or_beyond_the_circle_is_valid():
     camera = forward_camera()
-    _, mask = columns_to_overhead(
-        torch.ones(1, 1, 200, WIDTH), 0.5, *tensors(camera), torch.zeros(1), 64, 0.5
-    )
+    lifted = LiftedColumns(torch.ones(1, 1, 200, WIDTH), 0.5, *tensors(camera))
+    _, mask = columns_to_overhead(lifted, torch.zeros(1), 64, 0.5)
     assert mask[0, 0, :, :32].sum() == 0
     assert mask[0, 0, 0].sum() == 0
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from g2s_localizer.model import G2SNet, LiftNet, ModelConfig, load_checkpoint, save_checkpoint
+from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint, save_checkpoint
 
 SMALL = ModelConfig(
     preset="lift", width=4, levels=3, features=4, crop_m=48.0, gsd=0.5, reach_m=12.0,
@@ -41,8 +41,9 @@ def test_the_score_map_is_a_distribution_over_the_search_window(pair):
 
 def test_the_heading_stays_within_the_range_that_is_searched(pair):
     found = registered(LiftNet(SMALL).eval(), pair, yaw=2.0)
+    # an untrained refinement leaves the heading as the search found it
     assert abs(found.yaw - 2.0) <= math.radians(SMALL.yaw_range_deg) + 1e-6
-    assert found.yaw_variance > 0
+    assert found.covariance[2, 2] > 0
 
 
 def test_the_same_pair_twice_gives_the_same_registration(pair):
@@ -57,10 +58,37 @@ def test_a_checkpoint_gives_back_the_network_of_its_preset(tmp_path, pair):
     save_checkpoint(tmp_path / "lift.safetensors", network, {})
     loaded, _ = load_checkpoint(tmp_path / "lift.safetensors")
     assert isinstance(loaded, LiftNet)
-    assert registered(loaded, pair).yaw == registered(network, pair).yaw
+    assert registered(loaded, pair).yaw == pytest.approx(registered(network, pair).yaw, abs=1e-5)
 
 
-def test_features_of_a_crop_count_their_bytes_without_a_coarse_part(pair):
-    lifted = LiftNet(SMALL).eval().encode_satellite(pair[3])
-    plain = G2SNet(ModelConfig(**{**vars(SMALL), "preset": "compact"})).eval()
-    assert 0 < lifted.nbytes < plain.encode_satellite(pair[3]).nbytes
+def test_features_of_a_crop_count_all_their_bytes(pair):
+    crop = LiftNet(SMALL).eval().encode_satellite(pair[3])
+    held = (crop.features, crop.fine.features, crop.fine.energy)
+    assert crop.nbytes == sum(tensor.nbytes for tensor in held)
+
+
+def test_what_the_refinement_finds_is_what_is_said(pair):
+    network = LiftNet(SMALL).eval()
+    before = registered(network, pair)
+    # every refinement now goes 0.1 units forward, 0.2 left and 0.3 round
+    network.refine.read[-1].bias.data[:3] = torch.tensor([0.1, 0.2, 0.3])
+    after = registered(network, pair)
+    forward, left, yaw = (network.refine.unit * torch.tensor([0.1, 0.2, 0.3])).tolist()
+    x, y = before.x, before.y
+    for turn in (before.yaw, before.yaw + yaw):
+        x += math.cos(turn) * forward - math.sin(turn) * left
+        y += math.sin(turn) * forward + math.cos(turn) * left
+    assert (after.x, after.y) == pytest.approx((x, y), abs=1e-4)
+    assert after.yaw == pytest.approx(before.yaw + 2 * yaw, abs=1e-5)
+
+
+def test_the_covariance_is_long_along_the_vehicle_and_narrow_across(pair):
+    network = LiftNet(SMALL).eval()
+    network.refine.read[-1].bias.data[3:5] = torch.tensor([-1.0, 1.0])
+    found = registered(network, pair)
+    ahead = np.array([math.cos(found.yaw), math.sin(found.yaw)])
+    across = np.array([-ahead[1], ahead[0]])
+    cell = network.config.cell_m
+    along, side = (axis @ found.covariance[:2, :2] @ axis for axis in (ahead, across))
+    assert math.sqrt(along) == pytest.approx(cell * math.e, rel=1e-3)
+    assert math.sqrt(side) == pytest.approx(cell / math.e, rel=1e-3)

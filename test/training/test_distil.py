@@ -11,7 +11,7 @@ import yaml
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint
 from g2s_localizer.model.features import feature_intrinsics
-from g2s_localizer.model.lift import columns_to_overhead
+from g2s_localizer.model.lift import LiftedColumns, columns_to_overhead
 from training.datasets.placed import PlacedDrive, _Seen, placed_batch
 from training.datasets.sample import PriorNoise
 from training.datasets.simulated import open_drives
@@ -99,8 +99,8 @@ def test_the_overhead_view_of_a_mirrored_image_is_the_mirrored_view(simulated):
             torch.tensor(np.array([value], dtype=np.float32))
             for value in (one.K, one.T_base_camera, one.pose)
         )
-        camera = (feature_intrinsics(K), T, pose[:, 2])
-        views.append(columns_to_overhead(content, 1.0, *camera, 24, 2.0)[0])
+        lifted = LiftedColumns(content, 1.0, feature_intrinsics(K), T)
+        views.append(columns_to_overhead(lifted, pose[:, 2], 24, 2.0)[0])
     torch.testing.assert_close(views[1], views[0].flip(-1), atol=1e-3, rtol=0.0)
 
 
