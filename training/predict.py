@@ -41,9 +41,11 @@ class Prediction:
     """yaw in the label's frame of the crop's u axis (rad)"""
 
 
-def predict(network: RegistrationNet, dataset: PairDataset) -> Iterator[Prediction | Unreadable]:
+def predict(
+    network: RegistrationNet, dataset: PairDataset, yaw_range: float | None = None
+) -> Iterator[Prediction | Unreadable]:
     """One prediction for each pair, in order, with one pair at a time in memory; pairs that
-    cannot be read are passed on.
+    cannot be read are passed on. yaw_range (rad): as `RegistrationNet.register`.
     """
     network.eval()
     labels = dataset.labels
@@ -52,12 +54,14 @@ def predict(network: RegistrationNet, dataset: PairDataset) -> Iterator[Predicti
         if isinstance(sample, Unreadable):
             yield sample
         else:
-            found = _register(network, collate([sample]))
+            found = _register(network, collate([sample]), yaw_range)
             yield _prediction(network, sample, labels[i], found)
 
 
 @torch.inference_mode()
-def _register(network: RegistrationNet, pair: Batch) -> Registration:
+def _register(
+    network: RegistrationNet, pair: Batch, yaw_range: float | None
+) -> Registration:
     """As the node does."""
     pair = pair.to(network.temperature.device)
     satellite = network.encode_satellite(pair.satellite)
@@ -70,6 +74,7 @@ def _register(network: RegistrationNet, pair: Batch) -> Registration:
         float(pair.yaw),
         satellite,
         None if same else gsd,
+        yaw_range,
     )
 
 

@@ -113,7 +113,10 @@ def score(
     published: list[_Answer] = []
     unreadable: list[Unreadable] = []
     pictures: list[tuple[float, int, Picture]] = []
-    for found in tqdm(predict(network, dataset), desc="scoring", total=len(labels), disable=None):
+    # as the node does for a prior whose heading is that uncertain
+    wider = network.any_heading and noise.yaw_deg > network.config.yaw_range_deg
+    found_all = predict(network, dataset, math.radians(noise.yaw_deg) if wider else None)
+    for found in tqdm(found_all, desc="scoring", total=len(labels), disable=None):
         if isinstance(found, Unreadable):
             unreadable.append(found)
             continue

@@ -134,6 +134,14 @@ class Localizer:
                 f"2 sigma of the prior are {reach:.1f} m, the search window "
                 f"{model.search_m - SNAP_M / 2.0:.1f} m",
             )
+        yaw_reach = 2.0 * math.sqrt(max(prior.covariance[2, 2], 0.0))
+        yaw_range = math.radians(model.yaw_range_deg)
+        if yaw_reach > yaw_range and not self._network.any_heading:
+            return refuse(
+                Rejection.UNCERTAIN_PRIOR,
+                f"2 sigma of its heading are {math.degrees(yaw_reach):.1f} degrees, the search "
+                f"window {model.yaw_range_deg:.1f} degrees",
+            )
         deviation = float(observation.image.std())
         if deviation < _FLAT_IMAGE_DEVIATION:
             return refuse(Rejection.BAD_IMAGE, f"deviation of its pixels {deviation:.1f} of 255")
@@ -143,7 +151,9 @@ class Localizer:
             return refuse(Rejection.NO_IMAGERY, str(error))
         finally:
             self.read_ahead.follow(prior)
-        registration = self._register(observation, satellite)
+        registration = self._register(
+            observation, satellite, yaw_reach if yaw_reach > yaw_range else None
+        )
         return self._conclude(observation, satellite, registration, start)
 
     def _satellite(self, observation: Observation) -> CachedCrop:
@@ -157,7 +167,9 @@ class Localizer:
         with torch.inference_mode():
             return CachedCrop(crop, self._network.encode_satellite(image), x, y)
 
-    def _register(self, observation: Observation, satellite: CachedCrop) -> Registration:
+    def _register(
+        self, observation: Observation, satellite: CachedCrop, yaw_range: float | None
+    ) -> Registration:
         model = self._network.config
         image, camera = prepare_ground(
             observation.image, observation.camera, (model.ground_height, model.ground_width)
@@ -168,6 +180,7 @@ class Localizer:
             self._tensor(camera.T_base_camera),
             observation.prior.pose.yaw,
             satellite.features,
+            yaw_range=yaw_range,
         )
         return registration
 

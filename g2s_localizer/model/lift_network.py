@@ -46,6 +46,7 @@ class LiftNet(RegistrationNet):
     """
 
     residuals: Tensor
+    any_heading = True
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -55,8 +56,7 @@ class LiftNet(RegistrationNet):
             _CHANNELS + 1, _CHANNELS, config.features, config.reach_m, config.cell_m
         )
         self.refine = PoseRefiner(config.features, config.reach_m, config.cell_m, _CHANNELS)
-        steps = math.ceil(config.yaw_range_deg / config.yaw_step_deg)
-        residuals = torch.arange(-steps, steps + 1) * math.radians(config.yaw_step_deg)
+        residuals = self._residuals(math.radians(config.yaw_range_deg))
         self.register_buffer("residuals", residuals, persistent=False)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(30.0)))
 
@@ -93,11 +93,15 @@ class LiftNet(RegistrationNet):
         yaw: Tensor,
         satellite: LiftSatellite,
         gsd: Tensor | None = None,
+        yaw_range: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Heading and position together: the heading is that of the likeliest place, the scores
         are the best of the headings near it. One image at a time.
         """
-        scores = self.volume(ground, yaw[:, None] + self.residuals, satellite.fine)[0]
+        residuals = self.residuals
+        if yaw_range is not None:
+            residuals = self._residuals(min(yaw_range, math.pi)).to(residuals.device)
+        scores = self.volume(ground, yaw[:, None] + residuals, satellite.fine)[0]
         probability = torch.softmax(scores.flatten() * self.log_temperature.exp(), 0)
         probability = probability.view_as(scores)
         place = int(probability.sum(dim=0).argmax())
@@ -105,9 +109,9 @@ class LiftNet(RegistrationNet):
         best = int(at_place.argmax())
         near = slice(max(best - _NEAR_STEPS, 0), best + _NEAR_STEPS + 1)
         share = at_place[near] / at_place[near].sum()
-        residual = (share * self.residuals[near]).sum()
+        residual = (share * residuals[near]).sum()
         # the variance is over all places: it knows of other peaks
-        spread = (probability.sum(dim=(1, 2)) * (self.residuals - residual).square()).sum()
+        spread = (probability.sum(dim=(1, 2)) * (residuals - residual).square()).sum()
         return yaw + residual, spread[None], scores[near].amax(dim=0)[None]
 
     def place(
@@ -128,6 +132,12 @@ class LiftNet(RegistrationNet):
         turn = torch.eye(3, device=axes.device)
         turn[:2, :2] = torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
         return guess[0], turn @ residual.covariance[0] @ turn.T
+
+    def _residuals(self, yaw_range: float) -> Tensor:
+        """Headings, from the prior's, that are tried for a range in rad."""
+        step = math.radians(self.config.yaw_step_deg)
+        steps = math.ceil(yaw_range / step - 1e-6)
+        return torch.arange(-steps, steps + 1) * step
 
     def _extract(self, extractor: CompactUNet, image: Tensor) -> tuple[Tensor, Tensor]:
         with self.reduced(image.device):

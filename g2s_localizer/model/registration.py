@@ -63,6 +63,8 @@ class RegistrationNet(nn.Module):
 
     temperature: Tensor
     covariance_scale: Tensor
+    any_heading = False
+    """Whether `search` takes a yaw_range wider than the configured one."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -116,10 +118,17 @@ class RegistrationNet(nn.Module):
         yaw: Tensor,
         satellite: Any,
         gsd: Tensor | None = None,
+        yaw_range: float | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Heading (B,) in rad, its variance (B,) in rad^2, and scores (B, n, n) of the positions,
-        from the heading `yaw` (B,) of the prior: rotation first, then translation.
+        from the heading `yaw` (B,) of the prior: rotation first, then translation. Raises
+        ValueError for a yaw_range where there is no `any_heading`.
         """
+        if yaw_range is not None:
+            raise ValueError(
+                f"the preset {self.config.preset} looks for the heading within "
+                f"{self.config.yaw_range_deg:g} degrees of the prior's, no further"
+            )
         residual, variance = self.residual_yaw(ground, camera, yaw, satellite, gsd)
         view, weight = self.overhead(ground, camera, yaw + residual, gsd)
         scores = self.central(correlate(view, weight, satellite.fine))
@@ -134,16 +143,20 @@ class RegistrationNet(nn.Module):
         yaw: float,
         satellite: Any,
         gsd: float | None = None,
+        yaw_range: float | None = None,
     ) -> Registration:
         """One pair: prepared ground image (1, 3, h, w) uint8 with its K (1, 3, 3) and
         T_base_camera (1, 4, 4), heading `yaw` (rad) of the prior, features of one crop of `gsd`
-        metres per pixel; None: the configured one.
+        metres per pixel; None: the configured one. yaw_range: how far from the prior's the
+        heading may lie (rad), None: as configured; pi for a heading that nobody knows.
         """
         camera = CameraInput(K, T_base_camera)
         features = self.encode_ground(ground, camera)
         prior_yaw = torch.full((1,), yaw, device=ground.device)
         gsds = None if gsd is None else torch.full_like(prior_yaw, gsd)
-        heading, variance, score = self.search(features, camera, prior_yaw, satellite, gsds)
+        heading, variance, score = self.search(
+            features, camera, prior_yaw, satellite, gsds, yaw_range
+        )
         cell_m = self.config.cell_m if gsd is None else gsd * self.config.stride
         score_map = ScoreMap.from_scores(score[0], self.temperature, cell_m)
         modes = score_map.modes(2, MODE_RADIUS_M)

@@ -52,10 +52,11 @@ def localizer(config):
     return Localizer.from_config(config)
 
 
-def observation(x=0.0, y=0.0, sigma=1.0, image=None) -> Observation:
+def observation(x=0.0, y=0.0, sigma=1.0, image=None, yaw=0.4, yaw_sigma=0.1) -> Observation:
     if image is None:
         image = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
-    prior = Prior(7, Pose2D(x, y, 0.4), np.diag([sigma**2, sigma**2, 0.01]), LocalFrame(PLACE))
+    covariance = np.diag([sigma**2, sigma**2, yaw_sigma**2])
+    prior = Prior(7, Pose2D(x, y, yaw), covariance, LocalFrame(PLACE))
     return Observation(7, image, CAMERA, prior)
 
 
@@ -104,6 +105,7 @@ def test_the_larger_of_the_imagerys_own_sigma_and_the_configured_one_is_the_floo
     ("changes", "rejection", "detail"),
     [
         ({"sigma": 9.0}, Rejection.UNCERTAIN_PRIOR, "18.0 m, the search window 10.0 m"),
+        ({"yaw_sigma": 0.5}, Rejection.UNCERTAIN_PRIOR, "57.3 degrees, the search window 12.0"),
         ({"x": 5000.0}, Rejection.NO_IMAGERY, "19/"),
         ({"image": np.zeros((96, 128, 3), np.uint8)}, Rejection.BAD_IMAGE, "deviation"),
     ],
@@ -115,6 +117,19 @@ def test_expected_trouble_is_a_named_rejection_without_a_pose(
     assert estimate.rejection is rejection and estimate.pose is None
     assert detail in estimate.detail
     assert localizer.localize(observation()).pose is not None
+
+
+def test_a_heading_that_nobody_knows_is_looked_for_all_around(config, tmp_path):
+    values = {**vars(TINY), "preset": "lift", "yaw_step_deg": 6.0}
+    checkpoint = tmp_path / "lift.safetensors"
+    torch.manual_seed(0)
+    save_checkpoint(checkpoint, build_network(ModelConfig(**values)), {})
+    lift = Localizer.from_config(dataclasses.replace(config, checkpoint=str(checkpoint)))
+    known, opposite = (
+        lift.localize(observation(yaw=yaw, yaw_sigma=2.0)).pose for yaw in (0.4, 0.4 + np.pi)
+    )
+    assert (known.x, known.y) == pytest.approx((opposite.x, opposite.y), abs=1e-3)
+    assert np.cos(known.yaw - opposite.yaw) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_bf16_finds_what_fp32_finds(config, localizer):
