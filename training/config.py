@@ -13,6 +13,7 @@ import yaml
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import ModelConfig
+from g2s_localizer.model.config import LIFT
 from training.data_config import DataConfig, require
 
 ConfigT = TypeVar("ConfigT")
@@ -129,6 +130,8 @@ class TrainingConfig:
             precision=self.precision in PRECISIONS,
             device=self.device in ("auto", "cpu"),
         )
+        if self.model.preset == LIFT:
+            raise ValueError("the preset lift is trained by training.distil, not in stages")
         if self.rotation is None and self.translation is None:
             raise ValueError("needs at least one stage: rotation or translation")
 

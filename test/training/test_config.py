@@ -30,6 +30,7 @@ def test_what_extends_another_configuration_differs_in_what_it_says_alone():
         ("    rate:", "    rhate:", "unknown key data.simulated.rhate"),
         ("model: {}", "model: {gsd: -1}", "model: ModelConfig.gsd must be positive, got -1"),
         ("model: {}", "model: 3", "model must be a mapping, got 3"),
+        ("model: {}", "model: {preset: lift}", "lift is trained by training.distil"),
         ("out: ", "init_from: ", "missing key out"),
         ("steps: 300", "steps: 0", "rotation: StageConfig.steps is out of range: 0"),
         ("steps: 300", "steps: many", "rotation.steps must be a whole number, got 'many'"),
