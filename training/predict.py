@@ -59,9 +59,7 @@ def predict(
 
 
 @torch.inference_mode()
-def _register(
-    network: RegistrationNet, pair: Batch, yaw_range: float | None
-) -> Registration:
+def _register(network: RegistrationNet, pair: Batch, yaw_range: float | None) -> Registration:
     """As the node does."""
     pair = pair.to(network.temperature.device)
     satellite = network.encode_satellite(pair.satellite)

@@ -13,8 +13,8 @@ no direction of a road says anything. Beside it the same network, on images resa
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,7 +101,7 @@ def reader() -> nn.Module:
     """A CNN that keeps the finest detail for its first layers, and gives one number."""
     layers: list[nn.Module] = []
     channels = [1, 16, 24, 32, 48]
-    for inputs, outputs in zip(channels, channels[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(channels):
         layers += [
             nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
@@ -155,9 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for resampling in ("three nearest", "one bilinear"):
         training, test = (
             pairs(drives, count, resampling, arguments.seed + offset)
-            for drives, count, offset in zip(
-                worlds, (arguments.images, 500), (0, 1), strict=True
-            )
+            for drives, count, offset in zip(worlds, (arguments.images, 500), (0, 1), strict=True)
         )
         found[resampling] = median_error_deg(training, test, arguments.steps, arguments.seed)
     print(json.dumps({name: round(value, 2) for name, value in found.items()}))

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from g2s_localizer.model.blocks import ConvBlock
 from g2s_localizer.model.grid import rotate_xy
 from g2s_localizer.model.lift import LiftedColumns, columns_at
 
