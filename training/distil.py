@@ -15,12 +15,14 @@ No exact pose enters; exact poses of the calibration drives set temperature and 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +39,9 @@ from training.data_config import SimulatedConfig
 from training.datasets.placed import PlacedDrive, placed_batch
 from training.datasets.simulated import SimulatedDrive, open_drives, simulated_dataset
 from training.distil_config import DistilConfig, Phase, load_distil_config
+from training.interruption import Interrupted, Interruption
 from training.registration import registration_loss
+from training.run_folder import write_whole
 from training.scoring import score
 from training.trajectory import (
     Evidence,
@@ -55,13 +59,17 @@ _GAUSS_SHARE = 1.0 / math.sqrt(3.0)
 """Standard deviation of a uniform label as a share of its bound: Gaussian labels have the same."""
 
 
-def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, float]:
+def distil(
+    config: DistilConfig, command: str, start: Path | None, resume: bool = False
+) -> dict[str, float]:
     """The whole run; returns the figures on the calibration drives, which are not trained on.
 
     start: a checkpoint of LiftNet to begin with, in place of random weights; it places the drives
-    before the first phase. Raises
-    FloatingPointError naming the step when a loss is not finite.
+    before the first phase. resume: go on from the last save, to the same weights as without the
+    interruption. Raises Interrupted after a signal, FloatingPointError naming the step when a loss
+    is not finite, ValueError for a state of another configuration, OSError for a full disk.
     """
+    state = _load_state(config) if resume else {}
     torch.manual_seed(config.seed)
     began = time.monotonic()
     network = LiftNet(config.model) if start is None else _started(start, config)
@@ -85,16 +93,19 @@ def distil(config: DistilConfig, command: str, start: Path | None) -> dict[str, 
             list(zip(drives, sources, strict=True)), desc="placing drives", disable=_rank() > 0
         )
     ]
-    losses = {}
+    losses: dict[str, float] = state.get("losses", {})
     trained = start is not None
     for name, phase in (("first", config.first), ("second", config.second)):
-        if phase is None:
+        if phase is None or name in losses:
             continue
-        if trained and config.labels != "exact":
+        here = state if state.get("phase") == name else {}
+        if here:
+            for one, poses in zip(placed, here["poses"], strict=True):
+                one.poses = poses.numpy()
+        elif (trained or losses) and config.labels != "exact":
             for drive, one, source in zip(drives, placed, sources, strict=True):
                 place_again(network, one, *source, config.fuse_every, drive.seed)
-        losses[name] = _fit(network, placed, phase, config, name)
-        trained = True
+        losses[name] = _fit(_Run(config, command, network, placed, losses), name, phase, here)
     if _rank() > 0:
         return {}
     network.precision = torch.float32
@@ -165,41 +176,111 @@ def place_again(
     placed.poses = np.array([(p.x, p.y, p.yaw) for p in poses])
 
 
-def _fit(
-    network: LiftNet, drives: Sequence[PlacedDrive], phase: Phase, config: DistilConfig, name: str
-) -> float:
+@dataclass(frozen=True)
+class _Run:
+    config: DistilConfig
+    command: str
+    network: LiftNet
+    placed: Sequence[PlacedDrive]
+    losses: dict[str, float]
+    """of the phases that are over"""
+
+
+def _fit(run: _Run, name: str, phase: Phase, state: dict[str, Any]) -> float:
     """AdamW with one cycle of the learning rate; the mean loss of the last tenth of the steps."""
-    rng = np.random.default_rng([config.seed, _rank(), len(name)])
+    network, config = run.network, run.config
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=phase.learning_rate, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, phase.learning_rate, total_steps=phase.steps, pct_start=0.1
     )
-    network.train()
     history: list[float] = []
-    progress = tqdm(range(phase.steps), desc=name, mininterval=10.0, disable=_rank() > 0)
-    for step in progress:
-        batch = placed_batch(
-            drives, phase.crops, phase.per_crop, phase.crop_m, config.data.noise, rng
-        )
-        loss = registration_loss(network, batch)
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        _average([p.grad for p in parameters if p.grad is not None])
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        history.append(loss.item())
-        progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
-        if (step + 1) % phase.save_every == 0 and _rank() == 0:
-            network.temperature.copy_(network.log_temperature.detach().exp())
-            partial = Path(config.out).with_name(f"{Path(config.out).stem}_{name}.safetensors")
-            save_checkpoint(partial, network, {"step": step + 1, "config": asdict(config)})
+    if state:
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        history = state["history"]
+    network.train()
+    progress = tqdm(
+        range(len(history), phase.steps),
+        desc=name,
+        initial=len(history),
+        total=phase.steps,
+        mininterval=10.0,
+        disable=_rank() > 0,
+    )
+    with Interruption() as interruption:
+        for step in progress:
+            # a step draws from a stream of its own: going on needs no state of a generator
+            stream = np.random.SeedSequence([config.seed, len(name), step, _rank()])
+            torch.manual_seed(int(stream.generate_state(1)[0]))
+            rng = np.random.default_rng(stream)
+            batch = placed_batch(
+                run.placed, phase.crops, phase.per_crop, phase.crop_m, config.data.noise, rng
+            )
+            loss = registration_loss(network, batch)
+            if not math.isfinite(loss.item()):
+                raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            _average([p.grad for p in parameters if p.grad is not None])
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimiser.step()
+            schedule.step()
+            history.append(loss.item())
+            progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
+            asked = _any(interruption.asked)
+            if asked or (step + 1) % phase.save_every == 0:
+                _save(run, name, optimiser, schedule, history)
+            if asked:
+                raise Interrupted(
+                    f"stopped after step {step + 1} of {phase.steps} of {name}; go on with\n"
+                    f"  {run.command} --resume"
+                )
     _average([b for b in network.buffers() if b.is_floating_point()])
     network.temperature.copy_(network.log_temperature.detach().exp())
     return float(np.mean(history[-max(1, phase.steps // 10) :]))
+
+
+def _save(
+    run: _Run,
+    name: str,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    history: list[float],
+) -> None:
+    """The state of this process, and for people the network."""
+    network, config = run.network, run.config
+    state = {
+        "config": json.dumps(asdict(config)),
+        "ranks": _ranks(),
+        "phase": name,
+        "losses": run.losses,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "schedule": schedule.state_dict(),
+        "history": history,
+        "poses": [torch.from_numpy(one.poses) for one in run.placed],
+    }
+    write_whole(_state_file(config), lambda partial: torch.save(state, partial))
+    if _rank() == 0:
+        network.temperature.copy_(network.log_temperature.detach().exp())
+        partial = Path(config.out).with_name(f"{Path(config.out).stem}_{name}.safetensors")
+        save_checkpoint(partial, network, {"step": len(history), "config": asdict(config)})
+
+
+def _load_state(config: DistilConfig) -> dict[str, Any]:
+    file = _state_file(config)
+    if not file.is_file():
+        raise FileNotFoundError(f"nothing to resume: there is no {file}")
+    state: dict[str, Any] = torch.load(file, weights_only=True)
+    if (state["config"], state["ranks"]) != (json.dumps(asdict(config)), _ranks()):
+        raise ValueError(f"{file} is of another configuration or number of processes")
+    return state
+
+
+def _state_file(config: DistilConfig) -> Path:
+    return Path(config.out).with_suffix(f".state{_rank()}.pt")
 
 
 def _evidence(
@@ -225,6 +306,15 @@ def _average(tensors: Sequence[Tensor]) -> None:
     flat /= _ranks()
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.copy_(mean.view_as(tensor))
+
+
+def _any(asked: bool) -> bool:
+    """Whether any process was asked to stop."""
+    if _ranks() == 1:
+        return asked
+    total = torch.tensor(float(asked))
+    torch.distributed.all_reduce(total)
+    return bool(total > 0)
 
 
 def _rank() -> int:
@@ -254,15 +344,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="checkpoint to begin with")
+    parser.add_argument("--resume", action="store_true", help="go on from the last save")
     arguments = parser.parse_args(argv)
     if torch.distributed.is_torchelastic_launched():
         torch.distributed.init_process_group("gloo")
         torch.set_num_threads(1)
-    config = load_distil_config(arguments.config)
     command = f"python -m training.distil --config {arguments.config}"
     if arguments.init:
         command += f" --init {arguments.init}"
-    figures = distil(config, command, arguments.init)
+    try:
+        config = load_distil_config(arguments.config)
+        figures = distil(config, command, arguments.init, arguments.resume)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return 130
+    except (OSError, ValueError, FloatingPointError) as error:
+        print(f"training: {error}", file=sys.stderr)
+        return 1
     for name, value in figures.items():
         print(f"  {name:24} {value:.3f}")
     return 0

@@ -18,6 +18,8 @@ _OTHER_HEADINGS = 3
 _NEAR_STEPS = 3.0
 _NEAR_BONUS = 0.5
 """Wrong headings less than so many steps away are asked more often: they are the hard ones."""
+_GUESSES = 2
+"""Of each image, around its pseudo-pose."""
 _GUESS_SIGMA = (1.2, 1.2, math.radians(4.0))
 """Of guesses around the pseudo-pose, where the scatter is largest (m, m, rad)."""
 
@@ -65,10 +67,12 @@ def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
         share.gather(1, asked),
         *_cells(batch.pose, scores.shape[-1], network.config.cell_m),
     )
-    scatter = torch.randn_like(batch.pose) * torch.rand_like(target)[:, None]
-    guess = batch.pose + scatter * torch.tensor(_GUESS_SIGMA, device=target.device)
-    residual = network.refine(ground, satellite.features[batch.crop], guess)
-    return searched + refinement_loss(residual, lacking(guess, batch.pose), network.refine.unit)
+    of = torch.arange(len(target), device=target.device).repeat(_GUESSES)
+    pose = batch.pose[of]
+    scatter = torch.randn_like(pose) * torch.rand_like(pose[:, :1])
+    guess = pose + scatter * torch.tensor(_GUESS_SIGMA, device=pose.device)
+    residual = network.refine(ground[of], satellite.features[batch.crop[of]], guess)
+    return searched + refinement_loss(residual, lacking(guess, pose), network.refine.unit)
 
 
 def refinement_loss(residual: Residual, truth: Tensor, unit: Tensor) -> Tensor:

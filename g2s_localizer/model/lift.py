@@ -82,6 +82,12 @@ class LiftedColumns:
     T_base_camera: Tensor
     """(B, 4, 4)"""
 
+    def __getitem__(self, image: Tensor) -> LiftedColumns:
+        """Of the images (N,) int64, as often as they are named."""
+        return LiftedColumns(
+            self.columns[image], self.step_m, self.K[image], self.T_base_camera[image]
+        )
+
 
 def columns_at(ground: LiftedColumns, base: Tensor) -> tuple[Tensor, Tensor]:
     """Columns at points base (B, H, W, 2) of the ground in base_link (m): (B, C + 1, H, W), and

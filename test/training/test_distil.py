@@ -2,6 +2,7 @@
 """Self-distillation: pairs placed by pseudo-poses, the dense loss, and the whole run in small."""
 
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -123,15 +124,15 @@ def test_a_target_between_cells_is_shared_by_them():
     assert loss_at(scores, 1.0, 2.0, 1.5) == pytest.approx(math.log(2.0), abs=1e-3)
 
 
-def config_file(folder, **changes):
+def config_file(folder, simulated_in=None, **changes):
     phase = {"steps": 2, "crops": 2, "per_crop": 2, "crop_m": 72.0, "learning_rate": 0.001}
     values = {
         "out": str(folder / "lift.safetensors"), "seed": 0, "precision": "fp32",
         "labels": "uniform", "model": TINY, "fuse_every": 3, "first": phase, "second": phase,
         "data": {
             "simulated": {
-                "folder": str(folder), "drives": {"easy": [31]}, "calibration": {"easy": [32]},
-                "frames": 6, "rate": 2.5,
+                "folder": str(simulated_in or folder), "drives": {"easy": [31]},
+                "calibration": {"easy": [32]}, "frames": 6, "rate": 2.5,
             },
             "noise": {"position_m": 20.0, "yaw_deg": 10.0},
         },
@@ -147,6 +148,43 @@ def test_a_run_leaves_a_checkpoint_that_loads(folder, simulated, monkeypatch):
     assert main(["--config", str(config_file(folder))]) == 0
     network, _ = load_checkpoint(folder / "lift.safetensors")
     assert isinstance(network, LiftNet)
+
+
+def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
+    tmp_path, folder, simulated, monkeypatch
+):
+    monkeypatch.setattr("training.calibration.GateConfig", lambda: Open())
+    phase = {"steps": 3, "crops": 2, "per_crop": 2, "crop_m": 72.0, "learning_rate": 0.001}
+    files = []
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        changes = {"out": str(tmp_path / name / "lift.safetensors")}
+        files.append(config_file(tmp_path / name, simulated_in=folder, second=phase, **changes))
+    assert main(["--config", str(files[0])]) == 0
+
+    taken = []
+
+    def interrupted_batch(*given):
+        taken.append(given)
+        if len(taken) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return placed_batch(*given)
+
+    monkeypatch.setattr("training.distil.placed_batch", interrupted_batch)
+    assert main(["--config", str(files[1])]) == 130
+    assert len(taken) == 4
+    monkeypatch.undo()
+    monkeypatch.setattr("training.calibration.GateConfig", lambda: Open())
+    assert main(["--config", str(files[1]), "--resume"]) == 0
+    whole, cut = (load_checkpoint(file.parent / "lift.safetensors")[0] for file in files)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, cut.state_dict()[name]), name
+
+
+def test_there_must_be_something_to_resume(tmp_path, folder, simulated, capsys):
+    file = config_file(tmp_path, simulated_in=folder)
+    assert main(["--config", str(file), "--resume"]) == 1
+    assert "nothing to resume" in capsys.readouterr().err
 
 
 class Open:
