@@ -73,7 +73,8 @@ class LiftNet(RegistrationNet):
             raise ValueError("the preset lift takes pinhole images with their camera")
         features = torch.cat(self._extract(self.ground_extractor, image), dim=1)
         K = feature_intrinsics(camera.K)
-        columns = torch.cat(self.lift(features, K, camera.T_base_camera), dim=1)
+        with self.reduced(image.device):
+            columns = torch.cat(self.lift(features, K, camera.T_base_camera), dim=1).float()
         return LiftedColumns(columns, self.lift.step_m, K, camera.T_base_camera)
 
     def volume(self, ground: LiftedColumns, yaws: Tensor, satellite: SatelliteSpectrum) -> Tensor:
