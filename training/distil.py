@@ -27,12 +27,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import load_checkpoint, prepare_satellite, save_checkpoint
+from g2s_localizer.model import CameraInput, load_checkpoint, prepare_satellite, save_checkpoint
 from g2s_localizer.model.lift_network import LiftNet
 from training.calibration import calibrate
 from training.data_config import SimulatedConfig
@@ -54,6 +54,7 @@ from training.trajectory import (
     uniform_labels,
 )
 
+_SETTLING_BATCHES = 60
 _HEADING_SIGMA = math.radians(1.0)
 _GAUSS_SHARE = 1.0 / math.sqrt(3.0)
 """Standard deviation of a uniform label as a share of its bound: Gaussian labels have the same."""
@@ -237,9 +238,32 @@ def _fit(run: _Run, name: str, phase: Phase, state: dict[str, Any]) -> float:
                     f"stopped after step {step + 1} of {phase.steps} of {name}; go on with\n"
                     f"  {run.command} --resume"
                 )
-    _average([b for b in network.buffers() if b.is_floating_point()])
+    _settle(run, phase)
     network.temperature.copy_(network.log_temperature.detach().exp())
     return float(np.mean(history[-max(1, phase.steps // 10) :]))
+
+
+def _settle(run: _Run, phase: Phase) -> None:
+    """Batch normalisation's statistics anew, for the final weights and over many batches: the
+    running ones are those of the last few, which is a noise that every later image would see.
+    """
+    network, config = run.network, run.config
+    norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches from here on
+    rng = np.random.default_rng([config.seed, _rank()])
+    with torch.no_grad():
+        for _ in range(_SETTLING_BATCHES):
+            batch = placed_batch(
+                run.placed, phase.crops, phase.per_crop, phase.crop_m, config.data.noise, rng
+            )
+            network.encode_satellite(batch.satellite)
+            network.encode_ground(batch.ground, CameraInput(batch.K, batch.T_base_camera))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    _average([b for b in network.buffers() if b.is_floating_point()])
 
 
 def _save(

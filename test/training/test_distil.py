@@ -16,7 +16,7 @@ from g2s_localizer.model.lift import LiftedColumns, columns_to_overhead
 from training.datasets.placed import PlacedDrive, _Seen, placed_batch
 from training.datasets.sample import PriorNoise
 from training.datasets.simulated import open_drives
-from training.distil import main
+from training.distil import _SETTLING_BATCHES, main
 from training.distil_config import load_distil_config
 from training.registration import registration_loss, shares, volume_loss
 from training.trajectory import OdometryNoise, pseudo_poses, uniform_labels
@@ -163,16 +163,17 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
     assert main(["--config", str(files[0])]) == 0
 
     taken = []
+    second_step = 2 + _SETTLING_BATCHES + 2  # of the second phase
 
     def interrupted_batch(*given):
         taken.append(given)
-        if len(taken) == 4:
+        if len(taken) == second_step:
             signal.raise_signal(signal.SIGINT)
         return placed_batch(*given)
 
     monkeypatch.setattr("training.distil.placed_batch", interrupted_batch)
     assert main(["--config", str(files[1])]) == 130
-    assert len(taken) == 4
+    assert len(taken) == second_step
     monkeypatch.undo()
     monkeypatch.setattr("training.calibration.GateConfig", lambda: Open())
     assert main(["--config", str(files[1]), "--resume"]) == 0
