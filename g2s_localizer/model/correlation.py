@@ -85,7 +85,8 @@ def correlate(overhead: Tensor, weight: Tensor, satellite: SatelliteSpectrum) ->
 def correlate_all(overhead: Tensor, weight: Tensor, satellite: SatelliteSpectrum) -> Tensor:
     """Scores (S, G, n, n) of every view with every satellite crop; arguments as `correlate`."""
     view, view_weight, norm = _view_spectra(overhead, weight, satellite.side)
-    numerator = torch.einsum("schw,gchw->sghw", satellite.features, view.conj())
+    # an einsum would be a stack of small complex matrices, which torch multiplies one by one
+    numerator = torch.stack([(one * view.conj()).sum(dim=1) for one in satellite.features])
     energy = satellite.energy[:, None] * view_weight.conj()
     return _normalise(numerator, energy, norm[:, None, None], overhead, satellite.side)
 
