@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from g2s_localizer.model.blocks import ConvBlock
 from g2s_localizer.model.grid import overhead_xy, rotate_xy
-from g2s_localizer.model.projection import camera_points, inside, pinhole_pixels, sample_features
+from g2s_localizer.model.sampling import camera_points, inside, pinhole_pixels, sample_features
 
 NEAR_M = 3.0
 """Depth of the nearest cell of a column (m)."""

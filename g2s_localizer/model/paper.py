@@ -19,14 +19,9 @@ from torch import Tensor
 from g2s_localizer.model.config import PAPER_KITTI, ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, satellite_spectrum
 from g2s_localizer.model.grid import overhead_xy, rotate_xy
-from g2s_localizer.model.projection import (
-    camera_points,
-    inside,
-    panorama_turns,
-    pinhole_pixels,
-    sample_features,
-)
+from g2s_localizer.model.projection import panorama_turns
 from g2s_localizer.model.registration import CameraInput, RegistrationNet
+from g2s_localizer.model.sampling import camera_points, inside, pinhole_pixels, sample_features
 from g2s_localizer.model.swin import SwinRegressor
 from g2s_localizer.model.vgg import LEVEL_CHANNELS, VGGUNet
 

@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
 
 
 def prior(t, x, y=0.0, frame=FRAME):
-    return Prior(round(t * 1e9), Pose2D(x, y, 0.0), np.eye(3), frame)
+    return Prior(round(t * 1e9), Pose2D(x, y, 0.0), np.diag([1.0, 1.0, 0.01]), frame)
 
 
 def drive(ahead, seconds, speed=SPEED, start=0.0):
