@@ -43,6 +43,8 @@ def test_the_shipped_checkpoint_loads_is_small_and_says_synthetic():
     assert SHIPPED.stat().st_size < 10_000_000
     provenance = json.loads(SHIPPED.with_suffix(".json").read_text())["provenance"]
     assert "synthetic" in provenance["data"] and "training." in provenance["command"]
+    card = SHIPPED.with_name("README.md").read_text()
+    assert "Synthetic" in card.partition("\n")[0]
 
 
 @pytest.mark.parametrize(
