@@ -27,7 +27,11 @@ setup(
     packages=find_packages(include=["g2s_localizer", "g2s_localizer.*"]),
     package_data={
         "g2s_localizer": ["py.typed"],
-        "g2s_localizer.model": ["checkpoints/*.safetensors", "checkpoints/*.json", "checkpoints/*.md"],
+        "g2s_localizer.model": [
+            "checkpoints/*.safetensors",
+            "checkpoints/*.json",
+            "checkpoints/*.md",
+        ],
     },
     install_requires=[
         "httpx>=0.27,<1",

@@ -28,6 +28,7 @@ from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.geometry import Camera
 from g2s_localizer.model import (
     CameraInput,
+    Mode,
     ModelConfig,
     RegistrationNet,
     ScoreMap,
@@ -38,6 +39,7 @@ from g2s_localizer.model import (
 )
 from g2s_localizer.model.config import LIFT, PAPER_VIGOR, PRESETS
 from g2s_localizer.model.correlation import correlate
+from g2s_localizer.model.registration import MODE_RADIUS_M
 
 STAGES = (
     "preprocess",
@@ -47,6 +49,7 @@ STAGES = (
     "projection",
     "correlation",
     "score map",
+    "refinement",
 )
 SATELLITE = "satellite features"
 
@@ -120,19 +123,21 @@ def register_once(
     yaw = torch.zeros(1, device=device)
     features = watch("ground features", lambda: network.encode_ground(ground, camera))
     if network.config.preset == LIFT:
-        score = watch("rotation", lambda: network.search(features, camera, yaw, satellite)[2])
+        heading, variance, score = watch(
+            "rotation", lambda: network.search(features, camera, yaw, satellite)
+        )
         watch.stages |= {"projection": 0.0, "correlation": 0.0}
     else:
-        residual, _ = watch(
+        residual, variance = watch(
             "rotation", lambda: network.residual_yaw(features, camera, yaw, satellite)
         )
-        view, weight = watch(
-            "projection", lambda: network.overhead(features, camera, yaw + residual)
-        )
+        heading = yaw + residual
+        view, weight = watch("projection", lambda: network.overhead(features, camera, heading))
         score = watch(
             "correlation", lambda: network.central(correlate(view, weight, satellite.fine))
         )
-    watch("score map", lambda: _conclude(score[0], network))
+    modes = watch("score map", lambda: _modes(score[0], network))
+    watch("refinement", lambda: network.place(features, satellite, modes[0], heading, variance))
     return {**watch.stages, "total": (time.perf_counter() - start) * 1e3}, satellite
 
 
@@ -150,9 +155,9 @@ def _prepare(scene: Scene, config: ModelConfig, device: torch.device) -> tuple[T
     )
 
 
-def _conclude(score: Tensor, network: RegistrationNet) -> None:
+def _modes(score: Tensor, network: RegistrationNet) -> list[Mode]:
     score_map = ScoreMap.from_scores(score, network.temperature, network.config.cell_m)
-    score_map.modes(2, 4.0)
+    return score_map.modes(2, MODE_RADIUS_M)
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
