@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from g2s_localizer.estimator.gate import GateConfig
+from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation, wrap_angle
 from g2s_localizer.model import RegistrationNet
@@ -20,7 +20,7 @@ from training.predict import Prediction, predict
 _TEMPERATURES = np.geomspace(5.0, 200.0, 60)
 _ASTRAY = 0.1
 _SHARE = 0.9
-_ENOUGH = 10
+_SCALES = np.geomspace(1.0, 100.0, 150)
 
 
 def calibrate(network: RegistrationNet, dataset: PairDataset) -> None:
@@ -28,9 +28,9 @@ def calibrate(network: RegistrationNet, dataset: PairDataset) -> None:
 
     The temperature maximises the likelihood of the true cell, a tenth of the frames being taken
     for plainly wrong, so that they do not flatten all others. The scales make the ellipse, and
-    the interval of yaw, that should hold 90 % of the errors hold 90 % of those that the default
-    gate lets pass for the shape of their score map; of all where it passes fewer than ten.
-    Raises ValueError when nobody knows the poses, or no pair can be read.
+    the interval of yaw, that should hold 90 % of the errors hold 90 %, with the floor of the
+    imagery's georeferencing that is published with them. Raises ValueError when nobody knows
+    the poses, or no pair can be read.
     """
     labels, truths = dataset.labels, dataset.truths
     if truths is None:
@@ -50,27 +50,35 @@ def calibrate(network: RegistrationNet, dataset: PairDataset) -> None:
 
 
 def _scales(network: RegistrationNet, dataset: PairDataset, truths: list[Pose2D]) -> torch.Tensor:
-    """(2,) of position and yaw, at least 1."""
-    limits = GateConfig()
-    nees, yaw, passed = [], [], []
+    """(2,) of position and yaw at the peak: the smallest of `_SCALES` that holds its share."""
+    poses, within, beyond, true = [], [], [], []
     for found in predict(network, dataset):
-        if isinstance(found, Unreadable):
-            continue
-        truth = truths[found.index]
-        nees.append(squared_mahalanobis([found.pose], [found.covariance], [truth])[0])
+        if not isinstance(found, Unreadable):
+            poses.append(found.pose)
+            within.append(found.covariance - found.beyond)
+            beyond.append(found.beyond)
+            true.append(truths[found.index])
+    turn = np.array([wrap_angle(a.yaw - b.yaw) for a, b in zip(poses, true, strict=True)])
+
+    def ellipse_holds(total: NDArray[np.float64]) -> NDArray[np.bool_]:
+        nees = squared_mahalanobis(poses, total, true)
+        return np.asarray(nees <= -2.0 * math.log(1.0 - _SHARE))
+
+    def interval_holds(total: NDArray[np.float64]) -> NDArray[np.bool_]:
         # a network that takes the heading as known has no variance of it to scale
-        variance = found.covariance[2, 2] or math.inf
-        yaw.append(wrap_angle(found.pose.yaw - truth.yaw) ** 2 / variance)
-        passed.append(
-            found.score_map.entropy <= limits.max_entropy
-            and found.peak_ratio <= limits.max_peak_ratio
+        variance = total[:, 2, 2]
+        return np.asarray((turn**2 <= variance * 1.6449**2) | (variance == 0.0))
+
+    floor = np.diag([LocalizerConfig.map_sigma_m**2, LocalizerConfig.map_sigma_m**2, 0.0])
+    totals = [scale * np.array(within) + np.array(beyond) + floor for scale in _SCALES]
+    chosen = [
+        next(
+            (k for k, total in zip(_SCALES, totals, strict=True) if holds(total).mean() >= _SHARE),
+            _SCALES[-1],
         )
-    chosen = np.array(passed) if sum(passed) >= _ENOUGH else np.ones(len(passed), bool)
-    scales = (
-        np.quantile(np.array(nees)[chosen], _SHARE) / (-2.0 * math.log(1.0 - _SHARE)),
-        np.quantile(np.array(yaw)[chosen], _SHARE) / 1.6449**2,
-    )
-    return torch.tensor(scales).clamp_min(1.0)
+        for holds in (ellipse_holds, interval_holds)
+    ]
+    return torch.tensor(chosen)
 
 
 def _log_likelihoods(found: Prediction, label: Pose2D, truth: Pose2D) -> NDArray[np.float64]:

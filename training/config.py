@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -163,6 +163,16 @@ def read_config(kind: type[ConfigT], path: Path) -> ConfigT:
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return config
+
+
+def reseeded(config: ConfigT, seed: int | None) -> ConfigT:
+    """The same run from another seed (None: its own), with the seed in the name of its `out`."""
+    if seed is None:
+        return config
+    given: Any = config
+    out = Path(given.out)
+    seeded: ConfigT = replace(given, seed=seed, out=str(out.with_stem(f"{out.stem}_seed{seed}")))
+    return seeded
 
 
 def _read(path: Path) -> Any:

@@ -35,6 +35,7 @@ from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import CameraInput, load_checkpoint, prepare_satellite, save_checkpoint
 from g2s_localizer.model.lift_network import LiftNet
 from training.calibration import calibrate
+from training.config import reseeded
 from training.data_config import SimulatedConfig
 from training.datasets.placed import PlacedDrive, placed_batch
 from training.datasets.simulated import SimulatedDrive, open_drives, simulated_dataset
@@ -110,7 +111,7 @@ def distil(
     if _rank() > 0:
         return {}
     network.precision = torch.float32
-    # kept should the calibration refuse a network that is not good enough yet
+    # kept should the calibration fail
     save_checkpoint(Path(config.out), network, {"calibrated": False, "config": asdict(config)})
     held_out = _open(simulated, simulated.calibration)
     dataset = simulated_dataset(held_out, config.model, config.data.noise)
@@ -368,6 +369,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--init", type=Path, help="checkpoint to begin with")
+    parser.add_argument("--seed", type=int, help="in place of the configuration's")
     parser.add_argument("--resume", action="store_true", help="go on from the last save")
     arguments = parser.parse_args(argv)
     if torch.distributed.is_torchelastic_launched():
@@ -376,8 +378,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = f"python -m training.distil --config {arguments.config}"
     if arguments.init:
         command += f" --init {arguments.init}"
+    if arguments.seed is not None:
+        command += f" --seed {arguments.seed}"
     try:
-        config = load_distil_config(arguments.config)
+        config = reseeded(load_distil_config(arguments.config), arguments.seed)
         figures = distil(config, command, arguments.init, arguments.resume)
     except Interrupted as stop:
         print(stop, file=sys.stderr)

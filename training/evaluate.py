@@ -37,10 +37,7 @@ _NEEDED = {
 def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
-    needed = _NEEDED[arguments.dataset]
-    lacking = [f"--{name}" for name in needed if getattr(arguments, name) is None]
-    if lacking:
-        parser.error(f"--dataset {arguments.dataset} needs {', '.join(lacking)}")
+    require_dataset(parser, arguments)
     try:
         return evaluate(arguments)
     except (OSError, ValueError, RuntimeError, MissingImagery) as error:
@@ -54,10 +51,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for file in arguments.checkpoint:
         network, identity = load_checkpoint(file)
         network = network.to(arguments.device)
-        noise = PriorNoise(arguments.position_m, arguments.yaw_deg)
-        if arguments.dataset == "vigor":
-            noise = vigor_noise(network.config, arguments.rotation)
-        dataset, described = open_dataset(arguments, network, noise)
+        dataset, noise, described = open_dataset(arguments, network)
         scores = score(network, dataset, noise, worst=0 if first else WORST)
         for name, answers in scores.methods.items():
             if name in (NETWORK, "after the gate"):
@@ -82,27 +76,29 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def open_dataset(
-    arguments: argparse.Namespace, network: RegistrationNet, noise: PriorNoise
-) -> tuple[PairDataset, str]:
-    """The pairs to score, and what they are in words."""
+    arguments: argparse.Namespace, network: RegistrationNet
+) -> tuple[PairDataset, PriorNoise, str]:
+    """The pairs, the noise of their labels, and what they are in words."""
     model = network.config
+    noise = PriorNoise(arguments.position_m, arguments.yaw_deg)
     if arguments.dataset == "simulated":
         drives = open_drives(
             arguments.folder, arguments.difficulty, arguments.seeds, arguments.frames, rate=2.5
         )
         first, last = min(arguments.seeds), max(arguments.seeds)
-        return simulated_dataset(drives, model, noise), (
+        described = (
             f"synthetic: simulated drives {first} to {last} ({len(drives)} worlds), "
             f"preset {arguments.difficulty}, {arguments.frames} frames each"
         )
+        return simulated_dataset(drives, model, noise), noise, described
     if arguments.dataset == "kitti":
         dataset = kitti_dataset(
             arguments.root, arguments.split, arguments.imagery, model, noise, seed=0
         )
-        return dataset, f"KITTI, {arguments.split.name}"
-    return vigor_dataset(arguments.root, arguments.area, "test", model, arguments.rotation, 0), (
-        f"VIGOR, {arguments.area} area, rotation {arguments.rotation:g} degrees"
-    )
+        return dataset, noise, f"KITTI, {arguments.split.name}"
+    pairs = vigor_dataset(arguments.root, arguments.area, "test", model, arguments.rotation, 0)
+    described = f"VIGOR, {arguments.area} area, rotation {arguments.rotation:g} degrees"
+    return pairs, vigor_noise(model, arguments.rotation), described
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -114,16 +110,10 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--dataset", choices=["simulated", "kitti", "vigor"], default="simulated")
-    parser.add_argument("--checkpoint", type=Path, nargs="+", default=[SHIPPED])
-    parser.add_argument("--mode", choices=["single_frame"], default="single_frame")
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which pairs; `require_dataset` sees that they are whole, `open_dataset` opens them."""
+    parser.add_argument("--dataset", choices=sorted(_NEEDED), default="simulated")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path, help="the figures, in a file of this name too")
-    parser.add_argument("--out", type=Path, help="folder of table and plots")
     parser.add_argument("--position-m", type=float, default=20.0, help="range of the prior")
     parser.add_argument("--yaw-deg", type=float, default=10.0, help="range of the prior")
     simulated = parser.add_argument_group("simulated")
@@ -136,9 +126,28 @@ def _parser() -> argparse.ArgumentParser:
     real = parser.add_argument_group("kitti and vigor")
     real.add_argument("--root", type=Path)
     real.add_argument("--imagery", help="kitti: as slippy:DIR or mbtiles:FILE")
-    real.add_argument("--split", type=Path, help="kitti: test1_files.txt or test2_files.txt")
+    real.add_argument("--split", type=Path, help="kitti: a list of the papers, test1_files.txt")
     real.add_argument("--area", choices=["same", "cross"], help="vigor")
     real.add_argument("--rotation", type=float, default=0.0, help="vigor: degrees")
+
+
+def require_dataset(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Exits with what is lacking for the dataset that was asked for."""
+    needed = _NEEDED[arguments.dataset]
+    lacking = [f"--{name}" for name in needed if getattr(arguments, name) is None]
+    if lacking:
+        parser.error(f"--dataset {arguments.dataset} needs {', '.join(lacking)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=Path, nargs="+", default=[SHIPPED])
+    parser.add_argument("--mode", choices=["single_frame"], default="single_frame")
+    parser.add_argument("--json", type=Path, help="the figures, in a file of this name too")
+    parser.add_argument("--out", type=Path, help="folder of table and plots")
+    add_dataset_arguments(parser)
     return parser
 
 

@@ -28,6 +28,8 @@ class Prediction:
     """in the frame of the pair's label"""
     covariance: NDArray[np.float64]
     """(3, 3) of (x, y, yaw) in that frame, without the floor of the imagery's georeferencing"""
+    beyond: NDArray[np.float64]
+    """(3, 3) the part of it that is for other places than this peak"""
     score_map: ScoreMap
     """in the crop's axes"""
     peak_ratio: float
@@ -86,6 +88,7 @@ def _prediction(
         index=sample.index,
         pose=Pose2D(label.x + x, label.y + y, found.yaw + sample.crop_yaw),
         covariance=turn @ found.covariance @ turn.T,
+        beyond=turn @ found.beyond @ turn.T,
         score_map=found.score_map,
         peak_ratio=found.peak_ratio,
         border_cells=found.modes[0].border_cells,

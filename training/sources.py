@@ -10,7 +10,6 @@ import numpy as np
 
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.model import ModelConfig
-from g2s_localizer.model.config import COMPACT
 from training.config import TrainingConfig
 from training.data_config import BagsConfig, KittiConfig, SimulatedConfig, VigorConfig
 from training.datasets.crops import ProcessImagery
@@ -66,7 +65,7 @@ def kitti_dataset(
 
     Raises ValueError when the noise, along the vehicle's axes, does not fit the crop.
     """
-    paper = model.preset != COMPACT
+    paper = not model.is_own
     require_prior_fits(model, noise, along_heading=True, aligned=paper)
     store: Imagery = ProcessImagery(imagery)
     return KittiDataset(root, split, store, model, noise=noise, seed=seed, paper=paper)

@@ -24,7 +24,7 @@ from accelerate.utils import set_seed
 
 from g2s_localizer.model import RegistrationNet, load_checkpoint
 from training.calibration import calibrate
-from training.config import StageConfig, TrainingConfig, load_config
+from training.config import StageConfig, TrainingConfig, load_config, reseeded
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner, open_accelerator
 from training.loading import FIRST, Position, endless, held_out_batches, listed, shuffled
@@ -270,15 +270,18 @@ def run(config: TrainingConfig, open_data: OpenPairs, command: str, resume: bool
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--seed", type=int, help="in place of the configuration's")
     parser.add_argument("--resume", action="store_true", help="go on with the run in `out`")
     arguments = parser.parse_args(argv)
     try:
-        config = load_config(arguments.config)
+        config = reseeded(load_config(arguments.config), arguments.seed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
     command = f"{launcher} -m training.train --config {arguments.config}"
+    if arguments.seed is not None:
+        command += f" --seed {arguments.seed}"
     return run(config, open_pairs, command, arguments.resume)
 
 

@@ -73,6 +73,12 @@ def load_checkpoint(path: Path) -> tuple[RegistrationNet, str]:
     return network.eval(), f"{path.stem}@{digest[:12]}"
 
 
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What `save_checkpoint` was told of the weights; raises CheckpointError without a JSON."""
+    provenance: dict[str, Any] = _read_description(path.with_suffix(".json")).get("provenance", {})
+    return provenance
+
+
 def _read(path: Path) -> bytes:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +18,18 @@ from g2s_localizer.model.features import CompactUNet, feature_intrinsics
 from g2s_localizer.model.lift import ColumnLift, LiftedColumns, columns_to_overhead
 from g2s_localizer.model.preprocess import standardise
 from g2s_localizer.model.refine import PoseRefiner, moved
-from g2s_localizer.model.registration import CameraInput, RegistrationNet
-from g2s_localizer.model.score_map import Mode
+from g2s_localizer.model.registration import (
+    MODE_RADIUS_M,
+    CameraInput,
+    Placed,
+    RegistrationNet,
+)
+from g2s_localizer.model.score_map import Mode, ScoreMap
 
 _NEAR_STEPS = 2
 """Steps of the heading around the best one that are averaged."""
+_PEAK_HEADINGS = math.radians(10.0)
+"""Headings farther from the refined one are another peak's."""
 _CHANNELS = 32
 _REFINEMENTS = 2
 
@@ -37,6 +45,15 @@ class LiftSatellite:
     @property
     def nbytes(self) -> int:
         return self.features.nbytes + self.fine.nbytes
+
+
+class Volume(NamedTuple):
+    """What the search saw of one image."""
+
+    scores: Tensor
+    """(R, n, n)"""
+    headings: Tensor
+    """(R,) rad"""
 
 
 class LiftNet(RegistrationNet):
@@ -95,36 +112,31 @@ class LiftNet(RegistrationNet):
         satellite: LiftSatellite,
         gsd: Tensor | None = None,
         yaw_range: float | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Heading and position together: the heading is that of the likeliest place, the scores
-        are the best of the headings near it. One image at a time.
+    ) -> tuple[Tensor, Volume]:
+        """Heading and position together, one image at a time: the score of a position is that of
+        its best heading.
         """
         residuals = self.residuals
         if yaw_range is not None:
             residuals = self._residuals(min(yaw_range, math.pi)).to(residuals.device)
-        scores = self.volume(ground, yaw[:, None] + residuals, satellite.fine)[0]
-        probability = torch.softmax(scores.flatten() * self.log_temperature.exp(), 0)
-        probability = probability.view_as(scores)
-        place = int(probability.sum(dim=0).argmax())
-        at_place = probability.flatten(1)[:, place]
-        best = int(at_place.argmax())
-        near = slice(max(best - _NEAR_STEPS, 0), best + _NEAR_STEPS + 1)
-        share = at_place[near] / at_place[near].sum()
-        residual = (share * residuals[near]).sum()
-        # the variance is over all places: it knows of other peaks
-        spread = (probability.sum(dim=(1, 2)) * (residuals - residual).square()).sum()
-        return yaw + residual, spread[None], scores[near].amax(dim=0)[None]
+        scores = self.volume(ground, yaw[:, None] + residuals, satellite.fine)
+        return scores.amax(dim=1), Volume(scores[0], yaw + residuals)
 
     def place(
         self,
         ground: LiftedColumns,
         satellite: LiftSatellite,
+        score_map: ScoreMap,
         mode: Mode,
-        heading: Tensor,
-        variance: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+        found: Volume,
+    ) -> Placed:
         """The peak and its heading, refined; the refinement knows its own covariance."""
-        guess = torch.cat([mode.xy, heading])[None]
+        row, column = mode.cell
+        at_peak = torch.softmax(found.scores[:, row, column] * self.log_temperature.exp(), 0)
+        best = int(at_peak.argmax())
+        near = slice(max(best - _NEAR_STEPS, 0), best + _NEAR_STEPS + 1)
+        heading = (at_peak[near] * found.headings[near]).sum() / at_peak[near].sum()
+        guess = torch.cat([mode.xy, heading.view(1)])[None]
         for _ in range(_REFINEMENTS):
             residual = self.refine(ground, satellite.features, guess)
             axes = guess[0, 2]
@@ -132,7 +144,23 @@ class LiftNet(RegistrationNet):
         c, s = torch.cos(axes), torch.sin(axes)
         turn = torch.eye(3, device=axes.device)
         turn[:2, :2] = torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
-        return guess[0], turn @ residual.covariance[0] @ turn.T
+        pose, within = guess[0], turn @ residual.covariance[0] @ turn.T
+        return Placed(pose, within, self._beyond(pose, score_map, found))
+
+    def _beyond(self, pose: Tensor, score_map: ScoreMap, found: Volume) -> Tensor:
+        """Second moment (3, 3) about the pose of what lies outside its own peak."""
+        probability = torch.softmax((found.scores * self.temperature).flatten(), 0)
+        apart = score_map.cell_xy() - pose[:2]
+        turn = torch.remainder(found.headings - pose[2] + math.pi, 2.0 * math.pi) - math.pi
+        distant = apart.square().sum(dim=-1) > MODE_RADIUS_M**2
+        outside = distant | (turn.abs() > _PEAK_HEADINGS)[:, None, None]
+        weight = probability.view_as(found.scores) * outside
+        across = torch.einsum("rij,ija,r->a", weight, apart, turn)
+        moment = pose.new_empty(3, 3)
+        moment[:2, :2] = torch.einsum("ij,ija,ijb->ab", weight.sum(dim=0), apart, apart)
+        moment[2, :2] = moment[:2, 2] = across
+        moment[2, 2] = (weight.sum(dim=(1, 2)) * turn.square()).sum()
+        return moment
 
     def _residuals(self, yaw_range: float) -> Tensor:
         """Headings, from the prior's, that are tried for a range in rad."""

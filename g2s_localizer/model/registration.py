@@ -28,16 +28,35 @@ class Registration:
     """position of the vehicle from the crop's centre (m)"""
     yaw: float
     """heading of the vehicle (rad)"""
-    covariance: NDArray[np.float64]
-    """(3, 3) of x, y, yaw, if the vehicle stands at the first of the modes at all"""
+    within: NDArray[np.float64]
+    """(3, 3) covariance of x, y, yaw if the vehicle stands at the first of the modes"""
+    beyond: NDArray[np.float64]
+    """(3, 3) what all other places add to it"""
     score_map: ScoreMap
     modes: list[Mode]
     """the two highest peaks of the score map, or the one"""
 
     @property
+    def covariance(self) -> NDArray[np.float64]:
+        """(3, 3) of x, y, yaw."""
+        return self.within + self.beyond
+
+    @property
     def peak_ratio(self) -> float:
         """Probability of the second peak over that of the first: 1 for two equal ones."""
         return self.modes[1].mass / self.modes[0].mass if len(self.modes) > 1 else 0.0
+
+
+class Placed(NamedTuple):
+    """A pose in the axes of the crop, and how far the vehicle may be from it."""
+
+    pose: Tensor
+    """(3,) x, y (m), yaw (rad)"""
+    within: Tensor
+    """(3, 3) covariance if the vehicle stands at this peak"""
+    beyond: Tensor
+    """(3, 3) second moment about the pose of the probability that it stands elsewhere. By the law
+    of total covariance the two add up, but for a share of `within` that is not worth the sum."""
 
 
 class CameraInput(NamedTuple):
@@ -58,7 +77,7 @@ class RegistrationNet(nn.Module):
     `residual_yaw`, `overhead`.
 
     Buffers that calibration sets after training: `temperature` of the score map, and
-    `covariance_scale` of position and yaw.
+    `covariance_scale` of position and yaw at the peak.
     """
 
     temperature: Tensor
@@ -119,10 +138,11 @@ class RegistrationNet(nn.Module):
         satellite: Any,
         gsd: Tensor | None = None,
         yaw_range: float | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Heading (B,) in rad, its variance (B,) in rad^2, and scores (B, n, n) of the positions,
-        from the heading `yaw` (B,) of the prior: rotation first, then translation. Raises
-        ValueError for a yaw_range where there is no `any_heading`.
+    ) -> tuple[Tensor, Any]:
+        """Scores (B, n, n) of the positions, and what `place` needs beside them, here the heading
+        (B,) in rad and its variance (B,) in rad^2, from the heading `yaw` (B,) of the prior:
+        rotation first, then translation. Raises ValueError for a yaw_range where there is no
+        `any_heading`.
         """
         if yaw_range is not None:
             raise ValueError(
@@ -132,7 +152,7 @@ class RegistrationNet(nn.Module):
         residual, variance = self.residual_yaw(ground, camera, yaw, satellite, gsd)
         view, weight = self.overhead(ground, camera, yaw + residual, gsd)
         scores = self.central(correlate(view, weight, satellite.fine))
-        return yaw + residual, variance, scores
+        return scores, (yaw + residual, variance)
 
     @torch.inference_mode()
     def register(
@@ -154,32 +174,34 @@ class RegistrationNet(nn.Module):
         features = self.encode_ground(ground, camera)
         prior_yaw = torch.full((1,), yaw, device=ground.device)
         gsds = None if gsd is None else torch.full_like(prior_yaw, gsd)
-        heading, variance, score = self.search(
-            features, camera, prior_yaw, satellite, gsds, yaw_range
-        )
+        score, found = self.search(features, camera, prior_yaw, satellite, gsds, yaw_range)
         cell_m = self.config.cell_m if gsd is None else gsd * self.config.stride
         score_map = ScoreMap.from_scores(score[0], self.temperature, cell_m)
         modes = score_map.modes(2, MODE_RADIUS_M)
-        pose, covariance = self.place(features, satellite, modes[0], heading, variance)
+        placed = self.place(features, satellite, score_map, modes[0], found)
         scale = self.covariance_scale[[0, 0, 1]].double().sqrt()
-        x, y, yaw = pose.tolist()
+        x, y, yaw = placed.pose.tolist()
         return Registration(
             x=x,
             y=y,
             yaw=yaw,
-            covariance=(covariance.double() * scale * scale[:, None]).cpu().numpy(),
+            within=(placed.within.double() * scale * scale[:, None]).cpu().numpy(),
+            beyond=placed.beyond.double().cpu().numpy(),
             score_map=score_map,
             modes=modes,
         )
 
     def place(
-        self, ground: Any, satellite: Any, mode: Mode, heading: Tensor, variance: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Pose (3,) x, y (m), yaw and its covariance (3, 3), from the highest peak of the score
-        map and the heading (1,) with its variance (1,).
-        """
-        covariance = torch.block_diag(mode.covariance, variance.view(1, 1))
-        return torch.cat([mode.xy, heading]), covariance
+        self, ground: Any, satellite: Any, score_map: ScoreMap, mode: Mode, found: Any
+    ) -> Placed:
+        """The pose at one of the modes of the score map, with what else `search` returned."""
+        heading, variance = found
+        beyond = score_map.beyond(mode.xy, MODE_RADIUS_M)
+        return Placed(
+            torch.cat([mode.xy, heading]),
+            torch.block_diag(mode.covariance, variance.view(1, 1)),
+            torch.block_diag(beyond, beyond.new_zeros(1, 1)),
+        )
 
     def compile_extractors(self) -> None:
         """Compile the convolutional parts in place: on a GPU their kernels are then recorded once

@@ -20,6 +20,8 @@ class Mode:
     """(2, 2) covariance within the window (m^2), with the variance inside one cell"""
     mass: float
     """probability within the window"""
+    cell: tuple[int, int]
+    """row and column of the peak"""
     border_cells: int
     """cells between the peak and the nearest edge of the map"""
 
@@ -98,9 +100,18 @@ class ScoreMap:
             window = torch.where(distance <= radius_m, probability, 0.0)
             mean, covariance = _moments(window, xy, self.cell_m)
             border = min(row, column, rows - 1 - row, columns - 1 - column)
-            found.append(Mode(mean, covariance, window.sum().item(), border))
+            found.append(Mode(mean, covariance, window.sum().item(), (row, column), border))
             remaining[distance <= 2.0 * radius_m] = -math.inf
         return sorted(found, key=lambda mode: mode.mass, reverse=True)
+
+    def beyond(self, xy: Tensor, radius_m: float) -> Tensor:
+        """(2, 2) second moment (m^2), about the position `xy` (2,), of the probability that lies
+        more than `radius_m` from it.
+        """
+        apart = self.cell_xy() - xy
+        outside = apart.square().sum(-1) > radius_m**2
+        weight = torch.where(outside, self.log_probability.exp(), 0.0)
+        return torch.einsum("hw,hwi,hwj->ij", weight, apart, apart)
 
     def peak_ratio(self, radius_m: float) -> float:
         """Probability around the second peak over that around the first: 1 for two equal ones."""

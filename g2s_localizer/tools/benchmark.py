@@ -123,21 +123,20 @@ def register_once(
     yaw = torch.zeros(1, device=device)
     features = watch("ground features", lambda: network.encode_ground(ground, camera))
     if network.config.preset == LIFT:
-        heading, variance, score = watch(
-            "rotation", lambda: network.search(features, camera, yaw, satellite)
-        )
+        score, found = watch("rotation", lambda: network.search(features, camera, yaw, satellite))
         watch.stages |= {"projection": 0.0, "correlation": 0.0}
     else:
         residual, variance = watch(
             "rotation", lambda: network.residual_yaw(features, camera, yaw, satellite)
         )
         heading = yaw + residual
+        found = heading, variance
         view, weight = watch("projection", lambda: network.overhead(features, camera, heading))
         score = watch(
             "correlation", lambda: network.central(correlate(view, weight, satellite.fine))
         )
-    modes = watch("score map", lambda: _modes(score[0], network))
-    watch("refinement", lambda: network.place(features, satellite, modes[0], heading, variance))
+    score_map, modes = watch("score map", lambda: _modes(score[0], network))
+    watch("refinement", lambda: network.place(features, satellite, score_map, modes[0], found))
     return {**watch.stages, "total": (time.perf_counter() - start) * 1e3}, satellite
 
 
@@ -155,9 +154,9 @@ def _prepare(scene: Scene, config: ModelConfig, device: torch.device) -> tuple[T
     )
 
 
-def _modes(score: Tensor, network: RegistrationNet) -> list[Mode]:
+def _modes(score: Tensor, network: RegistrationNet) -> tuple[ScoreMap, list[Mode]]:
     score_map = ScoreMap.from_scores(score, network.temperature, network.config.cell_m)
-    return score_map.modes(2, MODE_RADIUS_M)
+    return score_map, score_map.modes(2, MODE_RADIUS_M)
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:

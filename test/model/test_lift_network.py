@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint, save_checkpoint
+from g2s_localizer.model import LiftNet, ModelConfig, ScoreMap, load_checkpoint, save_checkpoint
+from g2s_localizer.model.lift_network import Volume
 
 SMALL = ModelConfig(
     preset="lift", width=4, levels=3, features=4, crop_m=48.0, gsd=0.5, reach_m=12.0,
@@ -82,13 +83,50 @@ def test_what_the_refinement_finds_is_what_is_said(pair):
     assert after.yaw == pytest.approx(before.yaw + 2 * yaw, abs=1e-5)
 
 
-def test_the_covariance_is_long_along_the_vehicle_and_narrow_across(pair):
+def test_the_covariance_at_the_peak_is_long_along_the_vehicle_and_narrow_across(pair):
     network = LiftNet(SMALL).eval()
     network.refine.read[-1].bias.data[3:5] = torch.tensor([-1.0, 1.0])
     found = registered(network, pair)
     ahead = np.array([math.cos(found.yaw), math.sin(found.yaw)])
     across = np.array([-ahead[1], ahead[0]])
     cell = network.config.cell_m
-    along, side = (axis @ found.covariance[:2, :2] @ axis for axis in (ahead, across))
+    along, side = (axis @ found.within[:2, :2] @ axis for axis in (ahead, across))
     assert math.sqrt(along) == pytest.approx(cell * math.e, rel=1e-3)
     assert math.sqrt(side) == pytest.approx(cell / math.e, rel=1e-3)
+
+
+def beyond(network, peaks, pose):
+    """Second moment about `pose` of peaks (heading index, row, column, probability)."""
+    residuals = network.residuals
+    side = 2 * round(SMALL.search_m / SMALL.cell_m) + 1
+    scores = torch.full((len(residuals), side, side), -math.inf)
+    for heading, row, column, probability in peaks:
+        scores[heading, row, column] = math.log(probability) / float(network.temperature)
+    score_map = ScoreMap.from_scores(scores.amax(dim=0), network.temperature, SMALL.cell_m)
+    return network._beyond(torch.tensor(pose), score_map, Volume(scores, residuals)).numpy()
+
+
+def test_another_place_and_heading_adds_its_probability_times_its_squared_distance():
+    network = LiftNet(SMALL).eval()
+    middle, last = round(SMALL.search_m / SMALL.cell_m), len(network.residuals) - 1
+    own = (last // 2, middle, middle, 0.7)
+    other = (last, middle - 5, middle + 10, 0.3)
+    distance = np.array([10 * SMALL.cell_m, 5 * SMALL.cell_m, float(network.residuals[-1])])
+    expected = 0.3 * np.outer(distance, distance)
+    found = beyond(network, [own, other], [0.0, 0.0, 0.0])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_peak_itself_adds_nothing_but_its_turned_twin_does():
+    network = LiftNet(SMALL).eval()
+    middle, last = round(SMALL.search_m / SMALL.cell_m), len(network.residuals) - 1
+    at_peak = [(last // 2, middle, middle, 0.5), (last // 2 + 1, middle + 1, middle, 0.5)]
+    assert np.abs(beyond(network, at_peak, [0.0, 0.0, 0.0])).max() < 1e-9
+    twin = beyond(network, at_peak, [0.0, 0.0, math.radians(170.0)])
+    assert twin[2, 2] == pytest.approx(math.radians(170.0) ** 2, rel=0.05)
+
+
+def test_the_covariance_of_a_registration_is_that_of_the_peak_and_of_all_else(pair):
+    found = registered(LiftNet(SMALL).eval(), pair)
+    np.testing.assert_allclose(found.covariance, found.within + found.beyond)
+    assert np.linalg.eigvalsh(found.beyond)[0] > -1e-6 and np.trace(found.beyond[:2, :2]) > 1.0

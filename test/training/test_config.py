@@ -1,19 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations: the shipped ones load, and what is wrong in one is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from training.config import load_config
+from training.config import load_config, reseeded
+from training.distil_config import load_distil_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
+DISTIL = sorted((CONFIGS[0].parent / "distil").glob("*.yaml"))
 SYNTHETIC = next(file for file in CONFIGS if file.name == "synthetic.yaml")
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_every_shipped_configuration_loads_and_writes_into_a_folder_of_its_own_name(file):
     assert Path(load_config(file).out).name == file.stem.replace("synthetic", "compact")
+
+
+def test_another_seed_is_the_same_run_beside_the_first_one():
+    config = load_config(SYNTHETIC)
+    other = reseeded(config, 7)
+    assert (other.seed, Path(other.out).name) == (7, Path(config.out).name + "_seed7")
+    assert replace(other, seed=config.seed, out=config.out) == config == reseeded(config, None)
+
+
+@pytest.mark.parametrize("file", DISTIL, ids=lambda file: file.stem)
+def test_every_shipped_configuration_of_distil_loads(file):
+    config = load_distil_config(file)
+    assert config.data.simulated is not None
+    name = Path(config.out).stem
+    assert file.stem == f"synthetic_{name}" or file.stem.startswith("ablation")
+
+
+def test_the_comparison_sees_as_many_pairs_of_the_same_worlds_as_the_paper_s_recipe():
+    ours = load_distil_config(CONFIGS[0].parent / "distil" / "ablation.yaml")
+    paper = load_config(CONFIGS[0].parent / "synthetic_paper.yaml")
+    assert ours.data.simulated.drives == paper.data.simulated.drives
+    worlds = sum(map(len, ours.data.simulated.drives.values()))
+    seen = sum(phase.steps * phase.crops * phase.per_crop for phase in (ours.first, ours.second))
+    assert seen == worlds * ours.data.simulated.frames * paper.translation.epochs
 
 
 def test_what_extends_another_configuration_differs_in_what_it_says_alone():

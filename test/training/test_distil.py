@@ -143,8 +143,7 @@ def config_file(folder, simulated_in=None, **changes):
     return file
 
 
-def test_a_run_leaves_a_checkpoint_that_loads(folder, simulated, monkeypatch):
-    monkeypatch.setattr("training.calibration.GateConfig", lambda: Open())
+def test_a_run_leaves_a_checkpoint_that_loads(folder, simulated):
     assert main(["--config", str(config_file(folder))]) == 0
     network, _ = load_checkpoint(folder / "lift.safetensors")
     assert isinstance(network, LiftNet)
@@ -153,7 +152,6 @@ def test_a_run_leaves_a_checkpoint_that_loads(folder, simulated, monkeypatch):
 def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
     tmp_path, folder, simulated, monkeypatch
 ):
-    monkeypatch.setattr("training.calibration.GateConfig", lambda: Open())
     phase = {"steps": 3, "crops": 2, "per_crop": 2, "crop_m": 72.0, "learning_rate": 0.001}
     files = []
     for name in ("whole", "cut"):
@@ -175,7 +173,6 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
     assert main(["--config", str(files[1])]) == 130
     assert len(taken) == second_step
     monkeypatch.undo()
-    monkeypatch.setattr("training.calibration.GateConfig", lambda: Open())
     assert main(["--config", str(files[1]), "--resume"]) == 0
     whole, cut = (load_checkpoint(file.parent / "lift.safetensors")[0] for file in files)
     for name, tensor in whole.state_dict().items():
@@ -186,12 +183,6 @@ def test_there_must_be_something_to_resume(tmp_path, folder, simulated, capsys):
     file = config_file(tmp_path, simulated_in=folder)
     assert main(["--config", str(file), "--resume"]) == 1
     assert "nothing to resume" in capsys.readouterr().err
-
-
-class Open:
-    """A gate that two steps of training can pass."""
-
-    max_entropy, max_peak_ratio = 1.0, 1.0
 
 
 @pytest.mark.parametrize(

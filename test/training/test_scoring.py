@@ -10,6 +10,7 @@ from flat_world import MODEL, NOISE, FlatWorld
 
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.model import G2SNet
+from g2s_localizer.model.registration import Placed
 from training.calibration import calibrate
 from training.plots import draw_all
 from training.predict import Prediction, predict
@@ -83,8 +84,26 @@ def test_the_plots_are_drawn(scores, tmp_path):
         assert (tmp_path / name).stat().st_size > 5_000
 
 
-def test_calibration_makes_the_ellipse_for_90_percent_hold_90_percent(network):
-    world = FlatWorld(40, 10)
+class Sure(G2SNet):
+    """Claims a metre at the peak, and of all other places what a test says."""
+
+    elsewhere_m = 0.0
+
+    def place(self, ground, satellite, score_map, mode, found):
+        pose = super().place(ground, satellite, score_map, mode, found).pose
+        return Placed(pose, torch.eye(3), torch.eye(3) * self.elsewhere_m**2)
+
+
+def test_calibration_makes_the_ellipse_for_90_percent_hold_90_percent():
+    world, network = FlatWorld(40, 10), Sure(MODEL).eval()
     calibrate(network, world)
+    assert network.covariance_scale[0] > 2.0
     covered = score(network, world, NOISE).figures()["coverage_90"]
-    assert covered == pytest.approx(0.9, abs=0.08)
+    assert covered == pytest.approx(0.9, abs=0.03)
+
+
+def test_calibration_leaves_the_peak_alone_where_other_places_account_for_the_errors():
+    world, network = FlatWorld(40, 10), Sure(MODEL).eval()
+    network.elsewhere_m = 20.0
+    calibrate(network, world)
+    assert network.covariance_scale.tolist() == [1.0, 1.0]

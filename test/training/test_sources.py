@@ -2,17 +2,18 @@
 """From configurations to pairs, on simulated drives in KITTI's layout."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import yaml
 from flat_world import FlatWorld
 
-from g2s_localizer.model import load_checkpoint
+from g2s_localizer.model import ModelConfig, load_checkpoint
 from training.data_config import KittiConfig, SimulatedConfig
+from training.datasets.sample import PriorNoise
 from training.datasets.selection import Part
-from training.sources import hold_out, open_pairs
+from training.sources import hold_out, kitti_dataset, open_pairs
 from training.train import main
 
 
@@ -71,6 +72,14 @@ def test_a_kitti_list_of_one_drive_leaves_nothing_to_train_on_beside_the_held_ou
     data = replace(simulated.data, simulated=None, kitti=kitti)
     with pytest.raises(ValueError, match="leave none to train on"):
         open_pairs(replace(simulated, data=data))
+
+
+@pytest.mark.parametrize("preset", ["compact", "lift"])
+def test_our_own_presets_see_kitti_north_up(kitti_list, tiny_model, preset):
+    split, root, imagery = kitti_list
+    model = ModelConfig.from_dict({**asdict(tiny_model), "preset": preset})
+    pairs = kitti_dataset(root, split, imagery, model, PriorNoise(), seed=0)
+    assert [pairs[i].crop_yaw for i in range(len(pairs))] == [0.0] * len(pairs)
 
 
 @pytest.mark.slow

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Set a checkpoint's temperature and covariance scales anew, from pairs whose poses are known.
+
+python -m training.recalibrate --checkpoint IN --out OUT --dataset simulated --seeds 901-903
+Other imagery and other cameras make other errors: take drives like those that the node will see,
+and none that is scored afterwards. No weight changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from g2s_localizer.imagery import MissingImagery
+from g2s_localizer.model import load_checkpoint, save_checkpoint
+from g2s_localizer.model.checkpoint import SHIPPED, read_provenance
+from training.calibration import calibrate
+from training.evaluate import add_dataset_arguments, open_dataset, require_dataset
+
+
+def recalibrate(arguments: argparse.Namespace) -> None:
+    network, _ = load_checkpoint(arguments.checkpoint)
+    network = network.to(arguments.device)
+    dataset, _, described = open_dataset(arguments, network)
+    calibrate(network, dataset)
+    position, yaw = network.covariance_scale.tolist()
+    found = {
+        "data": described,
+        "temperature": round(network.temperature.item(), 3),
+        "covariance_scale": [round(position, 3), round(yaw, 3)],
+    }
+    provenance = {**read_provenance(arguments.checkpoint), "recalibrated": found}
+    save_checkpoint(arguments.out, network.to("cpu"), provenance)
+    print(f"{arguments.out}: {found}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--checkpoint", type=Path, default=SHIPPED)
+    parser.add_argument("--out", type=Path, required=True)
+    add_dataset_arguments(parser)
+    arguments = parser.parse_args(argv)
+    require_dataset(parser, arguments)
+    try:
+        recalibrate(arguments)
+    except (OSError, ValueError, RuntimeError, MissingImagery) as error:
+        print(f"recalibration: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
