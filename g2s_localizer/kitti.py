@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -113,6 +114,15 @@ class KittiDrive:
         turn = wrap_angle(self.yaw(after) - self.yaw(after - 1))
         return frame.to_latlon(share * x, share * y), wrap_angle(self.yaw(after - 1) + share * turn)
 
+    @cached_property
+    def dead_reckoned(self) -> FloatArray:
+        """Path (N, 3) of the OXTS records: x, y (m), yaw (rad) from zero at the first of them,
+        integrated from speed and turn rate alone.
+        """
+        seconds = (self.oxts_stamps - self.oxts_stamps[0]) * 1e-9
+        rates = (self.oxts[:, OXTS_COLUMNS.index(name)] for name in ("vf", "vl", "wu"))
+        return dead_reckon(seconds, *rates)
+
     def _image_file(self, frame: int) -> Path:
         return self._images / "data" / f"{frame:010d}.png"
 
@@ -125,6 +135,24 @@ class KittiDrive:
                 f"of {self._images / 'timestamps.txt'}"
             )
         return frames
+
+
+def dead_reckon(
+    seconds: FloatArray, forward: FloatArray, left: FloatArray, turn: FloatArray
+) -> FloatArray:
+    """Path (N, 3) of x, y, yaw from zero, by trapezoids between the records.
+
+    seconds (N,) s; forward and left (N,) m/s in the vehicle frame; turn (N,) rad/s.
+    """
+    yaw = integrate(seconds, turn)
+    xy = integrate(seconds, (forward + 1j * left) * np.exp(1j * yaw))
+    return np.stack([xy.real, xy.imag, yaw], axis=1)
+
+
+def integrate(seconds: FloatArray, rates: NDArray[Any]) -> NDArray[Any]:
+    """(N,) from zero at the first of `seconds` (N,), by trapezoids between rates (N,)."""
+    steps = 0.5 * (rates[1:] + rates[:-1]) * np.diff(seconds)
+    return np.concatenate([np.zeros(1, rates.dtype), np.cumsum(steps)])
 
 
 class _Calibration:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train LiftNet from weak labels by trajectory self-distillation, on simulated drives.
+"""Train LiftNet from weak labels and odometry by trajectory self-distillation: on simulated
+drives, on KITTI's, or on recorded bags.
 
 python -m training.distil --config training/configs/distil/synthetic_lift.yaml
 On two cores that others use too: torchrun --nproc-per-node 2 -m training.distil --config ...
@@ -9,7 +10,8 @@ On two cores that others use too: torchrun --nproc-per-node 2 -m training.distil
 2. With these pseudo-poses the network learns as if it were supervised.
 3. Its score maps join labels and odometry, and place each drive again, now to the imagery.
 4. It learns on, from these.
-No exact pose enters; exact poses of the calibration drives set temperature and covariance.
+No exact pose enters; exact poses of the calibration drives set temperature and covariance. Bags
+without a truth leave both as the training left them.
 """
 
 from __future__ import annotations
@@ -32,33 +34,22 @@ from tqdm import tqdm
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.geometry import Pose2D
+from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import CameraInput, load_checkpoint, prepare_satellite, save_checkpoint
 from g2s_localizer.model.lift_network import LiftNet
 from training.calibration import calibrate
 from training.config import reseeded
-from training.data_config import SimulatedConfig
 from training.datasets.placed import PlacedDrive, placed_batch
-from training.datasets.simulated import SimulatedDrive, open_drives, simulated_dataset
 from training.distil_config import DistilConfig, Phase, load_distil_config
 from training.interruption import Interrupted, Interruption
 from training.registration import registration_loss
 from training.run_folder import write_whole
 from training.scoring import score
-from training.trajectory import (
-    Evidence,
-    draw_gaussian,
-    gaussian_labels,
-    headings,
-    of_frames,
-    pseudo_poses,
-    score_maps,
-    uniform_labels,
-)
+from training.tracked import TrackedDrive, open_sources
+from training.trajectory import headings, of_frames, score_maps
 
 _SETTLING_BATCHES = 60
 _HEADING_SIGMA = math.radians(1.0)
-_GAUSS_SHARE = 1.0 / math.sqrt(3.0)
-"""Standard deviation of a uniform label as a share of its bound: Gaussian labels have the same."""
 
 
 def distil(
@@ -76,24 +67,15 @@ def distil(
     began = time.monotonic()
     network = LiftNet(config.model) if start is None else _started(start, config)
     network.precision = PRECISIONS[config.precision]
-    simulated = config.data.simulated
-    assert simulated is not None
     # each process has its own share of the drives: gradients are averaged over all
-    drives = _open(simulated, simulated.drives)[_rank() :: _ranks()]
-    sources = [_evidence(drive, config) for drive in drives]
+    sources = open_sources(config, _rank(), _ranks())
     placed = [
         PlacedDrive(
-            drive.drive,
-            drive.imagery,
-            drive.frame,
-            drive.truths
-            if config.labels == "exact"
-            else pseudo_poses(odometry, [evidence], labels, drive.seed),
+            drive.labelled,
+            (drive.labelled.truths or []) if config.labels == "exact" else drive.place(),
             config.model,
         )
-        for drive, (labels, odometry, evidence) in tqdm(
-            list(zip(drives, sources, strict=True)), desc="placing drives", disable=_rank() > 0
-        )
+        for drive in tqdm(sources.training, desc="placing drives", disable=_rank() > 0)
     ]
     losses: dict[str, float] = state.get("losses", {})
     trained = start is not None
@@ -105,20 +87,21 @@ def distil(
             for one, poses in zip(placed, here["poses"], strict=True):
                 one.poses = poses.numpy()
         elif (trained or losses) and config.labels != "exact":
-            for drive, one, source in zip(drives, placed, sources, strict=True):
-                place_again(network, one, *source, config.fuse_every, drive.seed)
+            for drive, one in zip(sources.training, placed, strict=True):
+                place_again(network, one, drive, config.fuse_every)
         losses[name] = _fit(_Run(config, command, network, placed, losses), name, phase, here)
     if _rank() > 0:
         return {}
     network.precision = torch.float32
     # kept should the calibration fail
     save_checkpoint(Path(config.out), network, {"calibrated": False, "config": asdict(config)})
-    held_out = _open(simulated, simulated.calibration)
-    dataset = simulated_dataset(held_out, config.model, config.data.noise)
-    calibrate(network, dataset)
-    figures = score(network, dataset, config.data.noise, worst=0).figures()
+    dataset = sources.open_calibration()
+    figures: dict[str, float] = {}
+    if dataset is not None:
+        calibrate(network, dataset)
+        figures = score(network, dataset, config.data.noise, worst=0).figures()
     provenance = {
-        "data": "synthetic: drives simulated by training.simulate",
+        "data": sources.description,
         "labels": _DESCRIPTION[config.labels],
         "command": command,
         "config": asdict(config),
@@ -133,48 +116,45 @@ def distil(
 
 
 _DESCRIPTION = {
-    "uniform": "weak: poses as noisy as the prior, uniform, and noisy odometry; exact poses set "
-    "the temperature and the scale of the covariance on the calibration drives, nothing else",
-    "gaussian": "weak: poses with Gaussian noise of the prior's variance, and noisy odometry; "
-    "exact poses set the temperature and the scale of the covariance on the calibration drives",
+    "uniform": "weak: poses with uniform noise, and odometry; exact poses set the temperature and "
+    "the scale of the covariance on the calibration drives, nothing else",
+    "gaussian": "weak: poses with Gaussian noise, and odometry; exact poses set the temperature "
+    "and the scale of the covariance on the calibration drives, nothing else",
     "exact": "exact poses: the upper bound, not weakly supervised",
 }
 
 
-def place_again(
-    network: LiftNet,
-    placed: PlacedDrive,
-    labels: Sequence[Pose2D],
-    odometry: np.ndarray,
-    evidence: Evidence,
-    every: int,
-    seed: int,
-) -> None:
+def place_again(network: LiftNet, placed: PlacedDrive, drive: TrackedDrive, every: int) -> None:
     """New pseudo-poses for a drive: labels and odometry as before, and score maps and headings
-    of every `every`th frame, around the pseudo-poses so far.
+    of every `every`th frame that the imagery covers, around the pseudo-poses so far.
     """
     network.eval()
-    frames = np.arange(0, len(placed.poses), every)
-    maps, yaws = [], []
-    for i in frames:
+    frames, maps, yaws = [], [], []
+    for i in range(0, len(placed.poses), every):
         yaw = placed.poses[i, 2]
-        crop = prepare_satellite(placed.turned_crop(placed.poses[i, :2], 0.0, placed.model.crop_m))
+        try:
+            image = placed.turned_crop(placed.poses[i, :2], 0.0, placed.model.crop_m)
+        except MissingImagery:
+            continue
         with torch.inference_mode():
             found = network.register(
                 placed.ground[i : i + 1],
                 torch.from_numpy(placed.K)[None],
                 torch.from_numpy(placed.T_base_camera)[None],
                 float(yaw),
-                network.encode_satellite(crop[None]),
+                network.encode_satellite(prepare_satellite(image)[None]),
             )
+        frames.append(i)
         maps.append(found.score_map.log_probability.numpy().astype(np.float64))
         yaws.append(found.yaw)
+    if not frames:
+        return
+    seen = np.array(frames)
     centres = [Pose2D(*placed.poses[i]) for i in frames]
-    seen = [
-        of_frames(score_maps(centres, np.stack(maps), placed.model.cell_m), frames),
-        of_frames(headings(np.array(yaws), _HEADING_SIGMA), frames),
-    ]
-    poses = pseudo_poses(odometry, [evidence, *seen], labels, seed)
+    poses = drive.place(
+        of_frames(score_maps(centres, np.stack(maps), placed.model.cell_m), seen),
+        of_frames(headings(np.array(yaws), _HEADING_SIGMA), seen),
+    )
     placed.poses = np.array([(p.x, p.y, p.yaw) for p in poses])
 
 
@@ -308,20 +288,6 @@ def _state_file(config: DistilConfig) -> Path:
     return Path(config.out).with_suffix(f".state{_rank()}.pt")
 
 
-def _evidence(
-    drive: SimulatedDrive, config: DistilConfig
-) -> tuple[list[Pose2D], np.ndarray, Evidence]:
-    """The drive's labels, its odometry, and what the labels say of a trajectory."""
-    noise = config.data.noise
-    odometry = config.odometry.measure(drive.truths, seed=(drive.seed, 8))
-    if config.labels == "gaussian":
-        sigma = (noise.position_m * _GAUSS_SHARE, noise.yaw_deg * _GAUSS_SHARE)
-        labels = draw_gaussian(drive.truths, *sigma, seed=(drive.seed, 7))
-        return labels, odometry, gaussian_labels(labels, *sigma)
-    labels = noise.labels(drive.truths, seed=(drive.seed, 7))
-    return labels, odometry, uniform_labels(labels, noise.position_m, noise.yaw_deg)
-
-
 def _average(tensors: Sequence[Tensor]) -> None:
     """Replace tensors by their mean over the processes."""
     if _ranks() == 1 or not tensors:
@@ -357,14 +323,6 @@ def _started(path: Path, config: DistilConfig) -> LiftNet:
     return network
 
 
-def _open(data: SimulatedConfig, seeds: dict[str, list[int]]) -> list[SimulatedDrive]:
-    return [
-        drive
-        for difficulty, chosen in seeds.items()
-        for drive in open_drives(Path(data.folder), difficulty, chosen, data.frames, data.rate)
-    ]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
@@ -386,7 +344,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return 130
-    except (OSError, ValueError, FloatingPointError) as error:
+    except (OSError, ValueError, FloatingPointError, MissingImagery) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
     for name, value in figures.items():

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from g2s_localizer.estimator.localizer import PRECISIONS
@@ -40,8 +40,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class DistilConfig:
-    """labels      uniform: within the noise's bounds; gaussian: of the same variance; exact: the
-                   truth, for the upper bound
+    """labels      how wrong the labels are, by data.noise: uniform within these bounds, gaussian of
+                   the same variance (simulated labels are drawn so); exact: the truth, for the
+                   upper bound
+    odometry    what simulated odometry gets wrong; KITTI's is integrated from its speed and turn
+                rate, that of bags is recorded
+    independent share of gaussian labels that counts: 0.03 for fixes 3 m apart whose errors last
+                for 100 m
     fuse_every  frames from one score map to the next where drives are placed again
     first       None: the drives are placed again by the network as it is
     second      None: the first placing is all
@@ -53,10 +58,11 @@ class DistilConfig:
     labels: str
     model: ModelConfig
     data: DataConfig
-    odometry: OdometryNoise
     first: Phase | None
     second: Phase | None
     fuse_every: int
+    odometry: OdometryNoise = field(default_factory=OdometryNoise)
+    independent: float = 1.0
 
     def __post_init__(self) -> None:
         if self.labels not in LABELS:
@@ -79,9 +85,14 @@ class DistilConfig:
                     f"a phase's crop_m of {phase.crop_m} is {side} pixels a side, not divisible "
                     f"by {step} as the extractors need"
                 )
-        if self.data.simulated is None:
-            raise ValueError("needs data.simulated: other drives have no odometry here")
-        require_prior_fits(self.model, self.data.noise, along_heading=False, aligned=False)
+        if not 0.0 < self.independent <= 1.0:
+            raise ValueError(f"independent must lie in (0, 1], got {self.independent}")
+        if self.data.vigor is not None:
+            raise ValueError("data.vigor has single panoramas, and no odometry between them")
+        if self.data.bags is not None and not self.data.bags.bag.odometry:
+            raise ValueError("data.bags.bag.odometry must name a topic")
+        along_heading = self.data.kitti is not None
+        require_prior_fits(self.model, self.data.noise, along_heading=along_heading, aligned=False)
 
 
 def load_distil_config(path: Path) -> DistilConfig:

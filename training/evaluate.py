@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from g2s_localizer.imagery import MissingImagery
-from g2s_localizer.model import RegistrationNet, load_checkpoint
+from g2s_localizer.model import ModelConfig, RegistrationNet, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.simulated import open_drives, simulated_dataset
@@ -78,7 +78,14 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def open_dataset(
     arguments: argparse.Namespace, network: RegistrationNet
 ) -> tuple[PairDataset, PriorNoise, str]:
-    """The pairs, the noise of their labels, and what they are in words."""
+    """The pairs, the noise of their labels, and what they are in words. The network's crop is
+    widened where that was asked for: its weights know of no crop.
+    """
+    if arguments.crop_m is not None:
+        if not network.config.is_own:
+            raise ValueError(f"the crop of the preset {network.config.preset} cannot be widened")
+        values = {**asdict(network.config), "crop_m": arguments.crop_m}
+        network.config = ModelConfig.from_dict(values)
     model = network.config
     noise = PriorNoise(arguments.position_m, arguments.yaw_deg)
     if arguments.dataset == "simulated":
@@ -116,6 +123,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--position-m", type=float, default=20.0, help="range of the prior")
     parser.add_argument("--yaw-deg", type=float, default=10.0, help="range of the prior")
+    parser.add_argument("--crop-m", type=float, help="wider crops, for a wider prior")
     simulated = parser.add_argument_group("simulated")
     simulated.add_argument("--seeds", type=parse_seeds, help="as 3,5,10-12")
     simulated.add_argument("--frames", type=int, default=100)

@@ -59,25 +59,39 @@ class OdometryNoise:
         return odometry
 
 
-def uniform_labels(labels: Sequence[Pose2D], position_m: float, yaw_deg: float) -> Evidence:
-    """Labels whose noise is uniform within these bounds on each axis."""
+def uniform_labels(
+    labels: Sequence[Pose2D], position_m: float, yaw_deg: float, along_heading: bool = False
+) -> Evidence:
+    """Labels whose noise is uniform within these bounds on each axis: of the map, or of the
+    vehicle (KITTI's lists).
+    """
     bounds = np.array([position_m, position_m, np.radians(yaw_deg)])
     centre = _as_array(labels)
 
     def evidence(poses: FloatArray) -> FloatArray:
-        beyond = np.abs(_residual(poses, centre)) / bounds - 1.0
+        residual = _residual(poses, centre)
+        if along_heading:
+            c, s = np.cos(poses[..., 2]), np.sin(poses[..., 2])
+            x, y = residual[..., 0].copy(), residual[..., 1].copy()
+            residual[..., 0], residual[..., 1] = c * x + s * y, c * y - s * x
+        beyond = np.abs(residual) / bounds - 1.0
         return np.asarray(-np.logaddexp(0.0, beyond / _EDGE).sum(axis=(1, 2)))
 
     return evidence
 
 
-def gaussian_labels(labels: Sequence[Pose2D], position_m: float, yaw_deg: float) -> Evidence:
-    """Labels with independent Gaussian noise of these standard deviations."""
+def gaussian_labels(
+    labels: Sequence[Pose2D], position_m: float, yaw_deg: float, independent: float = 1.0
+) -> Evidence:
+    """Labels with Gaussian noise of these standard deviations; a share `independent` of them
+    counts where neighbours err together, as those of a GNSS receiver do.
+    """
     sigma = np.array([position_m, position_m, np.radians(yaw_deg)])
     centre = _as_array(labels)
 
     def evidence(poses: FloatArray) -> FloatArray:
-        return np.asarray(-0.5 * np.square(_residual(poses, centre) / sigma).sum(axis=(1, 2)))
+        off = _residual(poses, centre) / sigma
+        return np.asarray(-0.5 * independent * np.square(off).sum(axis=(1, 2)))
 
     return evidence
 

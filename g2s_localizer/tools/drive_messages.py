@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from rosbags.typesys.store import Typestore
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
-from g2s_localizer.kitti import IMU_HEIGHT, OXTS_COLUMNS, KittiDrive
+from g2s_localizer.kitti import IMU_HEIGHT, OXTS_COLUMNS, KittiDrive, integrate
 from g2s_localizer.tools.gauss_markov import gauss_markov
 
 FloatArray = NDArray[np.float64]
@@ -65,12 +65,10 @@ class DriveMessages:
             gauss_markov(seconds, sigma, TIME_CONSTANT, CLIP, rng)
             for sigma in (gnss_noise, gnss_noise, self._heading_noise)
         )
-        forward, left, turn, speed_std = (
-            drive.oxts[:, OXTS_COLUMNS.index(name)] for name in ("vf", "vl", "wu", "vel_accuracy")
-        )
-        self._path = dead_reckon(seconds, forward, left, turn)
+        speed_std = drive.oxts[:, OXTS_COLUMNS.index("vel_accuracy")]
+        self._path = drive.dead_reckoned
         # As if the errors of speed and turn rate never changed: the worst case.
-        self._path_std = np.stack([_integrate(seconds, speed_std), TURN_RATE_STD * seconds], axis=1)
+        self._path_std = np.stack([integrate(seconds, speed_std), TURN_RATE_STD * seconds], axis=1)
         self._map = LocalFrame(drive.latlon(0))
 
     def image(self, frame: int) -> Any:
@@ -270,20 +268,3 @@ def _rotation(roll: float, pitch: float, yaw: float) -> FloatArray:
 def _diagonal(stds: ArrayLike) -> FloatArray:
     """Covariance, row-major and flat, of independent components."""
     return np.diag(np.square(np.asarray(stds, np.float64))).reshape(-1)
-
-
-def dead_reckon(
-    seconds: FloatArray, forward: FloatArray, left: FloatArray, turn: FloatArray
-) -> FloatArray:
-    """Path (N, 3) of x, y, yaw from zero, by trapezoids between the records.
-
-    seconds (N,) s; forward and left (N,) m/s in the vehicle frame; turn (N,) rad/s.
-    """
-    yaw = _integrate(seconds, turn)
-    xy = _integrate(seconds, (forward + 1j * left) * np.exp(1j * yaw))
-    return np.stack([xy.real, xy.imag, yaw], axis=1)
-
-
-def _integrate(seconds: FloatArray, rates: NDArray[Any]) -> NDArray[Any]:
-    steps = 0.5 * (rates[1:] + rates[:-1]) * np.diff(seconds)
-    return np.concatenate([np.zeros(1, rates.dtype), np.cumsum(steps)])

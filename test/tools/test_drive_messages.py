@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from g2s_localizer.tools.drive_messages import dead_reckon
+from g2s_localizer.kitti import dead_reckon
 
 LAP = np.linspace(0.0, 60.0, 601)
 

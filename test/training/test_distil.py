@@ -3,6 +3,8 @@
 
 import math
 import signal
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,15 +12,20 @@ import torch
 import yaml
 
 from g2s_localizer.geometry import Pose2D
+from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint
+from g2s_localizer.model.checkpoint import read_provenance
 from g2s_localizer.model.features import feature_intrinsics
 from g2s_localizer.model.lift import LiftedColumns, columns_to_overhead
+from g2s_localizer.tools.kitti_to_rosbag2 import convert
 from training.datasets.placed import PlacedDrive, _Seen, placed_batch
 from training.datasets.sample import PriorNoise
 from training.datasets.simulated import open_drives
 from training.distil import _SETTLING_BATCHES, main
 from training.distil_config import load_distil_config
 from training.registration import registration_loss, shares, volume_loss
+from training.sources import kitti_dataset
+from training.tracked import open_sources
 from training.trajectory import OdometryNoise, pseudo_poses, uniform_labels
 
 TINY = {
@@ -37,13 +44,27 @@ def simulated(folder):
     return open_drives(folder, "easy", [31], 6, 2.5)[0]
 
 
+@pytest.fixture(scope="module")
+def root(simulated, folder):
+    return next(folder.glob("easy_*_0031"))
+
+
+@pytest.fixture(scope="module")
+def bags(simulated, folder):
+    """Its drive recorded twice, with other noise."""
+    names = [folder / f"bag{seed}" for seed in (1, 2)]
+    for seed, name in enumerate(names):
+        convert(simulated.drive, name, gnss_noise=4.0, heading_noise=2.0, seed=seed)
+    return names
+
+
 def placed(simulated, poses=None):
     labels = PriorNoise().labels(simulated.truths, seed=(31, 7))
     if poses is None:
         odometry = OdometryNoise().measure([Pose2D(3.7 * i, 0, 0) for i in range(6)], (31, 8))
         poses = pseudo_poses(odometry, [uniform_labels(labels, 20.0, 10.0)], labels, 31)
     model = ModelConfig.from_dict(TINY)
-    return PlacedDrive(simulated.drive, simulated.imagery, simulated.frame, poses, model)
+    return PlacedDrive(simulated.labelled(PriorNoise()), poses, model)
 
 
 def batch_of(drive):
@@ -79,6 +100,17 @@ def test_the_frames_of_a_crop_keep_their_distances_and_angles(simulated):
     distances = np.hypot(*(drive.poses[:, None, :2] - drive.poses[None, :, :2]).transpose(2, 0, 1))
     assert np.abs(distances - np.hypot(*(a - b)[:2])).min() < 1e-3
     assert abs(batch.prior_yaw - batch.pose[:, 2]).max() <= math.radians(10.0) + 1e-5
+
+
+def test_places_at_the_edge_of_the_imagery_are_passed_over(simulated):
+    drive = placed(simulated)
+    drive.poses[3:, 0] += 1e5
+    for seed in range(5):
+        batch = placed_batch([drive], 2, 1, 96.0, PriorNoise(), np.random.default_rng(seed))
+        assert len(batch.satellite) == 2
+    drive.poses[:3, 0] += 1e5
+    with pytest.raises(MissingImagery):
+        placed_batch([drive], 1, 1, 96.0, PriorNoise(), np.random.default_rng(0))
 
 
 def test_however_small_a_crop_is_its_frames_lie_within_what_is_searched(simulated):
@@ -179,6 +211,57 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
         assert torch.equal(tensor, cut.state_dict()[name]), name
 
 
+def bag_source(root, bags, **changes):
+    camera = {"camera_translation": [1.08, -0.25, 1.66], "camera_rpy": [0.0, 0.0, 0.0]}
+    return {
+        "bags": {
+            "train": [str(bags[0])], "held_out": [str(bags[1])],
+            "imagery": f"slippy:{root}/imagery",
+            "bag": {**camera, "odometry": "/odometry", **changes},
+        },
+        "noise": {"position_m": 20.0, "yaw_deg": 10.0},
+    }  # fmt: skip
+
+
+def test_recorded_bags_train_as_simulated_drives_do(tmp_path, root, bags):
+    file = config_file(tmp_path, data=bag_source(root, bags), labels="gaussian")
+    assert main(["--config", str(file)]) == 0
+    provenance = read_provenance(tmp_path / "lift.safetensors")
+    assert provenance["data"] == f"recorded bags {bags[0]}"
+    # the first image was taken before the first of odometry
+    assert provenance["calibration_drives"]["frames"] == 5
+
+
+def test_bags_whose_poses_nobody_knows_train_too_and_are_not_calibrated(tmp_path, root, bags):
+    data = bag_source(root, bags, truth_pose="/nothing")
+    assert main(["--config", str(config_file(tmp_path, data=data))]) == 0
+    network, _ = load_checkpoint(tmp_path / "lift.safetensors")
+    assert network.covariance_scale.tolist() == [1.0, 1.0]
+    assert main(["--config", str(config_file(tmp_path, data=data, labels="exact"))]) == 1
+
+
+def test_kitti_s_drives_have_odometry_from_their_speed_and_turn_rate(tmp_path, simulated, root):
+    drive = simulated.drive
+    split = tmp_path / "train_files.txt"
+    names = [f"{drive.name[:10]}/{drive.name}/{i:010d}.png" for i in drive.frames]
+    split.write_text("\n".join(names) + "\n")
+    kitti = {"root": str(root), "imagery": f"slippy:{root}/imagery", "split": str(split)}
+    data = {"kitti": kitti, "noise": {"position_m": 14.0, "yaw_deg": 10.0}}
+    config = load_distil_config(config_file(tmp_path, data=data))
+    with pytest.raises(ValueError, match="1 drives leave none to train on"):
+        open_sources(config, 0, 1)
+    (labelled,) = kitti_drives(config)
+    true = [a.between(b) for a, b in pairwise(labelled.truths)]
+    found = labelled.motions()
+    np.testing.assert_allclose(found, [(m.x, m.y, m.yaw) for m in true], atol=0.1)
+
+
+def kitti_drives(config):
+    kitti, noise = config.data.kitti, config.data.noise
+    paths = (Path(kitti.root), Path(kitti.split), kitti.imagery)
+    return kitti_dataset(*paths, config.model, noise, 0).drives
+
+
 def test_there_must_be_something_to_resume(tmp_path, folder, simulated, capsys):
     file = config_file(tmp_path, simulated_in=folder)
     assert main(["--config", str(file), "--resume"]) == 1
@@ -189,6 +272,11 @@ def test_there_must_be_something_to_resume(tmp_path, folder, simulated, capsys):
     ("changes", "message"),
     [
         ({"labels": "guessed"}, "labels must be one of uniform, gaussian, exact, got 'guessed'"),
+        ({"independent": 0.0}, "independent must lie in .0, 1., got 0.0"),
+        (
+            {"data": {"vigor": {"root": "VIGOR", "area": "same"}}},
+            "single panoramas, and no odometry",
+        ),
         ({"fuse_every": 0}, "fuse_every must be 1 or more, got 0"),
         ({"surprise": 1}, "surprise"),
         (

@@ -50,6 +50,18 @@ def test_a_test_list_of_the_papers_brings_its_own_noise(checkpoint, kitti_list, 
     assert prior["yaw_mean_deg"] == pytest.approx((5.0 + 0.0 + 10.0) / 3, abs=1e-3)
 
 
+@pytest.mark.slow
+def test_the_shipped_network_takes_kitti_s_lists_in_wider_crops(kitti_list, tmp_path, capsys):
+    split, root, imagery = kitti_list
+    command = ["--dataset", "kitti", "--root", root, "--imagery", imagery, "--split", split]
+    command = [*map(str, command), "--out", str(tmp_path)]
+    assert main(command) == 1
+    assert "enlarge crop_m" in capsys.readouterr().err
+    assert main([*command, "--crop-m", "108"]) == 0
+    found = json.loads((tmp_path / "table.json").read_text())
+    assert found["lateral_within_1m"] == 1.0
+
+
 def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):
     command = f"--dataset kitti --root {tmp_path} --imagery slippy:{tmp_path}/no --split none.txt"
     assert main([*command.split(), "--checkpoint", str(checkpoint)]) == 1

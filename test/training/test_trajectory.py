@@ -88,3 +88,19 @@ def test_score_maps_and_headings_sharpen_what_labels_leave_open(truths):
     ]
     found = errors(pseudo_poses(EXACT.measure(truths, (4,)), evidence, labels, 4), truths)
     assert (np.abs(found).max(axis=0) < (0.3, 0.3, math.radians(0.3))).all()
+
+
+def test_bounds_along_the_vehicle_s_axes_turn_with_it(truths):
+    poses = np.array([[(t.x, t.y, t.yaw) for t in truths]])
+    ahead = [truth @ Pose2D(19.0, -19.0, 0.0) for truth in truths]
+    beyond = [truth @ Pose2D(21.0, 0.0, 0.0) for truth in truths]
+    known = [uniform_labels(labels, 20.0, 10.0, True)(poses)[0] for labels in (ahead, beyond)]
+    assert known[0] > -1.0 * len(truths) and known[1] < -2.0 * len(truths)
+    # along the map's axes the corner of that box lies outside
+    assert uniform_labels(ahead, 20.0, 10.0)(poses)[0] < known[0] - 100.0
+
+
+def test_labels_that_err_together_count_for_their_share(truths):
+    poses = np.array([[(t.x + 3.0, t.y, t.yaw) for t in truths]])
+    whole, tenth = (gaussian_labels(truths, 5.0, 2.0, share)(poses)[0] for share in (1.0, 0.1))
+    assert tenth == pytest.approx(0.1 * whole) and whole == pytest.approx(-0.5 * 100 * 0.36)

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from g2s_localizer.model import ModelConfig, prepare_ground, prepare_satellite
 from training.datasets.crops import crop_pixels
 from training.datasets.sample import Sample, Unreadable
 
+FloatArray = NDArray[np.float64]
+
 _EARTH_RADIUS_M = 6371e3
 
 
@@ -29,6 +32,8 @@ class LabelledDrive:
     frames  numbers of the images, as `read` takes them
     read    frame -> (H, W, 3) uint8 RGB; raises OSError or ValueError where it cannot be read
     labels  one pose of base_link a frame, in `frame`; truths likewise, None where nobody knows
+    track   the same by odometry: smooth, in a frame of its own that drifts; None where nobody
+            measured
     """
 
     name: str
@@ -39,11 +44,50 @@ class LabelledDrive:
     labels: Sequence[Pose2D]
     truths: Sequence[Pose2D] | None
     imagery: Imagery
+    track: Sequence[Pose2D] | None = None
 
     def __post_init__(self) -> None:
-        for what, poses in (("labels", self.labels), ("truths", self.truths)):
+        poses_of = {"labels": self.labels, "truths": self.truths, "poses of odometry": self.track}
+        for what, poses in poses_of.items():
             if poses is not None and len(poses) != len(self.frames):
                 raise ValueError(f"{self.name}: {len(poses)} {what} for {len(self.frames)} images")
+
+    def taken(self, chosen: Sequence[int]) -> LabelledDrive:
+        """The drive with some of its images, by their places in `frames`."""
+
+        def some(poses: Sequence[Pose2D] | None) -> list[Pose2D] | None:
+            return None if poses is None else [poses[i] for i in chosen]
+
+        return replace(
+            self,
+            frames=[self.frames[i] for i in chosen],
+            labels=[self.labels[i] for i in chosen],
+            truths=some(self.truths),
+            track=some(self.track),
+        )
+
+    def motions(self) -> FloatArray:
+        """(N - 1, 3) each frame's pose in the one before it (m, m, rad), by odometry. Raises
+        ValueError for a drive without.
+        """
+        if self.track is None:
+            raise ValueError(f"{self.name} has no odometry")
+        between = [a.between(b) for a, b in pairwise(self.track)]
+        return np.array([(m.x, m.y, m.yaw) for m in between], np.float64).reshape(-1, 3)
+
+
+def pieces(drive: LabelledDrive, spacing_m: float, count: int) -> list[LabelledDrive]:
+    """The drive in pieces of about `count` images that lie `spacing_m` apart along the way, so
+    that odometry's drift stays small in each and a standing vehicle is seen once.
+    """
+    length = np.hypot(*drive.motions()[:, :2].T)
+    travelled = np.concatenate([[0.0], np.cumsum(length)])
+    chosen = [0]
+    for i, distance in enumerate(travelled):
+        if distance - travelled[chosen[-1]] >= spacing_m:
+            chosen.append(i)
+    parts = np.array_split(chosen, math.ceil(len(chosen) / count))
+    return [drive.taken(part.tolist()) for part in parts]
 
 
 class DriveDataset:

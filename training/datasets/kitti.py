@@ -163,7 +163,10 @@ def _labelled(
     ]
     frames = [line.frame for line in lines]
     camera = _paper_camera(drive.camera) if paper else drive.camera
-    return LabelledDrive(drive.name, frames, drive.image, camera, frame, labels, truths, imagery)
+    track = [Pose2D(*drive.dead_reckoned[record]) for record in frames]
+    return LabelledDrive(
+        drive.name, frames, drive.image, camera, frame, labels, truths, imagery, track
+    )
 
 
 def _truth(drive: KittiDrive, record: int, frame: LocalFrame, paper: bool) -> Pose2D:

@@ -110,6 +110,15 @@ def heading_from(
     return yaw, variance if variance > 0 else default_sigma**2
 
 
+def planar_pose(pose: Any) -> tuple[float, float, float]:
+    """geometry_msgs/Pose -> x, y (m), yaw (rad)."""
+    R = rotation_from(pose.orientation)
+    found = (float(pose.position.x), float(pose.position.y), math.atan2(R[1, 0], R[0, 0]))
+    if not np.isfinite(found).all():
+        raise Unusable(f"pose of x, y, yaw {found}")
+    return found
+
+
 def rotation_from(q: Any) -> FloatArray:
     """geometry_msgs/Quaternion -> rotation (3, 3)."""
     values = np.array([q.x, q.y, q.z, q.w])

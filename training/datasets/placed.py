@@ -18,17 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2s_localizer.geometry import LocalFrame, Pose2D
+from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation
-from g2s_localizer.imagery import Imagery
-from g2s_localizer.kitti import KittiDrive
+from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import ModelConfig, prepare_ground
+from training.datasets.drives import LabelledDrive
 from training.datasets.sample import PriorNoise
 
 _FINER = 1.5
 """Pixels of the imagery per pixel of the turned crop."""
 _OTHER_SIDE = np.diag([1.0, -1.0, 1.0]).astype(np.float32)
 _OTHER_COLUMN = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
+_ATTEMPTS = 20
+"""Places at the edge of the imagery that are passed over before it is taken for missing."""
 _MARGIN_M = 2.0
 """Between the farthest frame of a crop and the end of the search."""
 
@@ -58,22 +60,16 @@ class PlacedBatch:
 class PlacedDrive:
     """The frames of one drive in memory, with `poses` (one a frame, in `frame`)."""
 
-    def __init__(
-        self,
-        drive: KittiDrive,
-        imagery: Imagery,
-        frame: LocalFrame,
-        poses: Sequence[Pose2D],
-        model: ModelConfig,
-    ) -> None:
+    def __init__(self, drive: LabelledDrive, poses: Sequence[Pose2D], model: ModelConfig) -> None:
+        """Raises OSError or ValueError where an image cannot be read."""
         size = (model.ground_height, model.ground_width)
-        prepared = [prepare_ground(drive.image(i), drive.camera, size) for i in drive.frames]
+        prepared = [prepare_ground(drive.read(i), drive.camera, size) for i in drive.frames]
         self.ground = torch.stack([image for image, _ in prepared])
         self.K = prepared[0][1].K.astype(np.float32)
         self.T_base_camera = prepared[0][1].T_base_camera.astype(np.float32)
         self.poses = np.array([(p.x, p.y, p.yaw) for p in poses])
         self.model = model
-        self._imagery, self._frame = imagery, frame
+        self._imagery, self._frame = drive.imagery, drive.frame
 
     def turned_crop(
         self, centre: NDArray[np.float64], turn: float, crop_m: float
@@ -104,21 +100,14 @@ def placed_batch(
 ) -> PlacedBatch:
     """`crops` random crops of `crop_m` metres, each with `per_crop` of the frames that lie within
     what can be searched in it. A small crop is cheap, and its wrong places are the near ones,
-    which are the hard ones.
+    which are the hard ones. Raises MissingImagery when many places in a row lie at its edge.
     """
     satellite, ground, K, T, crop, pose, prior_yaw = [], [], [], [], [], [], []
     for index in range(crops):
-        drive = drives[rng.integers(len(drives))]
-        reference = drive.poses[rng.integers(len(drive.poses)), :2]
-        search = crop_m / 2.0 - drive.model.reach_m - _MARGIN_M
-        turn = float(rng.uniform(-math.pi, math.pi))
-        # drawn along the axes of the turned crop, whose square of positions is what is searched
-        offset = rng.uniform(-1.0, 1.0, 2) * min(search, noise.position_m) * 0.9
-        centre = reference - rotation(turn).T @ offset
+        drive, centre, turn, image = _crop(drives, crop_m, noise, rng)
         xy = (drive.poses[:, :2] - centre) @ rotation(turn).T
-        within = np.flatnonzero(np.abs(xy).max(axis=1) < search)
+        within = np.flatnonzero(np.abs(xy).max(axis=1) < _search(drive, crop_m))
         mirrored = rng.random() < 0.5
-        image = drive.turned_crop(centre, turn, crop_m)
         satellite.append(recoloured(image[:, ::-1] if mirrored else image, rng))
         for i in rng.choice(within, per_crop, replace=len(within) < per_crop):
             seen = _Seen(
@@ -144,6 +133,30 @@ def placed_batch(
         torch.tensor(np.array(pose), dtype=torch.float32),
         torch.tensor(prior_yaw, dtype=torch.float32),
     )
+
+
+def _search(drive: PlacedDrive, crop_m: float) -> float:
+    """How far from the centre of a crop its frames may lie, along each of its axes (m)."""
+    return crop_m / 2.0 - drive.model.reach_m - _MARGIN_M
+
+
+def _crop(
+    drives: Sequence[PlacedDrive], crop_m: float, noise: PriorNoise, rng: np.random.Generator
+) -> tuple[PlacedDrive, NDArray[np.float64], float, NDArray[np.uint8]]:
+    """A drive, and a crop around one of its frames: centre, turn and image."""
+    for attempt in range(_ATTEMPTS):
+        drive = drives[rng.integers(len(drives))]
+        reference = drive.poses[rng.integers(len(drive.poses)), :2]
+        turn = float(rng.uniform(-math.pi, math.pi))
+        # drawn along the axes of the turned crop, whose square of positions is what is searched
+        reach = 0.9 * min(_search(drive, crop_m), noise.position_m)
+        centre = reference - rotation(turn).T @ rng.uniform(-reach, reach, 2)
+        try:
+            return drive, centre, turn, drive.turned_crop(centre, turn, crop_m)
+        except MissingImagery:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("one of the attempts returns or raises")
 
 
 @dataclass(frozen=True, eq=False)

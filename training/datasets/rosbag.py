@@ -23,7 +23,7 @@ from g2s_localizer.model import ModelConfig
 from training.datasets import messages
 from training.datasets.drives import DriveDataset, LabelledDrive
 from training.datasets.files import name_some
-from training.datasets.truth import TruthTrack
+from training.datasets.track import odometry_track, truth_track
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,7 +34,9 @@ class BagConfig:
 
     Topics: `image` raw or compressed, `heading` sensor_msgs/Imu or nav_msgs/Odometry. The truth
     of a bag is used for scoring where both of its topics are there: `truth_pose` (PoseStamped)
-    in the ENU map at the first `truth_fix`, as g2s-kitti-to-rosbag2 writes them.
+    in the ENU map at the first `truth_fix`, as g2s-kitti-to-rosbag2 writes them. `odometry`
+    nav_msgs/Odometry whose pose is smooth (wheels, gyroscope; no GNSS in it): training.distil
+    needs it; "": not read.
     Lengths in m, angles in rad.
     """
 
@@ -45,6 +47,7 @@ class BagConfig:
     camera_info: str = "/camera/camera_info"
     fix: str = "/gnss/fix"
     heading: str = "/imu/data"
+    odometry: str = ""
     truth_fix: str = "/truth/fix"
     truth_pose: str = "/truth/pose"
     rectified: bool = False
@@ -75,9 +78,10 @@ class BagConfig:
 class RosbagDataset(DriveDataset):
     """The images of recorded bags around the priors that the node would have had.
 
-    A bag is a rosbag2 folder (or a ROS 1 file). Images without a prior (or without a truth where
-    the bag has one) are left out, counted and named in `missing` and in a warning, and so are
-    messages that cannot be used. Raises ValueError when a bag lacks a topic or no image is left.
+    A bag is a rosbag2 folder (or a ROS 1 file). Images without a prior (or without odometry
+    where it is asked for, or without a truth where the bag has one) are left out, counted and
+    named in `missing` and in a warning, and so are messages that cannot be used. Raises
+    ValueError when a bag lacks a topic or no image is left.
     """
 
     def __init__(
@@ -132,6 +136,8 @@ class _Recording:
     info: Any = None
     truth_fix: Any = None
     truth_poses: list[Any] = field(default_factory=list)
+    odometry: list[tuple[int, tuple[float, float, float]]] = field(default_factory=list)
+    """stamp, x, y (m), yaw (rad)"""
 
 
 def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]) -> LabelledDrive:
@@ -141,15 +147,18 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
     if not found:
         raise ValueError(f"{bag}: none of {len(priors)} images has a prior: {priors[0]}")
     frame = found[0].frame
-    track = None
+    odometry = odometry_track(recording.odometry) if recording.odometry else None
+    truth = None
     if recording.truth_fix is not None and recording.truth_poses:
         datum = LatLon(recording.truth_fix.latitude, recording.truth_fix.longitude)
-        track = TruthTrack(recording.truth_poses, datum, frame)
+        truth = truth_track(recording.truth_poses, datum, frame)
     left_out, numbers, labels = [], [], []
     for number, ((stamp, _), prior) in enumerate(zip(recording.images, priors, strict=True)):
         if not isinstance(prior, Prior):
             left_out.append(f"{bag}, image at {stamp} ns: {prior}")
-        elif track is not None and not track.covers(stamp):
+        elif odometry is not None and not odometry.covers(stamp, config.max_gap_s):
+            left_out.append(f"{bag}, image at {stamp} ns: no odometry")
+        elif truth is not None and not truth.covers(stamp):
             left_out.append(f"{bag}, image at {stamp} ns: no truth")
         else:
             numbers.append(number)
@@ -161,7 +170,9 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
             "%d of %d images left out: %s", len(left_out), len(priors), name_some(left_out)
         )
     missing += left_out
-    truths = [track.at(recording.images[n][0]) for n in numbers] if track else None
+    stamps = [recording.images[n][0] for n in numbers]
+    truths = [truth.at(stamp) for stamp in stamps] if truth else None
+    track = [odometry.at(stamp) for stamp in stamps] if odometry else None
     T_base_camera = messages.extrinsic(config.camera_translation, config.camera_rpy)
     camera = messages.camera_from(recording.info, T_base_camera, config.rectified)
     if recording.sizes - {(camera.width, camera.height)}:
@@ -170,14 +181,16 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
             f"have {sorted(recording.sizes)}"
         )
     images = BagImages(bag, config.image, [logged for _, logged in recording.images])
-    return LabelledDrive(str(bag), numbers, images, camera, frame, labels, truths, imagery)
+    return LabelledDrive(str(bag), numbers, images, camera, frame, labels, truths, imagery, track)
 
 
 def _read(bag: Path, config: BagConfig) -> _Recording:
     recording = _Recording()
     unusable: list[str] = []
     R_base_imu = messages.rotation_from_rpy(config.imu_rpy)
-    needed = (config.image, config.camera_info, config.fix, config.heading)
+    needed = [config.image, config.camera_info, config.fix, config.heading]
+    if config.odometry:
+        needed.append(config.odometry)
     with _reader(bag) as reader:
         there = {connection.topic for connection in reader.connections}
         for topic in needed:
@@ -190,6 +203,8 @@ def _read(bag: Path, config: BagConfig) -> _Recording:
             message = reader.deserialize(data, connection.msgtype)
             stamp, topic = messages.stamp_ns(message), connection.topic
             try:
+                if topic == config.odometry:
+                    recording.odometry.append((stamp, messages.planar_pose(message.pose.pose)))
                 if topic == config.image:
                     recording.images.append((stamp, logged))
                     if hasattr(message, "width"):
@@ -203,7 +218,7 @@ def _read(bag: Path, config: BagConfig) -> _Recording:
                 elif topic == config.fix:
                     fix = messages.fix_from(message, config.gnss_default_sigma_m)
                     recording.samples.append((stamp, *fix))
-                else:
+                elif topic == config.heading:
                     heading = messages.heading_from(
                         message, R_base_imu, config.heading_default_sigma, config.heading_offset
                     )

@@ -14,7 +14,7 @@ from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.model import G2SNet, ModelConfig
 from training.datasets.crops import ProcessImagery, crop_pixels
-from training.datasets.drives import DriveDataset
+from training.datasets.drives import DriveDataset, pieces
 from training.datasets.sample import PriorNoise, Unreadable, collate
 from training.datasets.simulated import open_drive, simulated_dataset
 
@@ -139,3 +139,27 @@ def test_a_turned_crop_shows_along_its_u_axis_what_lies_along_its_yaw(yaw):
 def test_a_turned_crop_averages_what_is_finer_than_its_pixels():
     image = crop_pixels(Stripes(1.1), LatLon(49, 8), 64.0, 1.0, 0.4)[:, :, 0]
     assert image.std() < 0.25 * 100 / math.sqrt(2)
+
+
+def test_pieces_are_the_drive_s_images_some_way_apart_and_keep_its_motions(drive):
+    labelled = drive.labelled(PriorNoise())
+    halves = [pose for t in drive.truths for pose in (t, t @ Pose2D(0.4, 0.0, 0.0))]
+    twice = replace(
+        labelled,
+        frames=range(len(halves)),
+        labels=halves,
+        truths=halves,
+        track=[Pose2D(-7.0, 2.0, 1.0) @ pose for pose in halves],
+    )
+    cut = pieces(twice, 1.0, 3)
+    assert [frame for piece in cut for frame in piece.frames] == list(range(0, len(halves), 2))
+    assert max(len(piece.frames) for piece in cut) <= 3
+    for piece in cut:
+        for motion, a, b in zip(piece.motions(), piece.truths, piece.truths[1:], strict=False):
+            m = a.between(b)
+            assert motion == pytest.approx((m.x, m.y, m.yaw), abs=1e-9)
+
+
+def test_a_drive_without_odometry_says_so(drive):
+    with pytest.raises(ValueError, match="simulated drive 31 has no odometry"):
+        pieces(drive.labelled(PriorNoise()), 1.0, 3)

@@ -6,6 +6,7 @@ import math
 import pickle
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from g2s_localizer.tools.bag import jazzy_types, new_bag
 from g2s_localizer.tools.kitti_to_rosbag2 import convert
 from training.datasets.crops import ProcessImagery
 from training.datasets.kitti import KittiDataset
+from training.datasets.messages import stamp_ns
 from training.datasets.rosbag import BagConfig, RosbagDataset
 from training.datasets.sample import collate
 
@@ -190,6 +192,27 @@ def test_odometry_gives_the_heading_as_well(mcap, imagery, tiny, tmp_path):
     # The recorded odometry starts at zero: it is east of nothing, but its turns are the drive's.
     turned = [p.yaw - t.yaw for p, t in zip(dataset.labels, dataset.truths, strict=True)]
     assert np.ptp(np.unwrap(turned)) == pytest.approx(0.0, abs=0.02)
+
+
+def test_recorded_odometry_tells_the_motions_of_the_drive(noisy, imagery, tiny):
+    config = replace(CONFIG, odometry="/odometry")
+    (drive,) = RosbagDataset([noisy], imagery, tiny, config).drives
+    true = [a.between(b) for a, b in pairwise(drive.truths)]
+    expected = [(m.x, m.y, m.yaw) for m in true]
+    np.testing.assert_allclose(drive.motions(), expected, atol=0.03)
+
+
+def test_an_image_in_a_gap_of_odometry_is_left_out_and_named(mcap, imagery, tiny, tmp_path):
+    def gap(topic, message):
+        lost = topic == "/odometry" and 1 <= stamp_ns(message) / 1e9 - start <= 1.6
+        return None if lost else message
+
+    with AnyReader([mcap]) as reader:
+        start = reader.start_time / 1e9
+    config = replace(CONFIG, odometry="/odometry", max_gap_s=0.55)
+    dataset = RosbagDataset([rewritten(mcap, tmp_path / "bag", gap)], imagery, tiny, config)
+    assert any(name.endswith("no odometry") for name in dataset.missing)
+    assert len(dataset.drives[0].motions()) == len(dataset) - 1
 
 
 def test_a_bag_without_a_topic_says_what_it_has(mcap, imagery, tiny):
