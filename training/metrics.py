@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +40,17 @@ def squared_mahalanobis(
 def coverage(nees: FloatArray, share: float) -> float:
     """Share of the squared Mahalanobis distances inside the ellipse that should hold `share`."""
     return float(np.mean(nees <= -2.0 * math.log(1.0 - share))) if len(nees) else math.nan
+
+
+def yaw_coverage(errors: FloatArray, covariances: ArrayLike, share: float) -> float:
+    """Share of the headings' errors (column 2 of `vehicle_errors`) inside the interval that
+    should hold `share`, by the variances in covariances (N, 3, 3).
+    """
+    if not len(errors):
+        return math.nan
+    deviations = NormalDist().inv_cdf((1.0 + share) / 2.0)
+    variance = np.asarray(covariances)[:, 2, 2]
+    return float(np.mean(errors[:, 2] ** 2 <= deviations**2 * variance))
 
 
 def summarise(errors: FloatArray, nees: FloatArray) -> dict[str, float]:

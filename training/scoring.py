@@ -19,7 +19,7 @@ from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.model import RegistrationNet
 from training.datasets.sample import PairDataset, PriorNoise, Unreadable
-from training.metrics import squared_mahalanobis, summarise, vehicle_errors
+from training.metrics import squared_mahalanobis, summarise, vehicle_errors, yaw_coverage
 from training.predict import Prediction, predict
 
 FloatArray = NDArray[np.float64]
@@ -48,7 +48,11 @@ class Answers:
     @property
     def figures(self) -> dict[str, float]:
         nees = squared_mahalanobis(self.poses, self.covariances, self.truths)
-        return {**summarise(self.errors, nees), "frames": len(self.poses)}
+        heading = {
+            f"yaw_coverage_{percent}": yaw_coverage(self.errors, self.covariances, percent / 100.0)
+            for percent in (50, 90, 99)
+        }
+        return {**summarise(self.errors, nees), **heading, "frames": len(self.poses)}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ _COLUMNS = {
     "offset lateral / longitudinal (m)": ("offset_lateral_m", "offset_longitudinal_m"),
     "ANEES": ("anees",),
     "coverage 50 / 90 / 99 (%)": tuple(f"coverage_{n}" for n in (50, 90, 99)),
+    "coverage of heading 50 / 90 / 99 (%)": tuple(f"yaw_coverage_{n}" for n in (50, 90, 99)),
     "frames": ("frames",),
 }
 
@@ -40,5 +41,5 @@ def markdown(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, float]])
 def _cell(key: str, value: float) -> str:
     if key == "frames":
         return str(value)
-    share = "within" in key or key.startswith("coverage")
+    share = "within" in key or "coverage" in key
     return f"{100 * value:.1f}" if share else f"{value:.2f}"

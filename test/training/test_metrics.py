@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from g2s_localizer.geometry import Pose2D
-from training.metrics import coverage, squared_mahalanobis, summarise, vehicle_errors
+from training.metrics import coverage, squared_mahalanobis, summarise, vehicle_errors, yaw_coverage
 
 NORTHBOUND = Pose2D(10.0, 20.0, math.pi / 2)
 
@@ -33,6 +33,14 @@ def test_honest_gaussian_errors_are_covered_as_promised():
     nees = (rng.standard_normal((100_000, 2)) ** 2).sum(axis=1)
     for share in (0.5, 0.9, 0.95, 0.99):
         assert coverage(nees, share) == pytest.approx(share, abs=0.005)
+
+
+def test_an_interval_of_heading_holds_what_lies_within_its_deviations():
+    errors = np.array([[9.0, 9.0, yaw] for yaw in (0.0, -0.006, 0.012, 0.02, -0.03)])
+    covariances = np.array([np.diag([1.0, 1.0, 0.01**2])] * 5)
+    # 0.674, 1.645 and 2.576 standard deviations
+    found = [yaw_coverage(errors, covariances, share) for share in (0.5, 0.9, 0.99)]
+    assert found == [0.4, 0.6, 0.8]
 
 
 @pytest.mark.parametrize("heading_deg", [0.0, 37.0, 90.0, 180.0, -135.0])
