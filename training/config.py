@@ -165,6 +165,15 @@ def read_config(kind: type[ConfigT], path: Path) -> ConfigT:
     return config
 
 
+def read_data_config(path: Path) -> DataConfig:
+    """The data part of a configuration of training.train or training.distil; raises likewise."""
+    try:
+        config: DataConfig = _build(DataConfig, (_read(path) or {}).get("data"), "data.")
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return config
+
+
 def reseeded(config: ConfigT, seed: int | None) -> ConfigT:
     """The same run from another seed (None: its own), with the seed in the name of its `out`."""
     if seed is None:

@@ -4,6 +4,7 @@
 python -m training.evaluate --dataset simulated --seeds 2001-2010 --frames 100 --json OUT.json
 python -m training.evaluate --dataset kitti --root KITTI --imagery URI --split test2_files.txt
 python -m training.evaluate --dataset vigor --root VIGOR --area cross [--rotation 180]
+python -m training.evaluate --dataset bags --config training/configs/distil/bags_lift.yaml
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from pathlib import Path
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import ModelConfig, RegistrationNet, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
+from training.config import read_data_config
 from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.simulated import open_drives, simulated_dataset
 from training.plots import draw_all
 from training.scoring import NETWORK, Scores, score
-from training.sources import kitti_dataset, vigor_dataset, vigor_noise
+from training.sources import bag_dataset, kitti_dataset, vigor_dataset, vigor_noise
 from training.table import markdown
 
 WORST = 10
@@ -31,6 +33,7 @@ _NEEDED = {
     "simulated": ("seeds",),
     "kitti": ("root", "imagery", "split"),
     "vigor": ("root", "area"),
+    "bags": ("config",),
 }
 
 
@@ -103,6 +106,12 @@ def open_dataset(
             arguments.root, arguments.split, arguments.imagery, model, noise, seed=0
         )
         return dataset, noise, f"KITTI, {arguments.split.name}"
+    if arguments.dataset == "bags":
+        data = read_data_config(arguments.config)
+        if data.bags is None:
+            raise ValueError(f"{arguments.config} has no data.bags")
+        held_out = bag_dataset(data.bags.held_out, data.bags, model)
+        return held_out, data.noise, f"recorded bags {', '.join(data.bags.held_out)}"
     pairs = vigor_dataset(arguments.root, arguments.area, "test", model, arguments.rotation, 0)
     described = f"VIGOR, {arguments.area} area, rotation {arguments.rotation:g} degrees"
     return pairs, vigor_noise(model, arguments.rotation), described
@@ -137,6 +146,8 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     real.add_argument("--split", type=Path, help="kitti: a list of the papers, test1_files.txt")
     real.add_argument("--area", choices=["same", "cross"], help="vigor")
     real.add_argument("--rotation", type=float, default=0.0, help="vigor: degrees")
+    bags = parser.add_argument_group("bags")
+    bags.add_argument("--config", type=Path, help="of a training: its data.bags.held_out")
 
 
 def require_dataset(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

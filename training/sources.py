@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,12 +134,15 @@ def _vigor(config: VigorConfig, model: ModelConfig, seed: int) -> Pairs:
     return Pairs(rest, held_out, held_out, f"VIGOR, {config.area} area")
 
 
+def bag_dataset(bags: Sequence[str], config: BagsConfig, model: ModelConfig) -> RosbagDataset:
+    paths = [Path(bag) for bag in bags]
+    return RosbagDataset(paths, ProcessImagery(config.imagery), model, config.bag)
+
+
 def _bags(config: BagsConfig, noise: PriorNoise, model: ModelConfig) -> Pairs:
     require_prior_fits(model, noise, along_heading=False, aligned=False)
-    imagery = ProcessImagery(config.imagery)
     training, held_out = (
-        RosbagDataset([Path(bag) for bag in bags], imagery, model, config.bag)
-        for bags in (config.train, config.held_out)
+        bag_dataset(bags, config, model) for bags in (config.train, config.held_out)
     )
     known = held_out if held_out.truths is not None else None
     return Pairs(training, held_out, known, f"recorded bags {', '.join(config.train)}")

@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from g2s_localizer.geometry import Pose2D
 from training.data_config import BagsConfig, KittiConfig, SimulatedConfig
-from training.datasets.crops import ProcessImagery
 from training.datasets.drives import LabelledDrive, pieces
-from training.datasets.rosbag import RosbagDataset
 from training.datasets.sample import PairDataset
 from training.datasets.simulated import SimulatedDrive, open_drives, simulated_dataset
 from training.distil_config import DistilConfig
-from training.sources import hold_out, kitti_dataset
+from training.sources import bag_dataset, hold_out, kitti_dataset
 from training.trajectory import (
     Evidence,
     draw_gaussian,
@@ -134,13 +132,9 @@ def _kitti(config: DistilConfig, data: KittiConfig) -> _Opened:
 
 
 def _bags(config: DistilConfig, data: BagsConfig) -> _Opened:
-    imagery = ProcessImagery(data.imagery)
-
-    def opened(bags: list[str]) -> RosbagDataset:
-        return RosbagDataset([Path(bag) for bag in bags], imagery, config.model, data.bag)
-
     def open_calibration() -> PairDataset | None:
-        held_out = opened(data.held_out)
+        held_out = bag_dataset(data.held_out, data, config.model)
         return held_out if held_out.truths is not None else None
 
-    return opened(data.train).drives, open_calibration, f"recorded bags {', '.join(data.train)}"
+    drives = bag_dataset(data.train, data, config.model).drives
+    return drives, open_calibration, f"recorded bags {', '.join(data.train)}"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Self-distillation: pairs placed by pseudo-poses, the dense loss, and the whole run in small."""
 
+import json
 import math
 import signal
 from itertools import pairwise
@@ -23,6 +24,7 @@ from training.datasets.sample import PriorNoise
 from training.datasets.simulated import open_drives
 from training.distil import _SETTLING_BATCHES, main
 from training.distil_config import load_distil_config
+from training.evaluate import main as evaluate
 from training.registration import registration_loss, shares, volume_loss
 from training.sources import kitti_dataset
 from training.tracked import open_sources
@@ -230,6 +232,10 @@ def test_recorded_bags_train_as_simulated_drives_do(tmp_path, root, bags):
     assert provenance["data"] == f"recorded bags {bags[0]}"
     # the first image was taken before the first of odometry
     assert provenance["calibration_drives"]["frames"] == 5
+    scored = ["--dataset", "bags", "--config", str(file), "--out", str(tmp_path / "table")]
+    assert evaluate([*scored, "--checkpoint", str(tmp_path / "lift.safetensors")]) == 0
+    report = json.loads((tmp_path / "table" / "table.json").read_text())
+    assert (report["data"], report["frames"]) == (f"recorded bags {bags[1]}", 5)
 
 
 def test_bags_whose_poses_nobody_knows_train_too_and_are_not_calibrated(tmp_path, root, bags):

@@ -74,6 +74,7 @@ def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):
         (["--dataset", "simulated"], "--dataset simulated needs --seeds"),
         (["--dataset", "kitti", "--root", "a"], "--dataset kitti needs --imagery, --split"),
         (["--dataset", "vigor"], "--dataset vigor needs --root, --area"),
+        (["--dataset", "bags"], "--dataset bags needs --config"),
     ],
 )
 def test_what_a_dataset_needs_is_asked_for(arguments, message, capsys):
