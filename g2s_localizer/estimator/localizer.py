@@ -29,6 +29,7 @@ from g2s_localizer.model import (
     prepare_satellite,
 )
 from g2s_localizer.model.checkpoint import SHIPPED
+from g2s_localizer.model.score_map import Region
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -91,7 +92,8 @@ class Localizer:
         self._network.precision = PRECISIONS[config.precision]
         self._imagery = imagery
         self._config = config
-        self._map_sigma_m = max(config.map_sigma_m, imagery.georeferencing_sigma_m or 0.0)
+        map_sigma_m = max(config.map_sigma_m, imagery.georeferencing_sigma_m or 0.0)
+        self._floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
         self._cache = FeatureCache(self._encode_crop, SNAP_M, _CACHE_BYTES)
         model = network.config
         self.read_ahead = ReadAhead(imagery, model.crop_m, model.gsd, SNAP_M)
@@ -174,13 +176,21 @@ class Localizer:
         image, camera = prepare_ground(
             observation.image, observation.camera, (model.ground_height, model.ground_width)
         )
+        prior = observation.prior
+        # what the gate would refuse as too far from the prior is no rival of the place found
+        possible = Region(
+            (prior.pose.x - satellite.x, prior.pose.y - satellite.y),
+            prior.covariance[:2, :2] + self._floor[:2, :2] + model.cell_m**2 * np.eye(2),
+            self._config.gate.max_innovation,
+        )
         registration: Registration = self._network.register(
             image[None].to(self._device),
             self._tensor(camera.K),
             self._tensor(camera.T_base_camera),
-            observation.prior.pose.yaw,
+            prior.pose.yaw,
             satellite.features,
             yaw_range=yaw_range,
+            region=possible,
         )
         return registration
 
@@ -195,8 +205,7 @@ class Localizer:
         score_map = registration.score_map
         x, y = registration.x, registration.y
         pose = Pose2D(satellite.x + x, satellite.y + y, registration.yaw)
-        floor = np.diag([self._map_sigma_m**2, self._map_sigma_m**2, 0.0])
-        covariance = registration.covariance + floor
+        covariance = registration.covariance + self._floor
         entropy, peak_ratio = score_map.entropy, registration.peak_ratio
         if registration.modes[0].border_cells == 0:
             refused: tuple[Rejection, str] | None = (

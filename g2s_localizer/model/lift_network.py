@@ -24,7 +24,7 @@ from g2s_localizer.model.registration import (
     Placed,
     RegistrationNet,
 )
-from g2s_localizer.model.score_map import Mode, ScoreMap
+from g2s_localizer.model.score_map import Mode, Region, ScoreMap
 
 _NEAR_STEPS = 2
 """Steps of the heading around the best one that are averaged."""
@@ -129,6 +129,7 @@ class LiftNet(RegistrationNet):
         score_map: ScoreMap,
         mode: Mode,
         found: Volume,
+        region: Region | None = None,
     ) -> Placed:
         """The peak and its heading, refined; the refinement knows its own covariance."""
         row, column = mode.cell
@@ -145,16 +146,22 @@ class LiftNet(RegistrationNet):
         turn = torch.eye(3, device=axes.device)
         turn[:2, :2] = torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
         pose, within = guess[0], turn @ residual.covariance[0] @ turn.T
-        return Placed(pose, within, self._beyond(pose, score_map, found))
+        return Placed(pose, within, self._beyond(pose, score_map, found, region))
 
-    def _beyond(self, pose: Tensor, score_map: ScoreMap, found: Volume) -> Tensor:
+    def _beyond(
+        self, pose: Tensor, score_map: ScoreMap, found: Volume, region: Region | None
+    ) -> Tensor:
         """Second moment (3, 3) about the pose of what lies outside its own peak."""
         probability = torch.softmax((found.scores * self.temperature).flatten(), 0)
-        apart = score_map.cell_xy() - pose[:2]
+        probability = probability.view_as(found.scores)
+        cells = score_map.cell_xy()
+        if region is not None:
+            probability = region.share(probability, cells)
+        apart = cells - pose[:2]
         turn = torch.remainder(found.headings - pose[2] + math.pi, 2.0 * math.pi) - math.pi
         distant = apart.square().sum(dim=-1) > MODE_RADIUS_M**2
         outside = distant | (turn.abs() > _PEAK_HEADINGS)[:, None, None]
-        weight = probability.view_as(found.scores) * outside
+        weight = probability * outside
         across = torch.einsum("rij,ija,r->a", weight, apart, turn)
         moment = pose.new_empty(3, 3)
         moment[:2, :2] = torch.einsum("ij,ija,ijb->ab", weight.sum(dim=0), apart, apart)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.correlation import correlate
-from g2s_localizer.model.score_map import Mode, ScoreMap
+from g2s_localizer.model.score_map import Mode, Region, ScoreMap
 
 MODE_RADIUS_M = 4.0
 """Radius of the window that makes up one peak of the score map (m)."""
@@ -164,11 +164,14 @@ class RegistrationNet(nn.Module):
         satellite: Any,
         gsd: float | None = None,
         yaw_range: float | None = None,
+        region: Region | None = None,
     ) -> Registration:
         """One pair: prepared ground image (1, 3, h, w) uint8 with its K (1, 3, 3) and
         T_base_camera (1, 4, 4), heading `yaw` (rad) of the prior, features of one crop of `gsd`
         metres per pixel; None: the configured one. yaw_range: how far from the prior's the
-        heading may lie (rad), None: as configured; pi for a heading that nobody knows.
+        heading may lie (rad), None: as configured; pi for a heading that nobody knows. region:
+        where the covariance looks for other places that the vehicle may stand at; the place
+        itself is looked for everywhere.
         """
         camera = CameraInput(K, T_base_camera)
         features = self.encode_ground(ground, camera)
@@ -178,7 +181,7 @@ class RegistrationNet(nn.Module):
         cell_m = self.config.cell_m if gsd is None else gsd * self.config.stride
         score_map = ScoreMap.from_scores(score[0], self.temperature, cell_m)
         modes = score_map.modes(2, MODE_RADIUS_M)
-        placed = self.place(features, satellite, score_map, modes[0], found)
+        placed = self.place(features, satellite, score_map, modes[0], found, region)
         scale = self.covariance_scale[[0, 0, 1]].double().sqrt()
         x, y, yaw = placed.pose.tolist()
         return Registration(
@@ -192,11 +195,17 @@ class RegistrationNet(nn.Module):
         )
 
     def place(
-        self, ground: Any, satellite: Any, score_map: ScoreMap, mode: Mode, found: Any
+        self,
+        ground: Any,
+        satellite: Any,
+        score_map: ScoreMap,
+        mode: Mode,
+        found: Any,
+        region: Region | None = None,
     ) -> Placed:
         """The pose at one of the modes of the score map, with what else `search` returned."""
         heading, variance = found
-        beyond = score_map.beyond(mode.xy, MODE_RADIUS_M)
+        beyond = score_map.beyond(mode.xy, MODE_RADIUS_M, region)
         return Placed(
             torch.cat([mode.xy, heading]),
             torch.block_diag(mode.covariance, variance.view(1, 1)),

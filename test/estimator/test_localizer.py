@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from g2s_localizer.estimator.estimate import Observation, Prior, Rejection
-from g2s_localizer.estimator.gate import GateConfig
+from g2s_localizer.estimator.gate import GateConfig, long_axis
 from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
@@ -88,6 +88,21 @@ def test_the_covariance_never_falls_below_the_imagerys_own_error(localizer):
     covariance = localizer.localize(observation()).covariance
     assert np.linalg.eigvalsh(covariance[:2, :2]).min() >= 0.3**2
     assert covariance[2, 2] > 0
+
+
+def test_places_that_the_gate_would_refuse_do_not_widen_the_ellipse(config):
+    tight = dataclasses.replace(config, gate=dataclasses.replace(config.gate, max_innovation=3.0))
+    # an untrained network's score map is flat: everything within the region is a rival
+    near, far = (
+        Localizer.from_config(tight).localize(observation(sigma=sigma)) for sigma in (1.0, 4.0)
+    )
+    assert near.pose == far.pose
+    extent = [long_axis(estimate.covariance) for estimate in (near, far)]
+    assert extent[0] < 0.7 * extent[1]
+
+
+def test_a_prior_without_any_spread_is_no_trouble(localizer):
+    assert localizer.localize(observation(sigma=0.0)).covariance is not None
 
 
 def test_the_larger_of_the_imagerys_own_sigma_and_the_configured_one_is_the_floor(config):

@@ -9,6 +9,7 @@ import torch
 
 from g2s_localizer.model import LiftNet, ModelConfig, ScoreMap, load_checkpoint, save_checkpoint
 from g2s_localizer.model.lift_network import Volume
+from g2s_localizer.model.score_map import Region
 
 SMALL = ModelConfig(
     preset="lift", width=4, levels=3, features=4, crop_m=48.0, gsd=0.5, reach_m=12.0,
@@ -95,7 +96,7 @@ def test_the_covariance_at_the_peak_is_long_along_the_vehicle_and_narrow_across(
     assert math.sqrt(side) == pytest.approx(cell / math.e, rel=1e-3)
 
 
-def beyond(network, peaks, pose):
+def beyond(network, peaks, pose, region=None):
     """Second moment about `pose` of peaks (heading index, row, column, probability)."""
     residuals = network.residuals
     side = 2 * round(SMALL.search_m / SMALL.cell_m) + 1
@@ -103,7 +104,7 @@ def beyond(network, peaks, pose):
     for heading, row, column, probability in peaks:
         scores[heading, row, column] = math.log(probability) / float(network.temperature)
     score_map = ScoreMap.from_scores(scores.amax(dim=0), network.temperature, SMALL.cell_m)
-    return network._beyond(torch.tensor(pose), score_map, Volume(scores, residuals)).numpy()
+    return network._beyond(torch.tensor(pose), score_map, Volume(scores, residuals), region).numpy()
 
 
 def test_another_place_and_heading_adds_its_probability_times_its_squared_distance():
@@ -124,6 +125,17 @@ def test_the_peak_itself_adds_nothing_but_its_turned_twin_does():
     assert np.abs(beyond(network, at_peak, [0.0, 0.0, 0.0])).max() < 1e-9
     twin = beyond(network, at_peak, [0.0, 0.0, math.radians(170.0)])
     assert twin[2, 2] == pytest.approx(math.radians(170.0) ** 2, rel=0.05)
+
+
+def test_a_place_outside_the_region_is_no_rival_and_its_probability_is_shared_out():
+    network = LiftNet(SMALL).eval()
+    middle, heading = round(SMALL.search_m / SMALL.cell_m), len(network.residuals) // 2
+    peaks = [(heading, middle, middle + at, p) for at, p in ((0, 0.4), (8, 0.4), (-10, 0.2))]
+    region = Region((8.0 * SMALL.cell_m, 0.0), np.eye(2), 9.0)
+    found = beyond(network, peaks, [0.0, 0.0, 0.0], region)
+    assert found[0, 0] == pytest.approx(0.5 * (8 * SMALL.cell_m) ** 2, rel=1e-3)
+    nowhere = Region((1e3, 0.0), np.eye(2), 3.0)
+    assert np.abs(beyond(network, peaks, [0.0, 0.0, 0.0], nowhere)).max() == 0.0
 
 
 def test_the_covariance_of_a_registration_is_that_of_the_peak_and_of_all_else(pair):

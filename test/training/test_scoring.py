@@ -89,8 +89,8 @@ class Sure(G2SNet):
 
     elsewhere_m = 0.0
 
-    def place(self, ground, satellite, score_map, mode, found):
-        pose = super().place(ground, satellite, score_map, mode, found).pose
+    def place(self, *given):
+        pose = super().place(*given).pose
         return Placed(pose, torch.eye(3), torch.eye(3) * self.elsewhere_m**2)
 
 
