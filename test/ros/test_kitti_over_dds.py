@@ -71,6 +71,6 @@ def test_the_one_image_of_a_real_drive_gets_one_registration_with_its_prior(
     place, yaw = drive.pose_at(drive.image_stamps[0])
     frame = LocalFrame(LatLon(registration.datum_latitude, registration.datum_longitude))
     prior = registration.prior.pose
-    assert (prior.position.x, prior.position.y) == pytest.approx(frame.to_xy(place), abs=0.01)
+    assert (prior.position.x, prior.position.y) == pytest.approx(frame.to_xy(place), abs=0.05)
     assert 2 * np.arctan2(prior.orientation.z, prior.orientation.w) == pytest.approx(yaw, abs=0.01)
     assert registration.has_pose and "Rendered map" in registration.attribution
