@@ -15,6 +15,7 @@ from torch import Tensor
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.model import Registration, RegistrationNet, ScoreMap
+from g2s_localizer.model.score_map import Region
 from training.datasets.sample import Batch, PairDataset, Sample, Unreadable, collate
 
 
@@ -44,10 +45,13 @@ class Prediction:
 
 
 def predict(
-    network: RegistrationNet, dataset: PairDataset, yaw_range: float | None = None
+    network: RegistrationNet,
+    dataset: PairDataset,
+    yaw_range: float | None = None,
+    region: Region | None = None,
 ) -> Iterator[Prediction | Unreadable]:
     """One prediction for each pair, in order, with one pair at a time in memory; pairs that
-    cannot be read are passed on. yaw_range (rad): as `RegistrationNet.register`.
+    cannot be read are passed on. yaw_range (rad) and region: as `RegistrationNet.register`.
     """
     network.eval()
     labels = dataset.labels
@@ -56,12 +60,14 @@ def predict(
         if isinstance(sample, Unreadable):
             yield sample
         else:
-            found = _register(network, collate([sample]), yaw_range)
+            found = _register(network, collate([sample]), yaw_range, region)
             yield _prediction(network, sample, labels[i], found)
 
 
 @torch.inference_mode()
-def _register(network: RegistrationNet, pair: Batch, yaw_range: float | None) -> Registration:
+def _register(
+    network: RegistrationNet, pair: Batch, yaw_range: float | None, region: Region | None
+) -> Registration:
     """As the node does."""
     pair = pair.to(network.temperature.device)
     satellite = network.encode_satellite(pair.satellite)
@@ -75,6 +81,7 @@ def _register(network: RegistrationNet, pair: Batch, yaw_range: float | None) ->
         satellite,
         None if same else gsd,
         yaw_range,
+        region,
     )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from g2s_localizer.estimator.estimate import Prior
-from g2s_localizer.estimator.gate import GateConfig, gate
+from g2s_localizer.estimator.gate import GateConfig, gate, within_reach
 from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotation
@@ -119,7 +119,15 @@ def score(
     pictures: list[tuple[float, int, Picture]] = []
     # as the node does for a prior whose heading is that uncertain
     wider = network.any_heading and noise.yaw_deg > network.config.yaw_range_deg
-    found_all = predict(network, dataset, math.radians(noise.yaw_deg) if wider else None)
+    spread = floor[:2, :2] + network.config.cell_m**2 * np.eye(2)
+    # crops are centred on the label
+    label_itself = Prior(0, Pose2D(0.0, 0.0, 0.0), prior_covariance, _NOWHERE)
+    found_all = predict(
+        network,
+        dataset,
+        math.radians(noise.yaw_deg) if wider else None,
+        within_reach(label_itself, (0.0, 0.0), spread, limits),
+    )
     for found in tqdm(found_all, desc="scoring", total=len(labels), disable=None):
         if isinstance(found, Unreadable):
             unreadable.append(found)

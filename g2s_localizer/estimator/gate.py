@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from g2s_localizer.estimator.estimate import Prior, Rejection
 from g2s_localizer.geometry import Pose2D
+from g2s_localizer.model.score_map import Region
 
 FloatArray = NDArray[np.float64]
 
@@ -69,6 +70,18 @@ def gate(
         if not value <= limit:
             return rejection, f"{name} {value:.3g}{unit}, limit {limit:g}{unit}"
     return None
+
+
+def within_reach(
+    prior: Prior, centre: tuple[float, float], spread: FloatArray, config: GateConfig
+) -> Region:
+    """The places that `max_innovation` leaves to an estimate, from the crop's `centre` in the
+    prior's frame: what it would refuse is no rival of the place found.
+
+    spread: (2, 2) least covariance of an estimate (m^2).
+    """
+    x, y = prior.pose.x - centre[0], prior.pose.y - centre[1]
+    return Region((x, y), prior.covariance[:2, :2] + spread, config.max_innovation)
 
 
 def innovation(pose: Pose2D, covariance: FloatArray, prior: Prior) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from g2s_localizer.estimator.estimate import Estimate, Observation, Rejection, ScoreGrid
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
-from g2s_localizer.estimator.gate import GateConfig, gate, innovation
+from g2s_localizer.estimator.gate import GateConfig, gate, innovation, within_reach
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import LocalFrame, Pose2D
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
@@ -29,7 +29,6 @@ from g2s_localizer.model import (
     prepare_satellite,
 )
 from g2s_localizer.model.checkpoint import SHIPPED
-from g2s_localizer.model.score_map import Region
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -177,12 +176,8 @@ class Localizer:
             observation.image, observation.camera, (model.ground_height, model.ground_width)
         )
         prior = observation.prior
-        # what the gate would refuse as too far from the prior is no rival of the place found
-        possible = Region(
-            (prior.pose.x - satellite.x, prior.pose.y - satellite.y),
-            prior.covariance[:2, :2] + self._floor[:2, :2] + model.cell_m**2 * np.eye(2),
-            self._config.gate.max_innovation,
-        )
+        spread = self._floor[:2, :2] + model.cell_m**2 * np.eye(2)
+        region = within_reach(prior, (satellite.x, satellite.y), spread, self._config.gate)
         registration: Registration = self._network.register(
             image[None].to(self._device),
             self._tensor(camera.K),
@@ -190,7 +185,7 @@ class Localizer:
             prior.pose.yaw,
             satellite.features,
             yaw_range=yaw_range,
-            region=possible,
+            region=region,
         )
         return registration
 
