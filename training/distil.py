@@ -42,6 +42,7 @@ from training.config import reseeded
 from training.datasets.placed import PlacedDrive, placed_batch
 from training.distil_config import DistilConfig, Phase, load_distil_config
 from training.interruption import Interrupted, Interruption
+from training.pretrained import begin_with_imagenet
 from training.registration import registration_loss
 from training.run_folder import write_whole
 from training.scoring import score
@@ -57,15 +58,16 @@ def distil(
 ) -> dict[str, float]:
     """The whole run; returns the figures on the calibration drives, which are not trained on.
 
-    start: a checkpoint of LiftNet to begin with, in place of random weights; it places the drives
-    before the first phase. resume: go on from the last save, to the same weights as without the
-    interruption. Raises Interrupted after a signal, FloatingPointError naming the step when a loss
-    is not finite, ValueError for a state of another configuration, OSError for a full disk.
+    start: a checkpoint of LiftNet to begin with, in place of random weights (ImageNet's where the
+    extractor has them); it places the drives before the first phase. resume: go on from the last
+    save, to the same weights as without the interruption. Raises Interrupted after a signal,
+    FloatingPointError naming the step when a loss is not finite, ValueError for a state of another
+    configuration, OSError for a full disk or where ImageNet's weights are not installed.
     """
     state = _load_state(config) if resume else {}
     torch.manual_seed(config.seed)
     began = time.monotonic()
-    network = LiftNet(config.model) if start is None else _started(start, config)
+    network = _begun(config) if start is None else _started(start, config)
     network.precision = PRECISIONS[config.precision]
     # each process has its own share of the drives: gradients are averaged over all
     sources = open_sources(config, _rank(), _ranks())
@@ -314,6 +316,12 @@ def _rank() -> int:
 
 def _ranks() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def _begun(config: DistilConfig) -> LiftNet:
+    network = LiftNet(config.model)
+    begin_with_imagenet(network)
+    return network
 
 
 def _started(path: Path, config: DistilConfig) -> LiftNet:

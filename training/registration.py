@@ -18,7 +18,7 @@ _OTHER_HEADINGS = 3
 _NEAR_STEPS = 3.0
 _NEAR_BONUS = 0.5
 """Wrong headings less than so many steps away are asked more often: they are the hard ones."""
-_GUESSES = 4
+_GUESSES = 8
 """Of each image, around its pseudo-pose."""
 _GUESS_SIGMA = (1.2, 1.2, math.radians(4.0))
 """Of guesses around the pseudo-pose, where the scatter is largest (m, m, rad)."""

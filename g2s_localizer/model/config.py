@@ -11,7 +11,12 @@ LIFT = "lift"
 PAPER_KITTI = "paper-kitti"
 PAPER_VIGOR = "paper-vigor"
 
+UNET = "unet"
+EFFICIENTNET = "efficientnet-lite0"
+EXTRACTORS = (UNET, EFFICIENTNET)
+
 _PAPER: dict[str, Any] = {
+    "extractor": "",
     "width": 0,
     "levels": 0,
     "features": 0,
@@ -33,6 +38,7 @@ _OWN: dict[str, Any] = {
     "ground_height": 128,
     "ground_width": 512,
     "yaw_range_deg": 12.0,
+    "extractor": UNET,
     "width": 16,
     "levels": 5,
     "features": 16,
@@ -43,6 +49,8 @@ _OWN: dict[str, Any] = {
     "satellite_confidence": False,
     "wrap_panorama": False,
 }
+_EFFICIENTNET = {"width": 16, "levels": 4}
+"""What that extractor's layers are; it has no others."""
 _PRESETS: dict[str, dict[str, Any]] = {
     COMPACT: _OWN,
     LIFT: _OWN,
@@ -77,8 +85,14 @@ _MAY_BE_ZERO = {
     PAPER_KITTI: {"width", "levels", "features", "yaw_step_deg", "level"},
     PAPER_VIGOR: {"width", "levels", "features", "yaw_step_deg", "level", "yaw_range_deg"},
 }
-_ONLY_OWN = ("width", "levels", "features", "yaw_step_deg")
+_ONLY_OWN = ("extractor", "width", "levels", "features", "yaw_step_deg")
 _ONLY_PAPER = ("level", "share", "ground_confidence", "satellite_confidence", "wrap_panorama")
+_FOREIGN = {
+    COMPACT: ("extractor", *_ONLY_PAPER),
+    LIFT: _ONLY_PAPER,
+    PAPER_KITTI: _ONLY_OWN,
+    PAPER_VIGOR: _ONLY_OWN,
+}
 
 
 @dataclass(frozen=True, init=False)
@@ -104,6 +118,9 @@ class ModelConfig:
     ground_width: int
     yaw_range_deg: float
     """largest residual yaw; 0: the heading is taken as known (paper-vigor)"""
+    extractor: str
+    """own: unet; lift also efficientnet-lite0, whose encoder's training begins with ImageNet
+    weights and whose width and levels are fixed"""
     width: int
     """own: channels of the extractors' finest level; level l has (l + 1) times as many"""
     levels: int
@@ -132,7 +149,9 @@ class ModelConfig:
         unknown = sorted(set(changes) - set(values))
         if unknown:
             raise TypeError(f"ModelConfig has no field {', '.join(unknown)}")
-        foreign = _ONLY_PAPER if preset in (COMPACT, LIFT) else _ONLY_OWN
+        if changes.get("extractor") == EFFICIENTNET:
+            values |= _EFFICIENTNET
+        foreign = _FOREIGN[preset]
         for name in foreign:
             if changes.get(name, values[name]) != values[name]:
                 raise ValueError(f"ModelConfig.{name} is no field of the preset {preset}")
@@ -146,6 +165,17 @@ class ModelConfig:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if number and not (value > 0 or (value == 0 and field.name in self._zero)):
                 raise ValueError(f"ModelConfig.{field.name} must be positive, got {value}")
+        if self.is_own and self.extractor not in EXTRACTORS:
+            raise ValueError(
+                f"ModelConfig.extractor must be one of {', '.join(EXTRACTORS)}, "
+                f"got {self.extractor!r}"
+            )
+        for name, fixed in _EFFICIENTNET.items() if self.extractor == EFFICIENTNET else ():
+            if getattr(self, name) != fixed:
+                raise ValueError(
+                    f"ModelConfig.{name} of the extractor {EFFICIENTNET} is {fixed}, "
+                    f"got {getattr(self, name)}"
+                )
         if self.is_own and (self.satellite_cells % 2 or self.overhead_cells % 2):
             raise ValueError(
                 f"crop_m {self.crop_m} and reach_m {self.reach_m} must span an even number of "

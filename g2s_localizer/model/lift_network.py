@@ -12,8 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from g2s_localizer.model.config import ModelConfig
+from g2s_localizer.model.config import EFFICIENTNET, ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
+from g2s_localizer.model.efficientnet import EfficientUNet
 from g2s_localizer.model.features import CompactUNet, feature_intrinsics
 from g2s_localizer.model.lift import ColumnLift, LiftedColumns, columns_to_overhead
 from g2s_localizer.model.preprocess import standardise
@@ -32,6 +33,8 @@ _PEAK_HEADINGS = math.radians(10.0)
 """Headings farther from the refined one are another peak's."""
 _CHANNELS = 32
 _REFINEMENTS = 2
+
+Extractor = CompactUNet | EfficientUNet
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class LiftNet(RegistrationNet):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.ground_extractor = CompactUNet(config.width, config.levels, _CHANNELS)
-        self.satellite_extractor = CompactUNet(config.width, config.levels, config.features)
+        self.ground_extractor = _extractor(config, _CHANNELS)
+        self.satellite_extractor = _extractor(config, config.features)
         self.lift = ColumnLift(
             _CHANNELS + 1, _CHANNELS, config.features, config.reach_m, config.cell_m
         )
@@ -175,7 +178,13 @@ class LiftNet(RegistrationNet):
         steps = math.ceil(yaw_range / step - 1e-6)
         return torch.arange(-steps, steps + 1) * step
 
-    def _extract(self, extractor: CompactUNet, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _extract(self, extractor: Extractor, image: Tensor) -> tuple[Tensor, Tensor]:
         with self.reduced(image.device):
             features: tuple[Tensor, Tensor] = extractor(standardise(image))
         return features
+
+
+def _extractor(config: ModelConfig, features: int) -> Extractor:
+    if config.extractor == EFFICIENTNET:
+        return EfficientUNet(features)
+    return CompactUNet(config.width, config.levels, features)
