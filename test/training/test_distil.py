@@ -25,6 +25,7 @@ from training.datasets.simulated import open_drives
 from training.distil import _SETTLING_BATCHES, main
 from training.distil_config import load_distil_config
 from training.evaluate import main as evaluate
+from training.pretrained import imagenet_weights
 from training.registration import registration_loss, shares, volume_loss
 from training.sources import kitti_dataset
 from training.tracked import open_sources
@@ -181,6 +182,19 @@ def test_a_run_leaves_a_checkpoint_that_loads(folder, simulated):
     assert main(["--config", str(config_file(folder))]) == 0
     network, _ = load_checkpoint(folder / "lift.safetensors")
     assert isinstance(network, LiftNet)
+
+
+def test_an_efficientnet_begins_with_imagenet_s_weights(folder, tmp_path, simulated):
+    model = {"preset": "lift", "extractor": "efficientnet-lite0", "features": 4, "gsd": 1.0,
+             "ground_height": 32, "ground_width": 64, "yaw_step_deg": 6.0}  # fmt: skip
+    still = {"steps": 1, "crops": 1, "per_crop": 1, "crop_m": 80.0, "learning_rate": 1e-12}
+    out = tmp_path / "efficientnet.safetensors"
+    changes = {"out": str(out), "model": model, "first": still, "second": None}
+    assert main(["--config", str(config_file(tmp_path, simulated_in=folder, **changes))]) == 0
+    network, _ = load_checkpoint(out)
+    first = imagenet_weights()["_conv_stem.weight"]
+    for extractor in (network.ground_extractor, network.satellite_extractor):
+        assert torch.allclose(extractor.stem.convolution.weight, first, atol=1e-6)
 
 
 def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
