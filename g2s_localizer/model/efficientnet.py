@@ -97,7 +97,7 @@ class _Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x, self._pad)
         if self.convolution.groups > 1:
-            # on CPUs the way back through a depthwise convolution is 5 to 10 times slower in bf16
+            # on CPUs the way back through a depthwise convolution is 3 to 10 times slower in bf16
             with torch.autocast(x.device.type, enabled=False):
                 x = self.convolution(x.float()).to(x.dtype)
         else:
