@@ -51,14 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     rows: dict[str, dict[str, float]] = {}
     first: Scores | None = None
-    for file in arguments.checkpoint:
+    files = arguments.checkpoint or [SHIPPED]
+    for file in files:
         network, identity = load_checkpoint(file)
         network = network.to(arguments.device)
         dataset, noise, described = open_dataset(arguments, network)
         scores = score(network, dataset, noise, worst=0 if first else WORST)
         for name, answers in scores.methods.items():
             if name in (NETWORK, "after the gate"):
-                name = f"{identity}, {name}" if len(arguments.checkpoint) > 1 else name
+                name = f"{identity}, {name}" if len(files) > 1 else name
             rows[name] = answers.figures
         if first is None:
             first, report = scores, _report(arguments, identity, described, noise, scores)
@@ -162,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, nargs="+", default=[SHIPPED])
+    parser.add_argument("--checkpoint", type=Path, nargs="+", action="extend")
     parser.add_argument("--mode", choices=["single_frame"], default="single_frame")
     parser.add_argument("--json", type=Path, help="the figures, in a file of this name too")
     parser.add_argument("--out", type=Path, help="folder of table and plots")

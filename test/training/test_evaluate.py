@@ -27,14 +27,16 @@ def checkpoint(tmp_path, tiny_model):
 def test_one_command_makes_table_json_and_plots(checkpoint, simulated_folder, tmp_path, capsys):
     out = tmp_path / "out.json"
     command = "--dataset simulated --seeds 31-32 --frames 4 --mode single_frame --difficulty easy"
-    files = ["--checkpoint", checkpoint, checkpoint, "--json", out]
+    files = ["--checkpoint", checkpoint, "--checkpoint", checkpoint, "--json", out]
     folders = ["--out", tmp_path / "table", "--folder", simulated_folder]
     assert main([*command.split(), *map(str, files), *map(str, folders)]) == 0
     report = json.loads(out.read_text())
     assert report.keys() >= KEYS
     assert report["frames"] == 8
     assert "synthetic" in report["data"]
-    assert "| the prior itself |" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "| the prior itself |" in printed
+    assert ", network |" in printed  # named by file, where there are several
     made = {file.name for file in (tmp_path / "table").iterdir()}
     assert made == {"table.md", "table.json", "error_cdf.png", "error_over_time.png", "worst.png"}
 
