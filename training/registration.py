@@ -67,11 +67,10 @@ def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
         share.gather(1, asked),
         *_cells(batch.pose, scores.shape[-1], network.config.cell_m),
     )
-    of = torch.arange(len(target), device=target.device).repeat(_GUESSES)
-    pose = batch.pose[of]
+    pose = batch.pose.repeat_interleave(_GUESSES, dim=0)
     scatter = torch.randn_like(pose) * torch.rand_like(pose[:, :1])
     guess = pose + scatter * torch.tensor(_GUESS_SIGMA, device=pose.device)
-    residual = network.refine(ground[of], satellite.features[batch.crop[of]], guess)
+    residual = network.refine(ground, satellite.features, guess)
     return searched + refinement_loss(residual, lacking(guess, pose), network.refine.unit)
 
 

@@ -87,24 +87,23 @@ class PoseRefiner(nn.Module):
         nn.init.zeros_(self.read[-1].bias)
 
     def forward(self, ground: LiftedColumns, satellite: Tensor, guess: Tensor) -> Residual:
-        """satellite (B, C, A, A), rows from north; guess (B, 3): x, y (m) from its centre, yaw."""
+        """ground of G images; satellite (S, C, A, A), rows from north; guess (B, 3): x, y (m) from
+        the satellite's centre, yaw. Guesses are in the order of their images, as many of each,
+        and images in that of their satellites.
+        """
         inner = self.base[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
-        view, _ = columns_at(ground, inner.expand(len(guess), *inner.shape))
+        # in the vehicle's axes: one view for all guesses of an image
+        view, _ = columns_at(ground, inner.expand(len(ground.columns), *inner.shape))
         w2 = view[:, -1:].square()
         weighted = view[:, :-1] * w2
         own = F.avg_pool2d((weighted * view[:, :-1]).sum(dim=1, keepdim=True), _PATCH)
+        own = own.repeat_interleave(len(guess) // len(own), dim=0)
         seen = self._beneath(satellite, guess)
-        length = seen.square().sum(dim=1, keepdim=True)
-        height, width = weighted.shape[-2:]
-        scores = []
-        for i in range(2 * _SHIFT + 1):
-            for j in range(2 * _SHIFT + 1):
-                there = (..., slice(i, i + height), slice(j, j + width))
-                product = F.avg_pool2d((weighted * seen[there]).sum(dim=1, keepdim=True), _PATCH)
-                theirs = F.avg_pool2d(w2 * length[there], _PATCH)
-                scores.append(product / (own * theirs + 1e-6).sqrt())
+        product = patch_correlations(weighted, seen)
+        theirs = patch_correlations(w2, seen.square().sum(dim=1, keepdim=True))
+        scores = product / (own * theirs + 1e-6).sqrt()
         share = own / (own.mean(dim=(2, 3), keepdim=True) + 1e-6)
-        out = self.read(torch.cat([4.0 * torch.cat(scores, dim=1), share], dim=1))
+        out = self.read(torch.cat([4.0 * scores, share], dim=1))
         root = out.new_zeros(len(out), 3, 3)
         root[:, (1, 2, 2), (0, 0, 1)] = out[:, 6:]
         # within e^4 of a unit, so that one strange pair does not break the training
@@ -116,7 +115,37 @@ class PoseRefiner(nn.Module):
         xy = rotate_xy(self.base, guess[:, 2]) + guess[:, None, None, :2]
         half = satellite.shape[-1] * self.cell_m / 2.0
         grid = torch.stack([xy[..., 0], -xy[..., 1]], dim=-1) / half
-        return F.grid_sample(satellite, grid, mode="bilinear", align_corners=False)
+        height, width = self.base.shape[:2]
+        # the guesses of a satellite one below the other: it need not be copied for each
+        grid = grid.view(len(satellite), -1, width, 2)
+        seen = F.grid_sample(satellite, grid, mode="bilinear", align_corners=False)
+        return seen.unflatten(2, (-1, height)).transpose(1, 2).flatten(0, 1)
+
+
+def patch_correlations(view: Tensor, seen: Tensor) -> Tensor:
+    """view (G, C, H, W) and seen (B, C, H + 2 _SHIFT, W + 2 _SHIFT), B / G of each image -> (B,
+    shifts, H / _PATCH, W / _PATCH): each patch of the view times what is seen beneath it at every
+    shift, summed over channels, mean over the patch's cells.
+    """
+    window, shifts, cells = _PATCH + 2 * _SHIFT, 2 * _SHIFT + 1, _PATCH**2
+    patches = view.unfold(2, _PATCH, _PATCH).unfold(3, _PATCH, _PATCH)
+    windows = seen.unfold(2, window, _PATCH).unfold(3, window, _PATCH)
+    images, channels, rows, columns = patches.shape[:4]
+    guesses = len(seen) // images
+    windows = windows.unflatten(0, (images, guesses))
+    # every cell of a patch with every cell of its windows: one product of matrices per patch
+    pairs = torch.bmm(
+        patches.permute(0, 2, 3, 4, 5, 1).reshape(-1, cells, channels),
+        windows.permute(0, 3, 4, 2, 1, 5, 6).reshape(-1, channels, guesses * window**2),
+    )
+    # a shift (i, j) pairs the cell (u, v) with (u + i, v + j) of the window
+    line = guesses * window**2
+    shifted = pairs.as_strided(
+        (len(pairs), guesses, shifts, shifts, _PATCH, _PATCH),
+        (cells * line, window**2, window, 1, _PATCH * line + window, line + 1),
+    )
+    means = shifted.mean(dim=(4, 5)).view(images, rows, columns, guesses, shifts**2)
+    return means.permute(0, 3, 4, 1, 2).flatten(0, 1)
 
 
 def moved(guess: Tensor, residual: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal
 
 from g2s_localizer.model.lift import LiftedColumns
-from g2s_localizer.model.refine import PoseRefiner, Residual, lacking, moved
+from g2s_localizer.model.refine import PoseRefiner, Residual, lacking, moved, patch_correlations
 
 CELL_M = 0.75
 coordinate = st.floats(-30, 30, width=32)
@@ -96,3 +96,32 @@ def test_beyond_the_crop_there_is_nothing_and_no_trouble():
     guess = torch.tensor([[500.0, 0.0, 0.0]])
     residual = trained()(lifted(), torch.rand(1, 4, 48, 48), guess)
     assert np.isfinite(residual.covariance.detach().numpy()).all()
+
+
+def test_guesses_of_several_images_and_crops_are_answered_as_each_alone():
+    network, satellite = trained(), torch.rand(2, 4, 48, 48)
+    images = [lifted(seed) for seed in range(4)]
+    together = LiftedColumns(
+        torch.cat([image.columns for image in images]), CELL_M,
+        torch.cat([image.K for image in images]),
+        torch.cat([image.T_base_camera for image in images]),
+    )  # fmt: skip
+    guess = torch.tensor([[2.0, -1.0, 0.4], [0.0, 1.0, 2.0], [1.0, 0.5, -1.0]]).repeat(4, 1)
+    guess[:, 0] += torch.arange(12) / 10.0
+    found = network(together, satellite, guess)
+    for i in range(12):
+        image = i // 3
+        alone = network(images[image], satellite[image // 2, None], guess[i, None])
+        torch.testing.assert_close(found.mean[i], alone.mean[0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found.root[i], alone.root[0], atol=1e-5, rtol=1e-4)
+
+
+def test_a_patch_is_compared_with_what_is_seen_beneath_it_at_each_shift():
+    view, seen = torch.rand(2, 3, 8, 12), torch.rand(6, 3, 14, 18)
+    found = patch_correlations(view, seen)
+    assert found.shape == (6, 49, 2, 3)
+    for guess, i, j, row, column in ((0, 0, 0, 0, 0), (2, 6, 1, 1, 2), (3, 2, 5, 0, 1)):
+        patch = view[guess // 3, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+        beneath = seen[guess, :, 4 * row + i :, 4 * column + j :][:, :4, :4]
+        wanted = (patch * beneath).sum() / 16
+        torch.testing.assert_close(found[guess, 7 * i + j, row, column], wanted)

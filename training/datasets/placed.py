@@ -50,7 +50,7 @@ class PlacedBatch:
     T_base_camera: Tensor
     """(G, 4, 4)"""
     crop: Tensor
-    """(G,) int64, index of the image's crop"""
+    """(G,) int64, index of the image's crop: ascending, each as often"""
     pose: Tensor
     """(G, 3) pseudo-pose x, y (m), yaw (rad)"""
     prior_yaw: Tensor
