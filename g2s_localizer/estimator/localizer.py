@@ -29,6 +29,7 @@ from g2s_localizer.model import (
     prepare_satellite,
 )
 from g2s_localizer.model.checkpoint import SHIPPED
+from g2s_localizer.model.folding import fold_batch_norm
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -101,6 +102,7 @@ class Localizer:
     def from_config(cls, config: LocalizerConfig) -> Localizer:
         """Raises CheckpointError, FileNotFoundError or ValueError for a broken set-up."""
         network, checkpoint_id = load_checkpoint(Path(config.checkpoint or SHIPPED))
+        fold_batch_norm(network)
         return cls(network, checkpoint_id, open_imagery(config.imagery), config)
 
     def warm_up(self) -> None:

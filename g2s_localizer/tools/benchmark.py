@@ -39,6 +39,7 @@ from g2s_localizer.model import (
 )
 from g2s_localizer.model.config import LIFT, PAPER_VIGOR, PRESETS
 from g2s_localizer.model.correlation import correlate
+from g2s_localizer.model.folding import fold_batch_norm
 from g2s_localizer.model.registration import MODE_RADIUS_M
 
 STAGES = (
@@ -231,6 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"there is no device {device}: {torch.cuda.device_count()} GPUs")
         network = _load(arguments).to(device)
+        fold_batch_norm(network)  # as the localizer does
         network.precision = PRECISIONS[arguments.precision]
         if arguments.compile:
             network.compile_extractors()
