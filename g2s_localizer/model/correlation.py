@@ -62,6 +62,43 @@ def _rfft2(x: Tensor, side: int) -> Tensor:
     return spectrum
 
 
+class _AllPairs(torch.autograd.Function):
+    """sum over c of a[i, c] conj(b[j, c]) in every cell: a small product of matrices for each,
+    once the channels lie side by side, forward and back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.shape = a.shape[2:]
+        a, b = _cells_first(a), _cells_first(b)
+        ctx.save_for_backward(a, b)
+        return _cells_last(torch.bmm(a, b.mH), ctx.shape)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = ctx.saved_tensors
+        gradient = _cells_first(gradient)
+        return (
+            _cells_last(torch.bmm(gradient, b), ctx.shape),
+            _cells_last(torch.bmm(gradient.mH, a), ctx.shape),
+        )
+
+
+def _cells_first(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (H W, B, C)"""
+    return x.flatten(2).permute(2, 0, 1).contiguous()
+
+
+def _cells_last(x: Tensor, shape: torch.Size) -> Tensor:
+    return x.permute(1, 2, 0).contiguous().unflatten(2, shape)
+
+
+def _all_pairs(a: Tensor, b: Tensor) -> Tensor:
+    """a (S, C, H, W), b (G, C, H, W) complex -> (S, G, H, W)."""
+    product: Tensor = _AllPairs.apply(a, b)
+    return product
+
+
 def satellite_spectrum(features: Tensor) -> SatelliteSpectrum:
     """Spectrum of satellite features (S, C, A, A)."""
     side = features.shape[-1]
@@ -85,8 +122,7 @@ def correlate(overhead: Tensor, weight: Tensor, satellite: SatelliteSpectrum) ->
 def correlate_all(overhead: Tensor, weight: Tensor, satellite: SatelliteSpectrum) -> Tensor:
     """Scores (S, G, n, n) of every view with every satellite crop; arguments as `correlate`."""
     view, view_weight, norm = _view_spectra(overhead, weight, satellite.side)
-    # an einsum would be a stack of small complex matrices, which torch multiplies one by one
-    numerator = torch.stack([(one * view.conj()).sum(dim=1) for one in satellite.features])
+    numerator = _all_pairs(satellite.features, view)
     energy = satellite.energy[:, None] * view_weight.conj()
     return _normalise(numerator, energy, norm[:, None, None], overhead, satellite.side)
 

@@ -55,7 +55,7 @@ class CompactUNet(nn.Module):
         skips.pop()
         for block in self.up:
             x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = block(torch.cat([x, skips.pop()], dim=1))
+            x = block(x, skips.pop())
         return self.head(x).float(), torch.sigmoid(self.confidence(x).float())
 
 

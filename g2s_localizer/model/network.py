@@ -80,7 +80,7 @@ class G2SNet(RegistrationNet):
         gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Overhead view (B, C, k, k) and its weight (B, 1, k, k) at headings `yaw` (B,)."""
-        return self._project(ground, camera, yaw, coarse=False)
+        return self._project(torch.cat(ground, dim=1), camera, yaw, coarse=False)
 
     def yaw_scores(
         self,
@@ -91,8 +91,9 @@ class G2SNet(RegistrationNet):
     ) -> Tensor:
         """Best score (B, R) over all positions for each yaw residual of the rotation net."""
         best = []
+        together = torch.cat(ground, dim=1)
         for residual in self.rotation.residuals:
-            view, weight = self._project(ground, camera, yaw + residual, coarse=True)
+            view, weight = self._project(together, camera, yaw + residual, coarse=True)
             best.append(correlate(view, weight, satellite.coarse).amax(dim=(1, 2)))
         return torch.stack(best, dim=1)
 
@@ -116,13 +117,14 @@ class G2SNet(RegistrationNet):
         return features
 
     def _project(
-        self, ground: tuple[Tensor, Tensor], camera: CameraInput, yaw: Tensor, coarse: bool
+        self, ground: Tensor, camera: CameraInput, yaw: Tensor, coarse: bool
     ) -> tuple[Tensor, Tensor]:
+        """Of features and confidence (B, C + 1, h, w)."""
         if camera.K is None:
             raise ValueError("the compact preset takes pinhole images, not panoramas")
         factor = 2 if coarse else 1
         view, mask = ground_to_overhead(
-            torch.cat(ground, dim=1),
+            ground,
             feature_intrinsics(camera.K),
             camera.T_base_camera,
             yaw,

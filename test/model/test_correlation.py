@@ -51,6 +51,16 @@ def test_all_pairs_agree_with_one_pair_at_a_time():
         torch.testing.assert_close(everything[i], one)
 
 
+def test_the_gradients_of_all_pairs_are_those_of_differences():
+    view, weight, _ = (t.requires_grad_() for t in random_pair(4, 2, 3, 5, batch=3))
+    satellite = random_pair(5, 2, 3, 5, batch=2)[2].requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda v, w, s: correlate_all(v, w, satellite_spectrum(s)),
+        (view, weight, satellite),
+        atol=1e-6,
+    )
+
+
 def test_moving_the_view_by_cells_moves_the_peak_by_as_many():
     _, weight, satellite = random_pair(2, 3, 6, 16)
     for row, column in [(0, 0), (3, 7), (10, 2)]:
