@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -33,24 +34,22 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from g2s_localizer.estimator.localizer import PRECISIONS
-from g2s_localizer.geometry import Pose2D
 from g2s_localizer.imagery import MissingImagery
-from g2s_localizer.model import CameraInput, load_checkpoint, prepare_satellite, save_checkpoint
+from g2s_localizer.model import CameraInput, load_checkpoint, save_checkpoint
 from g2s_localizer.model.lift_network import LiftNet
 from training.calibration import calibrate
 from training.config import reseeded
-from training.datasets.placed import PlacedDrive, placed_batch
+from training.datasets.placed import PlacedDrive
 from training.distil_config import DistilConfig, Phase, load_distil_config
 from training.interruption import Interrupted, Interruption
+from training.placing import batches, place_again, placed_drives, stream
 from training.pretrained import begin_with_imagenet
 from training.registration import registration_loss
 from training.run_folder import write_whole
 from training.scoring import score
-from training.tracked import TrackedDrive, open_sources
-from training.trajectory import headings, of_frames, score_maps
+from training.tracked import open_sources
 
 _SETTLING_BATCHES = 60
-_HEADING_SIGMA = math.radians(1.0)
 
 
 def distil(
@@ -71,14 +70,8 @@ def distil(
     network.precision = PRECISIONS[config.precision]
     # each process has its own share of the drives: gradients are averaged over all
     sources = open_sources(config, _rank(), _ranks())
-    placed = [
-        PlacedDrive(
-            drive.labelled,
-            (drive.labelled.truths or []) if config.labels == "exact" else drive.place(),
-            config.model,
-        )
-        for drive in tqdm(sources.training, desc="placing drives", disable=_rank() > 0)
-    ]
+    placed = placed_drives(config, sources.training, quiet=_rank() > 0)
+    network = network.to(_device(config))
     losses: dict[str, float] = state.get("losses", {})
     trained = start is not None
     for name, phase in (("first", config.first), ("second", config.second)):
@@ -89,8 +82,14 @@ def distil(
             for one, poses in zip(placed, here["poses"], strict=True):
                 one.poses = poses.numpy()
         elif (trained or losses) and config.labels != "exact":
-            for drive, one in zip(sources.training, placed, strict=True):
-                place_again(network, one, drive, config.fuse_every)
+            place_again(
+                network,
+                placed,
+                sources.training,
+                config.fuse_every,
+                config.data.workers,
+                quiet=_rank() > 0,
+            )
         losses[name] = _fit(_Run(config, command, network, placed, losses), name, phase, here)
     if _rank() > 0:
         return {}
@@ -113,7 +112,7 @@ def distil(
         "loss": losses,
         "calibration_drives": figures,
     }
-    save_checkpoint(Path(config.out), network, provenance)
+    save_checkpoint(Path(config.out), network.to("cpu"), provenance)
     return figures
 
 
@@ -124,40 +123,6 @@ _DESCRIPTION = {
     "and the scale of the covariance on the calibration drives, nothing else",
     "exact": "exact poses: the upper bound, not weakly supervised",
 }
-
-
-def place_again(network: LiftNet, placed: PlacedDrive, drive: TrackedDrive, every: int) -> None:
-    """New pseudo-poses for a drive: labels and odometry as before, and score maps and headings
-    of every `every`th frame that the imagery covers, around the pseudo-poses so far.
-    """
-    network.eval()
-    frames, maps, yaws = [], [], []
-    for i in range(0, len(placed.poses), every):
-        yaw = placed.poses[i, 2]
-        try:
-            image = placed.turned_crop(placed.poses[i, :2], 0.0, placed.model.crop_m)
-        except MissingImagery:
-            continue
-        with torch.inference_mode():
-            found = network.register(
-                placed.ground[i : i + 1],
-                torch.from_numpy(placed.K)[None],
-                torch.from_numpy(placed.T_base_camera)[None],
-                float(yaw),
-                network.encode_satellite(prepare_satellite(image)[None]),
-            )
-        frames.append(i)
-        maps.append(found.score_map.log_probability.numpy().astype(np.float64))
-        yaws.append(found.yaw)
-    if not frames:
-        return
-    seen = np.array(frames)
-    centres = [Pose2D(*placed.poses[i]) for i in frames]
-    poses = drive.place(
-        of_frames(score_maps(centres, np.stack(maps), placed.model.cell_m), seen),
-        of_frames(headings(np.array(yaws), _HEADING_SIGMA), seen),
-    )
-    placed.poses = np.array([(p.x, p.y, p.yaw) for p in poses])
 
 
 @dataclass(frozen=True)
@@ -185,8 +150,10 @@ def _fit(run: _Run, name: str, phase: Phase, state: dict[str, Any]) -> float:
         schedule.load_state_dict(state["schedule"])
         history = state["history"]
     network.train()
+    steps = range(len(history), phase.steps)
+    made = batches(config, run.placed, name, phase, steps, _rank(), _device(config))
     progress = tqdm(
-        range(len(history), phase.steps),
+        steps,
         desc=name,
         initial=len(history),
         total=phase.steps,
@@ -194,24 +161,20 @@ def _fit(run: _Run, name: str, phase: Phase, state: dict[str, Any]) -> float:
         disable=_rank() > 0,
     )
     with Interruption() as interruption:
-        for step in progress:
-            # a step draws from a stream of its own: going on needs no state of a generator
-            stream = np.random.SeedSequence([config.seed, len(name), step, _rank()])
-            torch.manual_seed(int(stream.generate_state(1)[0]))
-            rng = np.random.default_rng(stream)
-            batch = placed_batch(
-                run.placed, phase.crops, phase.per_crop, phase.crop_m, config.data.noise, rng
-            )
+        for step, batch in zip(progress, made, strict=True):
+            drawn = stream(config.seed, name, step, _rank())
+            torch.manual_seed(int(drawn.generate_state(1)[0]))
             loss = registration_loss(network, batch)
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError(f"{name}: the loss of step {step} is {loss.item()}")
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"{name}: the loss of step {step} is {value}")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             _average([p.grad for p in parameters if p.grad is not None])
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             schedule.step()
-            history.append(loss.item())
+            history.append(value)
             progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
             asked = _any(interruption.asked)
             if asked or (step + 1) % phase.save_every == 0:
@@ -236,12 +199,10 @@ def _settle(run: _Run, phase: Phase) -> None:
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches from here on
-    rng = np.random.default_rng([config.seed, _rank()])
+    steps = range(_SETTLING_BATCHES)
+    made = batches(config, run.placed, "settling", phase, steps, _rank(), _device(config))
     with torch.no_grad():
-        for _ in range(_SETTLING_BATCHES):
-            batch = placed_batch(
-                run.placed, phase.crops, phase.per_crop, phase.crop_m, config.data.noise, rng
-            )
+        for batch in made:
             network.encode_satellite(batch.satellite)
             network.encode_ground(batch.ground, CameraInput(batch.K, batch.T_base_camera))
     for norm, momentum in zip(norms, momenta, strict=True):
@@ -280,7 +241,7 @@ def _load_state(config: DistilConfig) -> dict[str, Any]:
     file = _state_file(config)
     if not file.is_file():
         raise FileNotFoundError(f"nothing to resume: there is no {file}")
-    state: dict[str, Any] = torch.load(file, weights_only=True)
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     if (state["config"], state["ranks"]) != (json.dumps(asdict(config)), _ranks()):
         raise ValueError(f"{file} is of another configuration or number of processes")
     return state
@@ -316,6 +277,14 @@ def _rank() -> int:
 
 def _ranks() -> int:
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
+def _device(config: DistilConfig) -> torch.device:
+    """A GPU of its own for each process of a machine, as far as they go; else the CPU."""
+    if config.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    return torch.device("cuda", local % torch.cuda.device_count())
 
 
 def _begun(config: DistilConfig) -> LiftNet:

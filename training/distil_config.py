@@ -47,6 +47,7 @@ class DistilConfig:
                 rate, that of bags is recorded
     independent share of gaussian labels that counts: 0.03 for fixes 3 m apart whose errors last
                 for 100 m
+    device      auto: a GPU where there is one; cpu
     fuse_every  frames from one score map to the next where drives are placed again
     first       None: the drives are placed again by the network as it is
     second      None: the first placing is all
@@ -63,6 +64,7 @@ class DistilConfig:
     fuse_every: int
     odometry: OdometryNoise = field(default_factory=OdometryNoise)
     independent: float = 1.0
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.labels not in LABELS:
@@ -71,6 +73,8 @@ class DistilConfig:
             raise ValueError(
                 f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
             )
+        if self.device not in ("auto", "cpu"):
+            raise ValueError(f"device must be auto or cpu, got {self.device!r}")
         if self.fuse_every < 1:
             raise ValueError(f"fuse_every must be 1 or more, got {self.fuse_every}")
         for phase in filter(None, (self.first, self.second)):

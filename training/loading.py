@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import cv2
 import torch
 from torch.utils.data import DataLoader
 
@@ -14,6 +15,8 @@ from training.config import StageConfig
 from training.datasets.batches import DistantBatchSampler
 from training.datasets.sample import Batch, PairDataset, collate
 from training.interruption import leave_signals_to_the_parent
+
+T = TypeVar("T")
 
 
 class Position(NamedTuple):
@@ -81,6 +84,52 @@ def listed(
     return _loaded(dataset, batches, 0, device)
 
 
+def in_order(
+    function: Callable[[int], T], count: int, workers: int, pin_memory: bool = False
+) -> Iterator[T]:
+    """function(0) to function(count - 1), by as many processes forked here; 0: by this one."""
+    loader = DataLoader(
+        _Calls(function, count),  # type: ignore[arg-type]  # torch wants its own class
+        batch_size=None,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=leave_signals_to_the_parent,
+        generator=torch.Generator(),
+    )
+    yield from _forked(loader)
+
+
+class _Calls:
+    def __init__(self, function: Callable[[int], object], count: int) -> None:
+        self._function = function
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> object:
+        return self._function(index)
+
+
+def _as_it_is(made: T) -> T:
+    return made
+
+
+def _forked(loader: DataLoader[T]) -> Iterator[T]:
+    """What the loader gives. OpenCV's threads do not survive a fork, and a worker that calls on
+    them waits for ever: they are stopped before it, and every worker computes with its own.
+    """
+    threads = cv2.getNumThreads()
+    if loader.num_workers > 0:
+        cv2.setNumThreads(1)
+    try:
+        found = iter(loader)
+    finally:
+        cv2.setNumThreads(threads)
+    return found
+
+
 def _loaded(
     dataset: PairDataset,
     batches: DistantBatchSampler | Sequence[list[int]],
@@ -97,7 +146,7 @@ def _loaded(
         # its own stream: the loop's random numbers do not depend on how pairs are read
         generator=torch.Generator(),
     )
-    for batch in loader:
+    for batch in _forked(loader):
         if len(batch) < 2:
             reasons = "; ".join(f"{left.name}: {left.reason}" for left in batch.skipped)
             raise ValueError(f"{len(batch)} pairs of a batch can be read: {reasons}")

@@ -217,7 +217,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
             signal.raise_signal(signal.SIGINT)
         return placed_batch(*given)
 
-    monkeypatch.setattr("training.distil.placed_batch", interrupted_batch)
+    monkeypatch.setattr("training.placing.placed_batch", interrupted_batch)
     assert main(["--config", str(files[1])]) == 130
     assert len(taken) == second_step
     monkeypatch.undo()
@@ -225,6 +225,20 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
     whole, cut = (load_checkpoint(file.parent / "lift.safetensors")[0] for file in files)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, cut.state_dict()[name]), name
+
+
+def test_processes_that_make_the_batches_change_no_weight(tmp_path, folder, simulated):
+    files = []
+    for workers in (0, 2):
+        (tmp_path / str(workers)).mkdir()
+        out = str(tmp_path / str(workers) / "lift.safetensors")
+        data = yaml.safe_load(config_file(tmp_path, simulated_in=folder).read_text())["data"]
+        changes = {"out": out, "data": {**data, "workers": workers}}
+        files.append(config_file(tmp_path / str(workers), simulated_in=folder, **changes))
+        assert main(["--config", str(files[-1])]) == 0
+    alone, helped = (load_checkpoint(file.parent / "lift.safetensors")[0] for file in files)
+    for name, tensor in alone.state_dict().items():
+        assert torch.equal(tensor, helped.state_dict()[name]), name
 
 
 def bag_source(root, bags, **changes):

@@ -9,8 +9,9 @@ seen in them, and several frames share a crop.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,6 +56,16 @@ class PlacedBatch:
     """(G, 3) pseudo-pose x, y (m), yaw (rad)"""
     prior_yaw: Tensor
     """(G,) the pseudo-pose's yaw with fresh noise"""
+
+    def to(self, device: Any, non_blocking: bool = False) -> PlacedBatch:
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> PlacedBatch:
+        """What a DataLoader with pin_memory=True calls."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> PlacedBatch:
+        return PlacedBatch(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 class PlacedDrive:
