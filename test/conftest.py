@@ -2,6 +2,7 @@
 """What tests in several folders need: the repository, and the folder of real recordings."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import settings
 # A loaded machine may pause within any example; these tests state laws, not times.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# A shell that runs pytest in the background has it, and all that it starts, ignore Ctrl-C.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
