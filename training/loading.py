@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
-import cv2
 import torch
 from torch.utils.data import DataLoader
 
@@ -97,7 +96,7 @@ def in_order(
         worker_init_fn=leave_signals_to_the_parent,
         generator=torch.Generator(),
     )
-    yield from _forked(loader)
+    yield from loader
 
 
 class _Calls:
@@ -116,20 +115,6 @@ def _as_it_is(made: T) -> T:
     return made
 
 
-def _forked(loader: DataLoader[T]) -> Iterator[T]:
-    """What the loader gives. OpenCV's threads do not survive a fork, and a worker that calls on
-    them waits for ever: they are stopped before it, and every worker computes with its own.
-    """
-    threads = cv2.getNumThreads()
-    if loader.num_workers > 0:
-        cv2.setNumThreads(1)
-    try:
-        found = iter(loader)
-    finally:
-        cv2.setNumThreads(threads)
-    return found
-
-
 def _loaded(
     dataset: PairDataset,
     batches: DistantBatchSampler | Sequence[list[int]],
@@ -146,7 +131,7 @@ def _loaded(
         # its own stream: the loop's random numbers do not depend on how pairs are read
         generator=torch.Generator(),
     )
-    for batch in _forked(loader):
+    for batch in loader:
         if len(batch) < 2:
             reasons = "; ".join(f"{left.name}: {left.reason}" for left in batch.skipped)
             raise ValueError(f"{len(batch)} pairs of a batch can be read: {reasons}")

@@ -311,6 +311,7 @@ def test_there_must_be_something_to_resume(tmp_path, folder, simulated, capsys):
             {"data": {"vigor": {"root": "VIGOR", "area": "same"}}},
             "single panoramas, and no odometry",
         ),
+        ({"device": "cuda:1"}, "device must be auto or cpu, got 'cuda:1'"),
         ({"fuse_every": 0}, "fuse_every must be 1 or more, got 0"),
         ({"surprise": 1}, "surprise"),
         (
