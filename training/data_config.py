@@ -103,7 +103,8 @@ class DataConfig:
     """least distance between two labels of a batch: the diagonal of the search window plus that
     of the labels' noise"""
     workers: int = 0
-    """processes that read pairs; 0: this one, which keeps simulated pairs in memory"""
+    """processes that read pairs, or for training.distil place drives and make batches; 0: this one,
+    which keeps simulated pairs in memory"""
 
     def __post_init__(self) -> None:
         given = [name for name in _SOURCES if getattr(self, name) is not None]

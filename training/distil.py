@@ -4,6 +4,7 @@ drives, on KITTI's, or on recorded bags.
 
 python -m training.distil --config training/configs/distil/synthetic_lift.yaml
 On two cores that others use too: torchrun --nproc-per-node 2 -m training.distil --config ...
+On a GPU, where there is one; data.workers processes place the drives and make the batches.
 
 1. Each frame has a noisy label, each pair of neighbouring frames noisy odometry. Together they
    place the whole drive to about half a metre (`training.trajectory`).
