@@ -47,8 +47,11 @@ def tool(name, *arguments):
 
 
 def test_the_one_image_of_a_real_drive_gets_one_registration_with_its_prior(
-    drive, imagery, test_data, start_node, peer, wait, tmp_path
+    drive, imagery, test_data, repository, start_node, peer, wait, tmp_path, monkeypatch
 ):
+    # as the launch files do: without the profile a busy machine loses an image of this size
+    profile = repository / "config" / "fastdds.xml"
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
     # Untrained: what is claimed is the way from file to answer, not the answer.
     save_checkpoint(tmp_path / "untrained.safetensors", G2SNet(ModelConfig()), {})
     start_node(
