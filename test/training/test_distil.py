@@ -254,7 +254,8 @@ def bag_source(root, bags, **changes):
 
 
 def test_recorded_bags_train_as_simulated_drives_do(tmp_path, root, bags):
-    file = config_file(tmp_path, data=bag_source(root, bags), labels="gaussian")
+    data = {**bag_source(root, bags), "workers": 1}
+    file = config_file(tmp_path, data=data, labels="gaussian")
     assert main(["--config", str(file)]) == 0
     provenance = read_provenance(tmp_path / "lift.safetensors")
     assert provenance["data"] == f"recorded bags {bags[0]}"
