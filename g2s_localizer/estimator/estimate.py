@@ -33,6 +33,9 @@ class Rejection(Enum):
     INNOVATION = "the pose disagrees with the prior"
     AT_BORDER = "the peak lies at the edge of the search window"
     BAD_IMAGE = "the image is black, saturated or without texture"
+    NOT_HERE = "the image does not look like the imagery around the prior"
+    WRONG_HEADING = "the heading contradicts the way that the vehicle drives"
+    FROZEN_IMAGE = "the image does not change although the vehicle moves"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +86,13 @@ class Estimate:
     pose, covariance   base_link in the prior's frame, (3, 3) of (x, y, yaw); kept also when the
                        gate refused them, so only `accepted` makes them fit to be used
     detail             the value seen and the limit it broke
-    innovation         Mahalanobis distance between pose and prior position
+    innovation         Mahalanobis distance between pose and prior in x, y and yaw
     entropy            of the score map over its maximum, 0..1
     peak_ratio         probability of the second mode over the first, 0..1
-    latency_s          seconds of work; all four NaN where not computed
+    correlation        of image and imagery at the place found, -1..1
+    min_correlation    least correlation that the gate accepts
+    latency_s          seconds of work; all six NaN where not computed
+    warnings           sentences of the watches on the set-up
     """
 
     stamp_ns: int
@@ -100,7 +106,10 @@ class Estimate:
     innovation: float = math.nan
     entropy: float = math.nan
     peak_ratio: float = math.nan
+    correlation: float = math.nan
+    min_correlation: float = math.nan
     latency_s: float = math.nan
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.rejection is None and (self.pose is None or self.covariance is None):
