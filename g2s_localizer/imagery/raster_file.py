@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.imagery.content import is_vrt
+from g2s_localizer.imagery.picture import Image
 from g2s_localizer.imagery.tiff import check_beside, check_tiff
-from g2s_localizer.imagery.tile import Image, UnusableTile
+from g2s_localizer.imagery.tile import UnusableTile
 from g2s_localizer.imagery.vrt import IntArray, read_vrt
 
 BoolArray = NDArray[np.bool_]

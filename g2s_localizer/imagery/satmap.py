@@ -20,6 +20,7 @@ from g2s_localizer.geometry.geodesy import (
 from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.level import Level
+from g2s_localizer.imagery.picture import Image
 from g2s_localizer.imagery.resample import (
     crop_pixels,
     mercator_fit,
@@ -31,7 +32,7 @@ from g2s_localizer.imagery.resample import (
 )
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
-from g2s_localizer.imagery.tile import Image, TileCache, UnusableTile, decode_tile
+from g2s_localizer.imagery.tile import TileCache, UnusableTile, decode_tile
 
 FloatArray = NDArray[np.float64]
 

@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from threading import Lock
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
+from g2s_localizer.imagery.picture import Image, UnusablePicture, decode_picture
 
-Image = NDArray[np.uint8]
+MOST_PIXELS = 4096 * 4096
+"""Pixels of the largest tile that is decoded."""
 
 
 class UnusableTile(Exception):
@@ -19,24 +18,10 @@ class UnusableTile(Exception):
 
 def decode_tile(encoded: bytes) -> Image:
     """Encoded PNG, JPEG or WebP -> (H, W, 3) uint8 RGB. Raises UnusableTile saying why not."""
-    if not _is_complete(encoded):
-        raise UnusableTile(f"truncated at {len(encoded)} bytes")
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-    if image is None:
-        raise UnusableTile(f"{len(encoded)} bytes that are no PNG, JPEG or WebP image")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _is_complete(encoded: bytes) -> bool:
-    """Whether the image's end is there: decoders fill a missing end with grey and say nothing."""
-    if encoded.startswith(b"\x89PNG"):
-        return b"IEND" in encoded[-64:]
-    if encoded.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in encoded[-64:]
-    if encoded.startswith(b"RIFF"):
-        return len(encoded) >= 8 + int.from_bytes(encoded[4:8], "little")
-    return True
+    try:
+        return decode_picture(encoded, MOST_PIXELS)
+    except UnusablePicture as error:
+        raise UnusableTile(str(error)) from error
 
 
 class TileCache:

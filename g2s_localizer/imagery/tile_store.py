@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from g2s_localizer.imagery.guards import ImageHeader, PlaceholderTile
+from g2s_localizer.imagery.guards import PlaceholderTile
+from g2s_localizer.imagery.picture import ImageHeader
 from g2s_localizer.imagery.sidecar import Sidecar, read_sidecar, write_sidecar
 from g2s_localizer.imagery.tile import UnusableTile
 from g2s_localizer.imagery.tile_index import INDEX_NAME, TileId, TileIndex, TileRecord

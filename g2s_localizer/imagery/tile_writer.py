@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from g2s_localizer.imagery.area import Box
-from g2s_localizer.imagery.guards import read_header
+from g2s_localizer.imagery.picture import read_header
 from g2s_localizer.imagery.sidecar import Sidecar, sidecar_file, write_sidecar
 from g2s_localizer.imagery.tile_index import SUFFIXES
 

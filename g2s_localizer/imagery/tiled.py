@@ -12,6 +12,7 @@ import numpy as np
 from g2s_localizer.geometry.geodesy import TILE_SIZE, LatLon, ground_sample_distance
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.level import Level, columns_in_order, tile_box
+from g2s_localizer.imagery.picture import Image
 from g2s_localizer.imagery.resample import (
     MOST_SAMPLES,
     OUTLINE_SAMPLES,
@@ -26,7 +27,7 @@ from g2s_localizer.imagery.resample import (
 )
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
-from g2s_localizer.imagery.tile import Image, TileCache, UnusableTile, decode_tile
+from g2s_localizer.imagery.tile import TileCache, UnusableTile, decode_tile
 
 CACHE_BYTES = 64 * 1024 * 1024
 """Decoded tiles kept by default: 340 of 256 pixels."""

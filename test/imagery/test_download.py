@@ -212,7 +212,7 @@ def test_the_same_bytes_for_three_places_are_a_placeholder(server, tmp_path):
 
 
 def test_a_tile_of_another_size_than_the_others_is_refused(server, tmp_path):
-    from g2s_localizer.imagery.guards import ImageHeader
+    from g2s_localizer.imagery.picture import ImageHeader
 
     with TileStore(tmp_path, RIGHTS) as store:
         store.put((19, 1, 1), tile_image(1, 1, (512, 512)), ImageHeader(0, 512, 512))

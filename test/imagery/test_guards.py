@@ -2,16 +2,9 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from g2s_localizer.imagery.guards import (
-    ImageHeader,
-    PlaceholderTile,
-    check_tile,
-    quote,
-    read_header,
-)
+from g2s_localizer.imagery.guards import PlaceholderTile, check_tile, quote
+from g2s_localizer.imagery.picture import ImageHeader
 from g2s_localizer.imagery.tile import UnusableTile
 
 FORMATS = {"png": (0, []), "jpg": (1, []), "webp": (3, [cv2.IMWRITE_WEBP_QUALITY, 80])}
@@ -20,35 +13,6 @@ FORMATS = {"png": (0, []), "jpg": (1, []), "webp": (3, [cv2.IMWRITE_WEBP_QUALITY
 def encoded(suffix, width=256, height=256, options=()):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     return cv2.imencode(f".{suffix}", image, list(options))[1].tobytes()
-
-
-@pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize(("width", "height"), [(256, 256), (1, 7), (300, 200)])
-def test_the_header_says_format_and_size(suffix, width, height):
-    tile_format, options = FORMATS[suffix]
-    header = read_header(encoded(suffix, width, height, options))
-    assert header == ImageHeader(tile_format, width, height)
-
-
-def test_lossless_webp_and_progressive_jpeg_have_headers_too():
-    lossless = encoded("webp", 33, 44, [cv2.IMWRITE_WEBP_QUALITY, 101])
-    progressive = encoded("jpg", 33, 44, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])
-    assert read_header(lossless) == ImageHeader(3, 33, 44)
-    assert read_header(progressive) == ImageHeader(1, 33, 44)
-
-
-def test_an_extended_webp_has_its_canvas_for_size():
-    canvas = (511).to_bytes(3, "little") + (255).to_bytes(3, "little")
-    body = b"WEBPVP8X\x0a\0\0\0" + bytes(4) + canvas + bytes(20)
-    assert read_header(b"RIFF" + len(body).to_bytes(4, "little") + body).width == 512
-
-
-@given(
-    st.binary(max_size=60), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF"])
-)
-def test_no_bytes_at_all_upset_the_header(body, magic):
-    header = read_header(magic + body)
-    assert header is None or header.format in (0, 1, 3)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -15,7 +15,7 @@ import pytest
 
 from g2s_localizer.geometry.geodesy import LatLon, mercator_pixel
 from g2s_localizer.imagery import MissingImagery, open_imagery
-from g2s_localizer.imagery.guards import ImageHeader
+from g2s_localizer.imagery.picture import ImageHeader
 from g2s_localizer.imagery.sidecar import Sidecar, read_sidecar, write_sidecar
 from g2s_localizer.imagery.slippy import SlippyStore
 from g2s_localizer.imagery.tile_store import RepeatedTile, StoreFull, StoreLocked, TileStore

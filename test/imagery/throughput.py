@@ -22,7 +22,7 @@ from hostile_server import HostileServer
 from g2s_localizer.geometry.geodesy import LatLon, mercator_latlon
 from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.download import Download
-from g2s_localizer.imagery.guards import ImageHeader
+from g2s_localizer.imagery.picture import ImageHeader
 from g2s_localizer.imagery.provider import Provider
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.slippy import SlippyStore
