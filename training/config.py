@@ -9,9 +9,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args, get_type_hints
 
-import yaml
-
 from g2s_localizer.estimator.localizer import PRECISIONS
+from g2s_localizer.imagery.yaml_file import read_yaml
 from g2s_localizer.model import ModelConfig
 from g2s_localizer.model.config import LIFT
 from training.data_config import DataConfig, require
@@ -158,18 +157,21 @@ def read_config(kind: type[ConfigT], path: Path) -> ConfigT:
     `extends: OTHER.yaml`: what is not given here is as in the file of that name in the same
     folder.
     """
+    values = _read(path)
     try:
-        config: ConfigT = _build(kind, _read(path), "")
-    except (yaml.YAMLError, ValueError) as error:
+        config: ConfigT = _build(kind, values, "")
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return config
 
 
 def read_data_config(path: Path) -> DataConfig:
     """The data part of a configuration of training.train or training.distil; raises likewise."""
+    values = _read(path)
+    data = values.get("data") if isinstance(values, dict) else values
     try:
-        config: DataConfig = _build(DataConfig, (_read(path) or {}).get("data"), "data.")
-    except (yaml.YAMLError, ValueError) as error:
+        config: DataConfig = _build(DataConfig, data, "data.")
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return config
 
@@ -184,14 +186,16 @@ def reseeded(config: ConfigT, seed: int | None) -> ConfigT:
     return seeded
 
 
-def _read(path: Path) -> Any:
-    values = yaml.safe_load(path.read_text())
+def _read(path: Path, above: tuple[Path, ...] = ()) -> Any:
+    """Return what a file and those that it extends hold; `above` are those that extend it."""
+    values = read_yaml(path)
     if not isinstance(values, dict) or "extends" not in values:
         return values
     other = path.parent / str(values.pop("extends"))
-    if other == path:
-        raise ValueError("extends itself")
-    return _over(_read(other), values)
+    chain = (*above, path.resolve())
+    if other.resolve() in chain:
+        raise ValueError(f"{path}: extends itself ({' -> '.join(f.name for f in chain)})")
+    return _over(_read(other, chain), values)
 
 
 def _over(below: Any, above: Any) -> Any:

@@ -122,7 +122,7 @@ class Download:
         # Decoding and the disk stay off the loop; one thread, since the store takes one at a time.
         with ThreadPoolExecutor(1, "store") as self._disk:
             async with TileClient(
-                self._provider.allowed_hosts, self._user_agent, self._limits.request, self._key
+                self._provider.allowed_origins, self._user_agent, self._limits.request, self._key
             ) as self._client:
                 count = min(MOST_CONNECTIONS, max(2, math.ceil(rate)), max(1, len(tiles)))
                 workers = [asyncio.create_task(self._work(waiting)) for _ in range(count)]

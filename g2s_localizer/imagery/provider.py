@@ -5,29 +5,33 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from string import Formatter
 from typing import Any
-from urllib.parse import quote, urlsplit
-
-import yaml
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from g2s_localizer.geometry.geodesy import TILE_SIZE
+from g2s_localizer.imagery.yaml_file import read_yaml
 
 KINDS = ("xyz", "wmts", "wms")
 
 MOST_ZOOM = 24
 
-MOST_BYTES = 64 * 1024
-"""A provider file is a few lines; what is longer is not read."""
-
 # Whose terms forbid storing tiles, whatever a file says: OpenStreetMap's tile usage policy, and
 # the terms of Google's Maps Platform. Host names that end so.
 FORBIDDEN_HOSTS = {
-    "OpenStreetMap": ("openstreetmap.org", "openstreetmap.fr", "openstreetmap.de", "osm.org"),
-    "Google": ("google.com", "googleapis.com", "gstatic.com", "googleusercontent.com", "ggpht.com"),
+    "OpenStreetMap": r"openstreetmap\.(org|fr|de)|osm\.org",
+    "Google": r"google(\.com?)?\.[a-z]{2,3}|(googleapis|gstatic|googleusercontent|ggpht)\.com",
 }
+
+_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+
+_WEB_MERCATOR = {3857, 3785, 900913, 102100, 102113}
+"""EPSG's number of the coordinates that tiles are in, and those that it went by before."""
+
+_EPSG = re.compile(r"\bepsg:+(?:[\d.]*:)?(\d+)", re.I)
 
 _HALF_WORLD_M = 20037508.342789244
 """Half the circumference of Web Mercator, EPSG:3857."""
@@ -92,10 +96,9 @@ class Provider:
         if not isinstance(self.hosts, list | tuple):
             raise ValueError(f"hosts must be a list of host names, got {self.hosts!r}")
         for host in self.hosts:
-            plain = isinstance(host, str) and host.isascii()
-            if not (plain and urlsplit(f"//{host}").hostname == host.lower()):
+            if not (isinstance(host, str) and _is_host(plain_host(host))):
                 raise ValueError(f"hosts must be host names without scheme and port, got {host!r}")
-        object.__setattr__(self, "hosts", tuple(host.lower() for host in self.hosts))
+        object.__setattr__(self, "hosts", tuple(map(plain_host, self.hosts)))
 
     def _check_url(self) -> None:
         # What the file holds may be shown; a key in it would be, so userinfo is refused unseen.
@@ -104,8 +107,19 @@ class Provider:
             raise ValueError("url must name a host, without user name, password or placeholder")
         if not parts.hostname.isascii():
             raise ValueError(f"url must name its host in ASCII (xn--...), got {parts.hostname}")
+        if not _is_host(plain_host(parts.hostname)):
+            raise ValueError(
+                f"url must have a host name of letters, digits, '-' and '.', got {parts.hostname}"
+            )
+        try:
+            _ = parts.port
+        except ValueError as error:
+            raise ValueError(f"url: {error}") from None
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname)):
             raise ValueError(f"url must start with https://, got {parts.scheme}://{parts.hostname}")
+        if "${" in self.url:
+            raise ValueError("url: write {z}, not ${z}")
+        self._check_coordinates()
         try:
             named = [(name, spec, how) for _, name, spec, how in Formatter().parse(self.url)]
         except ValueError as error:
@@ -132,17 +146,38 @@ class Provider:
         ):
             raise ValueError("api_key_env must be the name of an environment variable")
 
+    def _check_coordinates(self) -> None:
+        """Tiles and their boxes are in Web Mercator; what the address says of others is refused."""
+        text = unquote(self.url)
+        said = [name for name in _EPSG.findall(text) if int(name[:9]) not in _WEB_MERCATOR]
+        for name, value in parse_qsl(urlsplit(self.url).query):
+            is_crs = name.lower() in ("crs", "srs") and not _EPSG.search(value)
+            is_set = name.lower() == "tilematrixset" and "crs84" in value.lower()
+            said += [value] if is_crs or is_set else []
+        if said:
+            raise ValueError(
+                f"url must ask for EPSG:3857 (Web Mercator), which tiles are in, got {said[0]}"
+            )
+
     @property
     def allowed_hosts(self) -> frozenset[str]:
         """Host names that a request may go to."""
-        return frozenset({str(urlsplit(self.url).hostname), *self.hosts})
+        return frozenset({plain_host(str(urlsplit(self.url).hostname)), *self.hosts})
+
+    @property
+    def allowed_origins(self) -> frozenset[tuple[str, int]]:
+        """Hosts and ports that a request may go to: url's own, and those of `hosts` by https."""
+        parts = urlsplit(self.url)
+        own = parts.port or (443 if parts.scheme == "https" else 80)
+        host = plain_host(str(parts.hostname))
+        return frozenset({(host, own), *((other, 443) for other in self.hosts)})
 
     @property
     def refusal(self) -> str | None:
         """Why its tiles may not be stored, None where they may."""
-        for owner, endings in FORBIDDEN_HOSTS.items():
+        for owner, ending in FORBIDDEN_HOSTS.items():
             for host in sorted(self.allowed_hosts):
-                if any(host == ending or host.endswith(f".{ending}") for ending in endings):
+                if re.search(rf"(^|\.)({ending})$", host):
                     return (
                         f"{host} is {owner}'s, whose terms forbid fetching tiles to store them; "
                         "g2s-tiles does not, whatever the provider file says"
@@ -174,16 +209,7 @@ def read_provider(file: Path) -> Provider:
 
     Raises ValueError naming the file and what is wrong in it, FileNotFoundError for an absent one.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"no such provider file: {file}")
-    with file.open("rb") as stream:
-        content = stream.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{file} is longer than {MOST_BYTES} bytes")
-    try:
-        values: Any = yaml.safe_load(content)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{file} is no YAML: {error}") from error
+    values: Any = read_yaml(file)
     if not isinstance(values, dict):
         raise ValueError(f"{file} must hold keys and values, got {type(values).__name__}")
     known = [field.name for field in fields(Provider)]
@@ -196,6 +222,20 @@ def read_provider(file: Path) -> Provider:
         return Provider(**values)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def plain_host(host: str) -> str:
+    """Return a host name as it is compared: lower case, without the dot of the root zone."""
+    return host.lower().removesuffix(".")
+
+
+def _is_host(host: str) -> bool:
+    """Return whether a plain name is one of a host, or an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return _HOST.fullmatch(host) is not None
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -19,7 +19,7 @@ import httpx
 
 from g2s_localizer.imagery.guards import quote
 from g2s_localizer.imagery.pace import retry_after
-from g2s_localizer.imagery.provider import is_loopback
+from g2s_localizer.imagery.provider import is_loopback, plain_host
 
 _ABSENT = {204, 404, 410}
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -75,18 +75,22 @@ class Reply:
 class TileClient:
     """Asks one provider's hosts for tiles; an asynchronous context manager.
 
-    hosts       the only ones that a request or a redirect may go to
+    origins     the only hosts and ports that a request or a redirect may go to
     user_agent  who asks
     secret      the API key: taken out of everything that a Reply says, "" for none
     """
 
     def __init__(
-        self, hosts: frozenset[str], user_agent: str, limits: RequestLimits, secret: str = ""
+        self,
+        origins: frozenset[tuple[str, int]],
+        user_agent: str,
+        limits: RequestLimits,
+        secret: str = "",
     ) -> None:
         # Their records of what goes on hold whole URLs, and with them the key.
         for name in ("httpx", "httpcore"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        self._hosts = hosts
+        self._origins = origins
         self._limits = limits
         forms = {secret, percent_encoded(secret, safe=""), percent_encoded(secret)}
         self._secrets = sorted((forms | {quote_plus(secret)}) - {""}, key=len, reverse=True)
@@ -147,20 +151,23 @@ class TileClient:
                     return await self._read(response, conditional=bool(headers))
                 location = response.headers["location"]
                 following = target.join(location)
-                is_ours = following.raw_host in {host.encode() for host in self._hosts}
+                is_ours = _origin(following) in self._origins
                 if not is_ours and self._redacted(location) != location:
                     # Not even its host is told: that may be a piece of the key.
-                    return _failed("redirected to another host, the API key in the address")
+                    return _failed("redirected elsewhere, the API key in the address")
                 target = following
         return _failed(f"more than {self._limits.redirects} redirects")
 
     def _refusal(self, target: httpx.URL) -> str | None:
-        host = target.raw_host.decode("ascii").strip("[]").lower()
-        if host not in self._hosts:
-            allowed = ", ".join(sorted(self._hosts))
-            return f"redirected to {quote(host)}, which is not among its hosts ({allowed})"
+        host, port = _origin(target)
+        hosts = sorted({name for name, _ in self._origins})
+        if host not in hosts:
+            return f"redirected to {quote(host)}, which is not among its hosts ({', '.join(hosts)})"
         if target.scheme != "https" and not (target.scheme == "http" and is_loopback(host)):
             return f"redirected to {quote(target.scheme)}://{host}, which is not https"
+        if (host, port) not in self._origins:
+            ports = ", ".join(str(own) for name, own in sorted(self._origins) if name == host)
+            return f"redirected to port {port} of {host}, whose port is {ports}"
         if target.userinfo:
             return f"redirected to {host} with a user name in the address"
         return None
@@ -229,6 +236,12 @@ class TileClient:
         if reply.kind == "tile":
             return reply
         return Reply(reply.kind, self._redacted(reply.reason), reply.transient, reply.wait_s)
+
+
+def _origin(target: httpx.URL) -> tuple[str, int]:
+    """Return host and port of an address, the port of its scheme where it names none."""
+    host = plain_host(target.raw_host.decode("ascii").strip("[]"))
+    return host, target.port or (80 if target.scheme == "http" else 443)
 
 
 def _failed(reason: str, transient: bool = False, wait_s: float | None = None) -> Reply:

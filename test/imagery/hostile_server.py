@@ -132,6 +132,12 @@ class Handler(BaseHTTPRequestHandler):
     def redirect_elsewhere(self, zoom, x, y):
         self.answer(302, Location=f"http://127.0.0.2:9/good/{zoom}/{x}/{y}")
 
+    def redirect_port(self, zoom, x, y):
+        self.answer(302, Location=f"http://127.0.0.1:9/good/{zoom}/{x}/{y}")
+
+    def redirect_other_service(self, zoom, x, y):
+        self.answer(302, Location=f"https://tiles.example:8443/good/{zoom}/{x}/{y}")
+
     def redirect_unsafe(self, zoom, x, y):
         self.answer(302, Location=f"http://tiles.example/good/{zoom}/{x}/{y}")
 

@@ -62,6 +62,7 @@ def forget(server):
 REASONS = {
     "redirect_loop": "more than 5 redirects",
     "redirect_elsewhere": "redirected to 127.0.0.2, which is not among its hosts (127.0.0.1)",
+    "redirect_port": "redirected to port 9 of 127.0.0.1",
     "redirect_broken": "redirected to what is no address",
     "gigabyte": "1073741824 bytes; the limit is 5242880",
     "gigabyte_undeclared": "more than 5242880 bytes, the limit",
@@ -121,6 +122,11 @@ def test_the_same_tiles_come_by_xyz_wmts_and_wms(server, tmp_path, kind, path):
 def test_a_redirect_to_an_allowed_host_must_be_https_too(server, tmp_path):
     there = provider(server, "redirect_unsafe", hosts=("tiles.example",))
     assert "not https" in fetch(there, tmp_path, ONE).failed[ONE[0]]
+
+
+def test_a_redirect_to_an_allowed_host_goes_to_the_port_of_https_alone(server, tmp_path):
+    there = provider(server, "redirect_other_service", hosts=("tiles.example",))
+    assert "redirected to port 8443 of tiles.example" in fetch(there, tmp_path, ONE).failed[ONE[0]]
 
 
 def test_pixels_hidden_behind_a_small_header_are_not_unfolded(server, tmp_path):

@@ -52,6 +52,11 @@ def test_the_short_form_has_sensible_defaults(tmp_path):
         ({"url": "https://tiles.example/{z}/{x}/{y}?k={key}"}, "{key} where there is api_key_env"),
         ({"api_key_env": "KEY"}, "{key} where there is api_key_env"),
         ({"kind": "wms"}, "url of kind wms must have {bbox}"),
+        ({"url": "https://tiles.example/${z}/${x}/${y}"}, "write {z}, not .{z}"),
+        ({"url": "https://tiles%2eexample/{z}/{x}/{y}"}, "host name of letters, digits"),
+        ({"url": "https://tiles.example../{z}/{x}/{y}"}, "host name of letters, digits"),
+        ({"url": "https://tiles.example:99999/{z}/{x}/{y}"}, "url: Port out of range"),
+        ({"hosts": ["a.example/b"]}, "hosts must be host names without scheme"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_its_name(tmp_path, changes, says):
@@ -74,6 +79,10 @@ def test_what_is_no_provider_file_is_refused(tmp_path, content):
         ("a.tile.openstreetmap.org", "OpenStreetMap"),
         ("mt1.google.com", "Google"),
         ("khms0.googleapis.com", "Google"),
+        ("tile.openstreetmap.org.", "OpenStreetMap"),
+        ("MT1.Google.com.", "Google"),
+        ("mt1.google.de", "Google"),
+        ("maps.google.co.uk", "Google"),
     ],
 )
 def test_openstreetmap_and_google_are_refused_whatever_the_file_says(tmp_path, host, owner):
@@ -87,9 +96,43 @@ def test_terms_against_caching_are_a_refusal_that_says_so(tmp_path):
     assert "surveyor: caching_allowed is false" in refusal and "CC BY 4.0" in refusal
 
 
-def test_a_name_that_ends_like_a_forbidden_one_is_not_forbidden(tmp_path):
-    url = "https://notgoogle.com/{z}/{x}/{y}"
+@pytest.mark.parametrize("host", ["notgoogle.com", "google.tiles.example", "tiles.example."])
+def test_a_name_that_is_only_like_a_forbidden_one_is_not_forbidden(tmp_path, host):
+    url = f"https://{host}/{{z}}/{{x}}/{{y}}"
     assert read_provider(write(tmp_path, url=url)).refusal is None
+
+
+WMS = "https://t.example/?BBOX={bbox}&"
+
+
+@pytest.mark.parametrize(
+    ("kind", "url"),
+    [
+        ("wms", WMS + "CRS=EPSG:25832"),
+        ("wms", WMS + "srs=epsg%3A4326"),
+        ("wms", WMS + "CRS=CRS:84"),
+        ("wms", WMS + "CRS=EPSG:3857&SRS=EPSG:4326"),
+        ("wmts", "https://t.example/?TILEMATRIXSET=WorldCRS84Quad&y={y}&x={x}&z={z}"),
+        ("wmts", "https://t.example/EPSG:25832/{TileMatrix}/{TileRow}/{TileCol}.png"),
+    ],
+)
+def test_a_service_asked_in_other_coordinates_than_web_mercator_is_refused(tmp_path, kind, url):
+    with pytest.raises(ValueError, match="url must ask for EPSG:3857"):
+        read_provider(write(tmp_path, kind=kind, url=url))
+
+
+@pytest.mark.parametrize("crs", ["CRS=EPSG:3857", "srs=EPSG%3A900913", "CRS=epsg:102100", "a=b"])
+def test_web_mercator_goes_by_several_numbers(tmp_path, crs):
+    assert read_provider(write(tmp_path, kind="wms", url=WMS + crs)).kind == "wms"
+
+
+def test_an_alias_bomb_is_refused_at_once(tmp_path):
+    parts = ["&a0 [x, x, x, x, x, x, x, x, x, x]"]
+    parts += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    bomb = f"hosts: [{', '.join(parts)}]\n"
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(GOOD) + bomb)
+    with pytest.raises(ValueError, match="p.yaml"):
+        read_provider(tmp_path / "p.yaml")
 
 
 def test_wmts_takes_the_names_of_its_standard():
