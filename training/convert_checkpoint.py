@@ -70,8 +70,10 @@ def convert(source: Path, target: Path, config: ModelConfig) -> Translated:
     """Write `target` (.safetensors) and its .json from the published checkpoint `source`.
 
     Raises UnusableCheckpoint, or CheckpointMismatch listing every tensor that is not as it must
-    be; then nothing is written.
+    be, or FileExistsError for a `target` that is there; then nothing is written.
     """
+    if target.exists():
+        raise FileExistsError(f"{target} exists already; give a new name")
     translated = translate(read_state_dict(source), config)
     network = PaperNet(config)
     network.load_state_dict(network.state_dict() | translated.tensors)

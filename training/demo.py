@@ -32,6 +32,8 @@ REPLAY_RATE = 0.5
 _ROOT = Path(__file__).resolve().parent.parent
 _BIN = Path(sys.executable).parent
 _NODE_STOPS_S = 20.0
+_MARK = "made_by_training_demo"
+_MADE = {_MARK, "drive", "drive_bag", "recording", "node.log", "report.json", "report.png"}
 
 
 def run(command: Sequence[str], timeout_s: float) -> None:
@@ -57,12 +59,31 @@ def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byte
                 process.wait()
 
 
+def make_room(out: Path) -> None:
+    """Make the folder `out`, empty but for a mark; what a former demo left in it is deleted.
+
+    Raises FileExistsError when it holds anything else, and deletes nothing then.
+    """
+    held = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    foreign = sorted(held - _MADE)
+    if held and (foreign or _MARK not in held):
+        raise FileExistsError(
+            f"{out} is not empty and no former demo ({', '.join((foreign or sorted(held))[:3])}): "
+            "its files would be deleted; give another --out, or empty it yourself"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    # The mark goes last: until then the folder can be told from any other.
+    for name in sorted(held - {_MARK}):
+        entry = out / name
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    (out / _MARK).write_text("python -m training.demo empties this folder when it is run again.\n")
+
+
 def demo(out: Path, frames: int = FRAMES) -> int:
-    """Exit code: 0 when the node published and stopped cleanly."""
+    """Return the exit code: 0 when the node published and stopped cleanly. Raises as make_room."""
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(_ROOT / "config" / "fastdds.xml"))
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    make_room(out)
     drive, bag, recording = out / "drive", out / "drive_bag", out / "recording"
 
     run(
@@ -130,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     try:
         return demo(parser.parse_args(argv).out)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
 

@@ -62,9 +62,12 @@ def distil(
     extractor has them); it places the drives before the first phase. resume: go on from the last
     save, to the same weights as without the interruption. Raises Interrupted after a signal,
     FloatingPointError naming the step when a loss is not finite, ValueError for a state of another
-    configuration, OSError for a full disk or where ImageNet's weights are not installed.
+    configuration, FileExistsError where `out` or a state beside it is there and `resume` is not
+    set, OSError for a full disk or where ImageNet's weights are not installed.
     """
     state = _load_state(config) if resume else {}
+    if not resume:
+        _refuse_to_replace(config)
     torch.manual_seed(config.seed)
     began = time.monotonic()
     network = _begun(config) if start is None else _started(start, config)
@@ -246,6 +249,15 @@ def _load_state(config: DistilConfig) -> dict[str, Any]:
     if (state["config"], state["ranks"]) != (json.dumps(asdict(config)), _ranks()):
         raise ValueError(f"{file} is of another configuration or number of processes")
     return state
+
+
+def _refuse_to_replace(config: DistilConfig) -> None:
+    for file in (Path(config.out), _state_file(config)):
+        if file.exists():
+            raise FileExistsError(
+                f"{file} is of a former training: --resume goes on with it, a new one needs "
+                "another `out`"
+            )
 
 
 def _state_file(config: DistilConfig) -> Path:

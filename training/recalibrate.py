@@ -21,6 +21,8 @@ from training.evaluate import add_dataset_arguments, open_dataset, require_datas
 
 
 def recalibrate(arguments: argparse.Namespace) -> None:
+    if arguments.out.exists():
+        raise FileExistsError(f"{arguments.out} exists already; give a new name")
     network, _ = load_checkpoint(arguments.checkpoint)
     network = network.to(arguments.device)
     dataset, _, described = open_dataset(arguments, network)

@@ -23,7 +23,7 @@ from training.simulation.world import build_world
 def simulate(out: Path, seed: int, frames: int, difficulty: str, rate: float) -> None:
     """Write OUT/2011_09_26/..., OUT/imagery/z/x/y.jpg and, last, OUT/world.json.
 
-    Raises FileExistsError when `out` is not empty.
+    Raises FileExistsError when `out` is not empty, NotADirectoryError when it is a file.
     """
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty")
@@ -54,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(
             f"needs 2 frames and a positive rate, got {arguments.frames}, {arguments.rate}"
         )
-    simulate(arguments.out, arguments.seed, arguments.frames, arguments.difficulty, arguments.rate)
+    try:
+        simulate(
+            arguments.out, arguments.seed, arguments.frames, arguments.difficulty, arguments.rate
+        )
+    except OSError as error:
+        print(f"simulate: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

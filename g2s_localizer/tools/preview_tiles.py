@@ -173,8 +173,16 @@ def add_preview_command(commands: Commands[argparse.ArgumentParser]) -> None:
     """Add `preview` to the commands of g2s-tiles."""
     parser = commands.add_parser("preview", help="draw what a store of tiles covers, as HTML")
     parser.add_argument("store", metavar="STORE", help="a path or URI as imagery.uri takes it")
-    parser.add_argument("out", type=Path, metavar="OUT.html", help="one file, replaced if there")
+    parser.add_argument("out", type=Path, metavar="OUT.html", help="one file; a former page goes")
     parser.set_defaults(run=_run)
+
+
+def _is_page(file: Path) -> bool:
+    """Whether `file` is an HTML page: the one kind of file that another page may replace."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(15).lower() == b"<!doctype html>"
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -182,6 +190,8 @@ def _run(args: argparse.Namespace) -> int:
     if not isinstance(imagery, TiledImagery):
         raise ValueError(f"{args.store} has no tiles; g2s-tiles info says what it covers")
     mosaics = [draw_mosaic(imagery.store, zoom) for zoom in imagery.zooms]
+    if args.out.exists() and not _is_page(args.out):
+        raise FileExistsError(f"{args.out} is there and no page of g2s-tiles preview; it stays")
     text = page(take_inventory(args.store), mosaics)
     partial = args.out.with_name(f".{args.out.name}.partial")
     partial.write_text(text, encoding="utf-8")

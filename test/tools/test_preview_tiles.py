@@ -86,3 +86,10 @@ def test_what_has_no_tiles_is_refused_in_words(tiles, tmp_path):
         out.write(np.full((3, 8, 8), 90, np.uint8))
     status, _, err = tiles("preview", tmp_path / "a.tif", tmp_path / "map.html")
     assert status == 1 and "a.tif has no tiles" in err
+
+
+def test_a_file_that_is_no_page_is_not_replaced(folder, tiles, tmp_path):
+    (tmp_path / "area.mbtiles").write_bytes(b"SQLite format 3")
+    code, _, err = tiles("preview", folder, tmp_path / "area.mbtiles")
+    assert code == 1 and "area.mbtiles is there and no page" in err
+    assert (tmp_path / "area.mbtiles").read_bytes() == b"SQLite format 3"

@@ -103,3 +103,10 @@ def test_a_panorama_checkpoint_becomes_one_of_the_panorama_preset(published, tmp
     target = tmp_path / "vigor.safetensors"
     assert main([str(tmp_path / "in.pth"), str(target), "--preset", "paper-vigor"]) == 0
     assert load_checkpoint(target)[0].config == ModelConfig(preset="paper-vigor")
+
+
+def test_a_checkpoint_that_is_there_is_not_replaced(published, tmp_path, capsys):
+    (tmp_path / "out.safetensors").write_bytes(b"weeks of training")
+    code, target = convert(published, tmp_path)
+    assert code == 1 and "exists already" in capsys.readouterr().err
+    assert target.read_bytes() == b"weeks of training"

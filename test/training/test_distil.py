@@ -297,6 +297,13 @@ def kitti_drives(config):
     return kitti_dataset(*paths, config.model, noise, 0).drives
 
 
+def test_a_former_training_is_not_replaced(tmp_path, folder, simulated, capsys):
+    (tmp_path / "lift.safetensors").write_bytes(b"weeks of training")
+    assert main(["--config", str(config_file(tmp_path, simulated_in=folder))]) == 1
+    assert "lift.safetensors is of a former training: --resume" in capsys.readouterr().err
+    assert (tmp_path / "lift.safetensors").read_bytes() == b"weeks of training"
+
+
 def test_there_must_be_something_to_resume(tmp_path, folder, simulated, capsys):
     file = config_file(tmp_path, simulated_in=folder)
     assert main(["--config", str(file), "--resume"]) == 1

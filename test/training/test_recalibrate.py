@@ -37,3 +37,11 @@ def test_a_checkpoint_that_is_not_there_is_said_in_a_line(tmp_path, capsys):
     assert main(["--seeds", "31", *map(str, files)]) == 1
     assert capsys.readouterr().err.startswith("recalibration: ")
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_checkpoint_that_is_there_is_not_replaced(checkpoint, tmp_path, capsys):
+    before = checkpoint.read_bytes()
+    files = ["--checkpoint", checkpoint, "--out", checkpoint]
+    assert main(["--seeds", "31", *map(str, files)]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert checkpoint.read_bytes() == before
