@@ -19,6 +19,7 @@ TILE_SIZE = 256
 MERCATOR_MAX_LATITUDE = math.degrees(2.0 * math.atan(math.exp(math.pi)) - math.pi / 2.0)
 """Latitude (degrees) where the square of Web-Mercator tiles ends, about 85.05."""
 
+_MEAN_RADIUS = 6371008.8
 _SEMI_MAJOR_AXIS = 6378137.0
 _ECCENTRICITY_SQUARED = (2.0 - 1.0 / 298.257223563) / 298.257223563
 
@@ -47,6 +48,15 @@ def wrap_longitude(lon: float) -> float:
     return lon if -180.0 <= lon < 180.0 else (lon + 180.0) % 360.0 - 180.0
 
 
+def great_circle(a: LatLon, b: LatLon) -> float:
+    """Distance over the ground (m) on a sphere: right to half a percent, for any two places."""
+    lat_a, lat_b = math.radians(a.lat), math.radians(b.lat)
+    lon = math.radians(b.lon - a.lon)
+    h = math.sin((lat_b - lat_a) / 2) ** 2
+    h += math.cos(lat_a) * math.cos(lat_b) * math.sin(lon / 2) ** 2
+    return 2.0 * _MEAN_RADIUS * math.asin(math.sqrt(min(h, 1.0)))
+
+
 class LocalFrame:
     """ENU tangent plane at `datum`: x east, y north (m) of points of the ellipsoid's surface.
 
@@ -69,6 +79,20 @@ class LocalFrame:
     def to_latlon(self, x: float, y: float) -> LatLon:
         lat, lon = self.to_latlon_array(x, y)
         return LatLon(float(lat), float(lon))
+
+    def convergence(self, place: LatLon) -> float:
+        """What to add to a yaw measured from true east at `place` to have it in this frame (rad).
+
+        True north at a place beside the datum's meridian is not the plane's y: it leans by about
+        the difference in longitude times the sine of the latitude, counter-clockwise east of the
+        datum in the northern hemisphere. 0.2 degrees at 20 km, at 50 degrees of latitude.
+        """
+        lat, lat_0 = math.radians(place.lat), math.radians(self.datum.lat)
+        lon = math.radians(wrap_longitude(place.lon - self.datum.lon))
+        # The unit vector to the north at `place`, on the datum's axes to the west and north.
+        west = math.sin(lat) * math.sin(lon)
+        north = math.sin(lat) * math.sin(lat_0) * math.cos(lon) + math.cos(lat) * math.cos(lat_0)
+        return math.atan2(west, north)
 
     def to_xy_array(self, lat: ArrayLike, lon: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Degrees, any shape -> metres east and north of the datum, the same shape."""

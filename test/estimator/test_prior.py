@@ -6,6 +6,7 @@ import pytest
 
 from g2s_localizer.estimator.estimate import Rejection
 from g2s_localizer.estimator.prior import SAMPLES_KEPT, Prior, PriorBuffer
+from g2s_localizer.estimator.series import Motion
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.geometry.pose import rotation, wrap_angle
 
@@ -48,7 +49,7 @@ def test_motion_on_a_straight_line_is_met_exactly(t):
 def test_yaw_takes_the_shorter_arc():
     buffer = filled([0.0], along_a_line, lambda t: math.radians(170))
     add(buffer, 1.0, along_a_line(1.0), math.radians(-170))
-    assert at(buffer, 0.5).pose.yaw == pytest.approx(math.pi)
+    assert abs(wrap_angle(at(buffer, 0.5).pose.yaw - math.pi)) < 1e-5
 
 
 def test_between_fixes_the_covariance_never_shrinks_below_theirs():
@@ -62,6 +63,93 @@ def test_past_the_newest_fix_the_covariance_grows_with_age():
     buffer = filled(np.arange(0, 3.0, 0.1), along_a_line)
     traces = [np.trace(at(buffer, 2.9 + age).covariance) for age in (0.0, 0.2, 0.5, 1.0)]
     assert traces == sorted(traces) and traces[-1] > 1.5 * traces[0]
+
+
+COARSE = 100.0 * np.eye(2)
+
+
+@pytest.mark.parametrize("age", [0.2, 0.7, 1.2])
+def test_past_a_coarse_fix_at_1_hz_the_covariance_is_the_fixes_own_plus_motion(age):
+    buffer = PriorBuffer(FRAME)
+    for t in range(5):
+        buffer.add_fix(t * SECOND, FRAME.to_latlon(*along_a_line(t)), COARSE)
+    buffer.add_heading(4 * SECOND, 0.3, 1e-4)
+    bend = 0.5 * 2.0 * age * (age + 1.0)
+    assert 100.0 <= at(buffer, 4 + age).covariance[0, 0] < 110.0 + bend**2
+
+
+def test_the_covariance_has_no_step_at_the_newest_fix():
+    buffer = filled(np.arange(0, 3.0), along_a_line)
+    around = [at(buffer, 2.0 + e).covariance[:2, :2] for e in (-1e-6, 0.0, 1e-6)]
+    for one in around:
+        np.testing.assert_allclose(one, FIX_COVARIANCE, rtol=1e-4, atol=1e-3)
+
+
+def circle(t, speed=10.0, rate=0.5):
+    """x, y (m) and yaw on a left turn."""
+    radius, yaw = speed / rate, rate * t
+    return radius * math.sin(yaw), radius * (1 - math.cos(yaw)), yaw
+
+
+def turning(times, offset=(0.0, 0.0), motion_until=math.inf):
+    """Fixes of an antenna and headings at `times`, motion at 50 Hz, on `circle`."""
+    buffer = PriorBuffer(FRAME, antenna_offset_xy=offset)
+    for t in times:
+        x, y, yaw = circle(t)
+        add(buffer, t, np.array([x, y]) + rotation(yaw) @ offset, yaw)
+    for t in np.arange(0, min(times[-1] + 1.2, motion_until), 0.02):
+        buffer.add_motion(Motion(round(t * SECOND), 10.0, 0.0, 0.5, 0.01, 1e-4))
+    return buffer
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (1.5, -0.4)])
+def test_past_the_newest_fix_a_turn_is_followed_by_speed_and_turn_rate(offset):
+    pose = at(turning([0.0, 1.0, 2.0], offset), 3.1).pose
+    assert (pose.x, pose.y, pose.yaw) == pytest.approx(circle(3.1), abs=0.01)
+
+
+def test_with_motion_one_fix_suffices_and_the_covariance_grows_little():
+    prior = at(turning([0.0]), 1.0)
+    assert (prior.pose.x, prior.pose.y) == pytest.approx(circle(1.0)[:2], abs=0.01)
+    assert np.trace(prior.covariance[:2, :2]) < np.trace(FIX_COVARIANCE) + 0.1
+
+
+def test_motion_that_ends_before_the_image_is_not_used():
+    x, y, _ = circle(3.1)
+    pose = at(turning([0.0, 1.0, 2.0], motion_until=2.3), 3.1).pose
+    assert math.hypot(pose.x - x, pose.y - y) > 1.0
+
+
+def test_a_course_is_a_heading_while_driving_and_none_when_slow():
+    fast, slow = (PriorBuffer(FRAME, headings="course") for _ in range(2))
+    for t in range(4):
+        fast.add_fix(t * SECOND, FRAME.to_latlon(-8.0 * t, 0.0), np.eye(2))
+        slow.add_fix(t * SECOND, FRAME.to_latlon(-0.8 * t, 0.0), np.eye(2))
+    prior = at(fast, 3.0)
+    assert abs(wrap_angle(prior.pose.yaw - math.pi)) < 1e-6
+    assert 0.1 < math.sqrt(prior.covariance[2, 2]) < 0.3
+    assert slow.at(3 * SECOND)[1].startswith("no heading yet: the vehicle has not driven")
+
+
+def test_a_vehicle_that_backs_up_has_the_opposite_of_its_course():
+    buffer = PriorBuffer(FRAME, headings="course")
+    for t in range(4):
+        buffer.add_motion(Motion(round((t - 0.3) * SECOND), -8.0, 0.0, 0.0, 0.01, 1e-4))
+        buffer.add_motion(Motion(t * SECOND, -8.0, 0.0, 0.0, 0.01, 1e-4))
+        buffer.add_fix(t * SECOND + 1, FRAME.to_latlon(-8.0 * t, 0.0), np.eye(2))
+    assert at(buffer, 3.0).pose.yaw == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("lat", [49.01, -33.9, 0.0])
+def test_a_yaw_from_true_north_is_turned_into_the_plane_of_the_datum(lat):
+    frame = LocalFrame(LatLon(lat, 8.43))
+    place = LatLon(lat, 8.43 + 0.28)
+    ahead = LatLon(lat + 0.001, place.lon)
+    buffer = PriorBuffer(frame)
+    buffer.add_fix(0, place, np.eye(2))
+    buffer.add_heading(0, math.pi / 2, 1e-4)
+    step = np.subtract(frame.to_xy(ahead), frame.to_xy(place))
+    assert at(buffer, 0.0).pose.yaw == pytest.approx(math.atan2(step[1], step[0]), abs=2e-5)
 
 
 def test_spinning_in_place_moves_the_antenna_but_not_the_base():
@@ -86,9 +174,11 @@ def test_a_lever_arm_turns_heading_noise_into_position_noise_across_it():
     assert covariance[0, 0] == pytest.approx(1e-6, rel=1e-3)
 
 
-def test_without_a_frame_the_first_fix_is_the_datum_and_survives_a_reset():
+def test_without_a_frame_the_first_of_two_fixes_is_the_datum_and_survives_a_reset():
     buffer = PriorBuffer(None)
     buffer.add_fix(0, LatLon(-33.9, 18.4), FIX_COVARIANCE)
+    assert buffer.frame is None
+    buffer.add_fix(SECOND, LatLon(-33.90001, 18.4), FIX_COVARIANCE)
     buffer.reset()
     buffer.add_fix(0, LatLon(-33.8, 18.5), FIX_COVARIANCE)
     assert buffer.frame is not None and buffer.frame.datum == LatLon(-33.9, 18.4)
@@ -136,6 +226,35 @@ def test_a_backward_jump_empties_the_buffer_and_the_new_time_is_served():
         add(buffer, t, along_a_line(t))
     assert buffer.resets == 1
     assert at(buffer, 5.25).pose.x == pytest.approx(along_a_line(5.25)[0])
+
+
+@pytest.mark.parametrize("off", [-3600.0, -5.0, 5.0, 3600.0])
+def test_a_single_bad_stamp_is_named_and_empties_nothing(off):
+    buffer = filled(np.arange(100.0, 104.0, 0.5), along_a_line)
+    add(buffer, 103.7 + off, (0.0, 0.0))
+    for t in (104.0, 104.5):
+        add(buffer, t, along_a_line(t))
+    assert buffer.resets == 0 and buffer.newest_fix_ns == 104.5 * SECOND
+    assert at(buffer, 103.25).pose.x == pytest.approx(along_a_line(103.25)[0])
+    assert at(buffer, 104.2).pose.x == pytest.approx(along_a_line(104.2)[0])
+    told = buffer.take_odd()
+    assert len(told) == 2 and "fix has a single bad stamp" in told[0]
+
+
+def test_a_first_stamp_that_is_bad_costs_two_samples_and_no_reset():
+    buffer = filled([5000.0], along_a_line)
+    for t in (100.0, 100.5, 101.0):
+        add(buffer, t, along_a_line(t))
+    assert buffer.resets == 0
+    assert at(buffer, 100.7).pose.x == pytest.approx(along_a_line(100.7)[0])
+
+
+def test_after_a_long_pause_two_samples_go_on():
+    buffer = filled([100.0, 100.5], along_a_line)
+    for t in (200.0, 200.5):
+        add(buffer, t, along_a_line(t))
+    assert buffer.resets == 0 and not buffer.take_odd()
+    assert at(buffer, 200.2).pose.x == pytest.approx(along_a_line(200.2)[0])
 
 
 def test_a_late_or_repeated_sample_is_refused_and_nothing_is_lost():

@@ -251,6 +251,8 @@ def _priors(recording: _Recording, config: BagConfig) -> list[Prior | str]:
         antenna_offset_xy=config.antenna_offset,
         max_gap_s=config.max_gap_s,
         max_extrapolation_s=config.max_extrapolation_s,
+        # A label's yaw counts in the north-up crop around it, not in the plane at the datum.
+        headings="map",
     )
     samples = iter(sorted(recording.samples, key=lambda sample: sample[0]))
     priors: dict[int, Prior | str] = {}
