@@ -129,8 +129,9 @@ def test_web_mercator_goes_by_several_numbers(tmp_path, crs):
 def test_an_alias_bomb_is_refused_at_once(tmp_path):
     parts = ["&a0 [x, x, x, x, x, x, x, x, x, x]"]
     parts += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    bomb = f"hosts: [{', '.join(parts)}]\n"
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(GOOD) + bomb)
+    values = {key: value for key, value in GOOD.items() if key != "licence"}
+    bomb = f"licence: [{', '.join(parts)}]\n"
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(values) + bomb)
     with pytest.raises(ValueError, match="p.yaml"):
         read_provider(tmp_path / "p.yaml")
 
