@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints: NAME.safetensors beside NAME.json, which holds configuration and SHA-256."""
+"""Checkpoints: NAME.safetensors beside NAME.json, which holds configuration and SHA-256.
+
+That SHA-256 shows damage, not malice: whoever can write the weights can write the JSON beside them.
+Against malice stand the formats (nothing in either file is executed), the limits of `ModelConfig`,
+and a digest that comes from elsewhere, the `sha256` of `load_checkpoint`.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +21,15 @@ from safetensors.torch import load, save
 from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.network import build_network
 from g2s_localizer.model.registration import RegistrationNet
+from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 
 FORMAT = "g2s_localizer checkpoint 1"
 _LARGEST_BYTES = 512 * 1024 * 1024
+_LARGEST_JSON_BYTES = 1024 * 1024
+_NAMED = 5
+"""Differences that a message spells out."""
+_MESSAGE = 400
+"""Characters of another's message that are passed on."""
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "lift.safetensors"
 """The checkpoint that comes with the package."""
@@ -46,53 +57,103 @@ def save_checkpoint(path: Path, network: RegistrationNet, provenance: dict[str, 
     _write(path, payload)
 
 
-def load_checkpoint(path: Path) -> tuple[RegistrationNet, str]:
-    """The network in evaluation mode and the checkpoint's identity, `NAME@first of SHA-256`.
+def load_checkpoint(path: Path, sha256: str = "") -> tuple[RegistrationNet, str]:
+    """Return the network in evaluation mode and the checkpoint's identity, `NAME@first of SHA-256`.
 
-    Raises CheckpointError for a file that is missing, too large, not what its JSON pins, or
-    whose tensors differ in name, shape or type from the network's, or are not finite.
+    sha256  digest (hexadecimal) that `path` must have, or its JSON, which holds the digest of
+            `path` in turn and so vouches for both; "": any
+
+    Raises CheckpointError for a file that is missing, too large, of another kind, not what its
+    JSON or `sha256` pins, whose description asks for too much, or whose tensors differ in name,
+    shape or type from the network's, or are not finite.
     """
-    description = _read_description(path.with_suffix(".json"))
-    payload = _read(path)
+    json_path = path.with_suffix(".json")
+    _refuse_other_kinds(path, json_path)
+    described, payload = _read(json_path, _LARGEST_JSON_BYTES), _read(path, _LARGEST_BYTES)
+    description = _parse(json_path, described)
     digest = hashlib.sha256(payload).hexdigest()
+    _check_pin(path, sha256, digest, hashlib.sha256(described).hexdigest())
     if digest != description.get("sha256"):
         raise CheckpointError(
-            f"{path}: SHA-256 is {digest}, but {path.with_suffix('.json').name} pins "
-            f"{description.get('sha256')}"
+            f"{path}: SHA-256 is {digest}, but {json_path.name} pins "
+            f"{str(description.get('sha256'))[:80]}"
         )
     try:
-        network = build_network(ModelConfig.from_dict(description["model"]))
+        config = ModelConfig.from_dict(description["model"])
+        # Without memory or arithmetic: what it takes must be in the file first.
+        with torch.device("meta"):
+            wanted = build_network(config).state_dict()
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path.with_suffix('.json')}: model: {error}") from error
+        raise CheckpointError(f"{json_path}: model: {str(error)[:_MESSAGE]}") from error
     try:
         tensors = load(payload)
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a safetensors file: {error}") from error
-    _check(path, tensors, network.state_dict())
+    _check(path, tensors, wanted)
+    network = build_network(config)
     network.load_state_dict(tensors)
     return network.eval(), f"{path.stem}@{digest[:12]}"
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """What `save_checkpoint` was told of the weights; raises CheckpointError without a JSON."""
-    provenance: dict[str, Any] = _read_description(path.with_suffix(".json")).get("provenance", {})
+    """Return what `save_checkpoint` was told; raises CheckpointError without a JSON."""
+    file = path.with_suffix(".json")
+    provenance: dict[str, Any] = _parse(file, _read(file, _LARGEST_JSON_BYTES)).get(
+        "provenance", {}
+    )
     return provenance
 
 
-def _read(path: Path) -> bytes:
+def _refuse_other_kinds(path: Path, json_path: Path) -> None:
+    if path.suffix == ".json":
+        raise CheckpointError(f"{path} is a description: give the .safetensors file beside it")
+    if not path.exists() and not json_path.exists():
+        raise CheckpointError(f"{json_path}: no such file, and no {path.name} beside it")
+    try:
+        kind = weights_kind(path)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    if kind is WeightsKind.PICKLE:
+        raise CheckpointError(
+            f"{path} is a PyTorch pickle, which is never loaded here: if it is a published "
+            f"checkpoint of the paper, python -m training.convert_checkpoint {path.name} "
+            f"{path.stem}.safetensors --preset paper-kitti makes a .safetensors file of it"
+        )
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path} does not end in .safetensors, as a checkpoint does")
+    if not json_path.exists():
+        raise CheckpointError(
+            f"{json_path}: no such file; a checkpoint is two files, {path.name} and the .json of "
+            "that name"
+        )
+
+
+def _check_pin(path: Path, pin: str, *found: str) -> None:
+    wanted = pin.strip().lower()
+    if not wanted:
+        return
+    if len(wanted) != 64 or set(wanted) - set("0123456789abcdef"):
+        raise CheckpointError(f"the SHA-256 pinned must be 64 hexadecimal digits, got {pin[:80]!r}")
+    if wanted not in found:
+        raise CheckpointError(
+            f"{path}: its SHA-256 is {found[0]}, not the pinned {wanted}: these are other weights"
+        )
+
+
+def _read(path: Path, most: int) -> bytes:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
-    if path.stat().st_size > _LARGEST_BYTES:
-        raise CheckpointError(f"{path}: {path.stat().st_size} bytes, over {_LARGEST_BYTES}")
-    return path.read_bytes()
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes, over {most}")
+    return content
 
 
-def _read_description(path: Path) -> dict[str, Any]:
+def _parse(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        description = json.loads(_read(path))
-    except ValueError as error:
-        if isinstance(error, CheckpointError):
-            raise
+        description = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{path}: its format is not '{FORMAT}'")
@@ -112,7 +173,9 @@ def _check(path: Path, found: dict[str, torch.Tensor], wanted: dict[str, torch.T
         elif not torch.isfinite(here).all():
             problems.append(f"{name} is not finite")
     if problems:
-        raise CheckpointError(f"{path}: {'; '.join(problems)}")
+        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+        named = "; ".join(problem[:_MESSAGE] for problem in problems[:_NAMED])
+        raise CheckpointError(f"{path}: {named}{more}")
 
 
 def _write(path: Path, payload: bytes) -> None:

@@ -6,6 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from g2s_localizer.model.limits import (
+    MOST_CROP_PIXELS,
+    check_activations,
+    check_field,
+    check_search,
+    shown,
+)
+
 COMPACT = "compact"
 LIFT = "lift"
 PAPER_KITTI = "paper-kitti"
@@ -85,6 +93,9 @@ _MAY_BE_ZERO = {
     PAPER_KITTI: {"width", "levels", "features", "yaw_step_deg", "level"},
     PAPER_VIGOR: {"width", "levels", "features", "yaw_step_deg", "level", "yaw_range_deg"},
 }
+_PAPER_CHANNELS = 64
+"""Of the finest level of its extractor."""
+
 _ONLY_OWN = ("extractor", "width", "levels", "features", "yaw_step_deg")
 _ONLY_PAPER = ("level", "share", "ground_confidence", "satellite_confidence", "wrap_panorama")
 _FOREIGN = {
@@ -141,7 +152,7 @@ class ModelConfig:
     """paper-vigor: sampling goes on across the panorama's seam; the original left a gap there"""
 
     def __init__(self, preset: str = COMPACT, **changes: Any) -> None:
-        if preset not in _PRESETS:
+        if not isinstance(preset, str) or preset not in _PRESETS:
             raise ValueError(
                 f"ModelConfig.preset must be one of {', '.join(_PRESETS)}, got {preset!r}"
             )
@@ -161,10 +172,8 @@ class ModelConfig:
 
     def _check(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if number and not (value > 0 or (value == 0 and field.name in self._zero)):
-                raise ValueError(f"ModelConfig.{field.name} must be positive, got {value}")
+            value, may_be_zero = getattr(self, field.name), field.name in _MAY_BE_ZERO[self.preset]
+            check_field(field.name, str(field.type), value, may_be_zero)
         if self.is_own and self.extractor not in EXTRACTORS:
             raise ValueError(
                 f"ModelConfig.extractor must be one of {', '.join(EXTRACTORS)}, "
@@ -181,16 +190,27 @@ class ModelConfig:
                 f"crop_m {self.crop_m} and reach_m {self.reach_m} must span an even number of "
                 f"cells of {self.cell_m} m, got {self.satellite_cells} and {self.overhead_cells}"
             )
-        if not self.is_own and not 0 <= self.level <= 3:
-            raise ValueError(f"ModelConfig.level must be 0 to 3, got {self.level}")
         if self.level == 3 and self.yaw_range_deg > 0:
             raise ValueError("ModelConfig.level 3 has no rotation regressor; use 0, 1 or 2")
         if self.overhead_cells <= 0 or self.search_m <= 0:
             raise ValueError(f"reach_m {self.reach_m} leaves nothing of crop_m {self.crop_m}")
 
-    @property
-    def _zero(self) -> set[str]:
-        return _MAY_BE_ZERO[self.preset]
+        self._check_size()
+
+    def _check_size(self) -> None:
+        """Refuse what only several fields together make too large."""
+        side = self.crop_m / self.gsd
+        if side > MOST_CROP_PIXELS:
+            raise ValueError(
+                f"crop_m {self.crop_m} and gsd {self.gsd} make a crop of {side:.0f} pixels a side; "
+                f"the limit is {MOST_CROP_PIXELS}"
+            )
+        channels = self.width if self.is_own else _PAPER_CHANNELS
+        check_activations("crop_m and gsd", side**2, channels)
+        pixels = self.ground_height * self.ground_width
+        check_activations("ground_height and ground_width", pixels, channels)
+        if self.is_own:
+            check_search(self.yaw_step_deg, self.features, self.satellite_cells)
 
     @property
     def is_own(self) -> bool:
@@ -246,7 +266,11 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Raises ValueError naming unknown keys."""
+        """Return the configuration that a mapping describes. Raises ValueError naming unknown
+        keys and what is no mapping.
+        """
+        if not isinstance(values, dict):
+            raise ValueError(f"must be a mapping, got {shown(values)}")
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:
             raise ValueError(f"unknown keys in the model's configuration: {', '.join(unknown)}")

@@ -82,6 +82,22 @@ def test_data_come_from_exactly_one_source(tmp_path):
         load_config(file)
 
 
+def test_configurations_that_extend_each_other_are_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
+    (tmp_path / "b.yaml").write_text("extends: ../" + tmp_path.name + "/a.yaml\n")
+    with pytest.raises(ValueError, match="b.yaml: extends itself .a.yaml -> b.yaml"):
+        load_config(tmp_path / "a.yaml")
+
+
+def test_an_alias_bomb_in_a_configuration_is_refused_by_the_file_that_holds_it(tmp_path):
+    parts = ["&a0 [x, x, x, x, x, x, x, x, x, x]"]
+    parts += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    (tmp_path / "bomb.yaml").write_text(f"out: [{', '.join(parts)}]\n")
+    (tmp_path / "p.yaml").write_text("extends: bomb.yaml\n")
+    with pytest.raises(ValueError, match="bomb.yaml .* unfolds to more than"):
+        load_config(tmp_path / "p.yaml")
+
+
 def test_a_configuration_that_extends_itself_is_refused(tmp_path):
     file = tmp_path / "circle.yaml"
     file.write_text("extends: circle.yaml\n")
