@@ -45,7 +45,7 @@ class LocalizerConfig:
     """imagery: URI as `open_imagery` takes it; checkpoint: file, "" for the one that comes with
     the package; map_sigma_m: standard deviation of the imagery's georeferencing (m per axis),
     the floor of the published covariance; where the imagery itself states a larger one, that
-    is the floor.
+    is the floor; checkpoint_sha256: what `load_checkpoint` shall find, "" for any.
     """
 
     imagery: str
@@ -54,6 +54,7 @@ class LocalizerConfig:
     precision: str = "fp32"
     map_sigma_m: float = 0.3
     gate: GateConfig = field(default_factory=GateConfig)
+    checkpoint_sha256: str = ""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -101,7 +102,9 @@ class Localizer:
     @classmethod
     def from_config(cls, config: LocalizerConfig) -> Localizer:
         """Raises CheckpointError, FileNotFoundError or ValueError for a broken set-up."""
-        network, checkpoint_id = load_checkpoint(Path(config.checkpoint or SHIPPED))
+        network, checkpoint_id = load_checkpoint(
+            Path(config.checkpoint or SHIPPED), config.checkpoint_sha256
+        )
         fold_batch_norm(network)
         return cls(network, checkpoint_id, open_imagery(config.imagery), config)
 

@@ -73,6 +73,11 @@ SPECIFICATIONS = (
         "the imagery is checked at configure; NaN: 500 m around map.datum, or no check without it",
     ),
     Specification("checkpoint", "", "network weights (.safetensors); empty: those shipped"),
+    Specification(
+        "checkpoint_sha256",
+        "",
+        "SHA-256 that checkpoint must have, or its .json, which vouches for both; empty: any",
+    ),
     Specification("device", "cpu", "PyTorch device: cpu, cuda or cuda:N"),
     Specification(
         "precision", "fp32", "arithmetic of the network", choices=("fp32", "bf16", "fp16")

@@ -91,6 +91,7 @@ class Parameters:
             localizer=LocalizerConfig(
                 imagery=values["imagery.uri"],
                 checkpoint=values["checkpoint"],
+                checkpoint_sha256=values["checkpoint_sha256"],
                 device=values["device"],
                 precision=values["precision"],
                 map_sigma_m=values["map.sigma_m"],

@@ -14,6 +14,7 @@ from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
 from g2s_localizer.model import G2SNet, ModelConfig, build_network, save_checkpoint
+from g2s_localizer.model.checkpoint import CheckpointError
 
 PLACE = LatLon(49.01, 8.42)
 TINY = ModelConfig(
@@ -50,6 +51,11 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def localizer(config):
     return Localizer.from_config(config)
+
+
+def test_a_checkpoint_that_is_not_the_pinned_one_makes_no_localizer(config):
+    with pytest.raises(CheckpointError, match="not the pinned 00"):
+        Localizer.from_config(dataclasses.replace(config, checkpoint_sha256="00" * 32))
 
 
 def observation(x=0.0, y=0.0, sigma=1.0, image=None, yaw=0.4, yaw_sigma=0.1) -> Observation:

@@ -75,6 +75,12 @@ def test_parameters_reach_the_configurations(make):
     assert config.bridge.datum is None
 
 
+def test_the_pin_of_the_checkpoint_reaches_the_localizer(make):
+    assert make(GIVEN)[1].read().localizer.checkpoint_sha256 == ""
+    pinned = make(GIVEN | {"checkpoint_sha256": "ab" * 32})[1].read()
+    assert pinned.localizer.checkpoint_sha256 == "ab" * 32
+
+
 def test_the_planned_area_is_the_given_one_or_the_datums_surroundings_or_none(make):
     datum = {"map.datum_latitude": 49.0, "map.datum_longitude": 8.4}
     corners = [8.41, 49.0, 8.45, 49.02]
