@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera: pinhole with plumb_bob distortion, and where it sits on the vehicle."""
+"""The camera: pinhole with a lens that distorts, and where it sits on the vehicle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from g2s_localizer.geometry.distortion import COEFFICIENTS, distort
+
 FloatArray = NDArray[np.float64]
 
 
@@ -15,11 +17,13 @@ FloatArray = NDArray[np.float64]
 class Camera:
     """Pinhole camera on a vehicle.
 
-    K              (3, 3) intrinsics in pixels; pixel (0, 0) is the centre of the top left one
-    width, height  image size in pixels
-    distortion     (5,) plumb_bob: k1, k2, p1, p2, k3 (REP-104, sensor_msgs/CameraInfo)
-    T_base_camera  (4, 4) optical frame (x right, y down, z forward) to base_link (x forward,
-                   y left, z up), whose plane z = 0 is the ground
+    K                 (3, 3) intrinsics in pixels; pixel (0, 0) is the centre of the top left one
+    width, height     image size in pixels
+    distortion        its coefficients, as many as `COEFFICIENTS` says; plumb_bob: k1, k2, p1, p2,
+                      k3 (REP-104, sensor_msgs/CameraInfo)
+    T_base_camera     (4, 4) optical frame (x right, y down, z forward) to base_link (x forward,
+                      y left, z up), whose plane z = 0 is the ground
+    distortion_model  plumb_bob, rational_polynomial or equidistant
 
     Raises ValueError naming the field and the value when a field makes no camera.
     """
@@ -29,13 +33,25 @@ class Camera:
     height: int
     distortion: FloatArray
     T_base_camera: FloatArray
+    distortion_model: str = "plumb_bob"
 
     def __post_init__(self) -> None:
-        for name, shape in (("K", (3, 3)), ("distortion", (5,)), ("T_base_camera", (4, 4))):
+        if self.distortion_model not in COEFFICIENTS:
+            raise ValueError(
+                f"Camera.distortion_model must be one of {', '.join(COEFFICIENTS)}, got "
+                f"'{self.distortion_model}'"
+            )
+        lengths = [(length,) for length in COEFFICIENTS[self.distortion_model]]
+        for name, shapes in (
+            ("K", [(3, 3)]),
+            ("distortion", lengths),
+            ("T_base_camera", [(4, 4)]),
+        ):
             value = np.array(getattr(self, name), dtype=np.float64)
-            if value.shape != shape or not np.isfinite(value).all():
+            if value.shape not in shapes or not np.isfinite(value).all():
                 raise ValueError(
-                    f"Camera.{name} must be finite of shape {shape}, got {value.tolist()}"
+                    f"Camera.{name} must be finite of shape {' or '.join(map(str, shapes))}, got "
+                    f"{value.tolist()}"
                 )
             value.setflags(write=False)
             object.__setattr__(self, name, value)
@@ -84,31 +100,27 @@ class Camera:
 
     def undistorted(self) -> Camera:
         """The pinhole camera with the same K and no distortion."""
-        return replace(self, distortion=np.zeros(5))
+        return replace(self, distortion=np.zeros(5), distortion_model="plumb_bob")
 
     def project(self, points_base: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Points (N, 3) of base_link (m) -> pixels uv (N, 2), depth (N,) along the optical axis.
 
-        uv is NaN where depth <= 0. Distortion: Brown's model as in CameraInfo's plumb_bob.
+        uv is NaN where depth <= 0.
         """
         points = np.atleast_2d(np.asarray(points_base, dtype=np.float64))
         R, t = self.T_base_camera[:3, :3], self.T_base_camera[:3, 3]
         camera_points = (points - t) @ R
         depth: FloatArray = camera_points[:, 2]
         with np.errstate(divide="ignore", invalid="ignore"):
-            xy = np.where(depth[:, None] > 0, camera_points[:, :2] / depth[:, None], np.nan)
-        uv = self._distort(xy) @ self.K[:2, :2].T + self.K[:2, 2]
-        return uv, depth
+            xy = np.asarray(camera_points[:, :2] / depth[:, None], np.float64)
+        xy[~(depth > 0)] = np.nan
+        return self._to_pixels(distort(xy, self.distortion_model, self.distortion)), depth
 
-    def _distort(self, xy: FloatArray) -> FloatArray:
-        k1, k2, p1, p2, k3 = self.distortion
-        x, y = xy[:, 0], xy[:, 1]
-        r2 = x * x + y * y
-        radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        return np.stack(
-            [
-                x * radial + 2.0 * p1 * x * y + p2 * (r2 + 2.0 * x * x),
-                y * radial + p1 * (r2 + 2.0 * y * y) + 2.0 * p2 * x * y,
-            ],
-            axis=1,
-        )
+    def distort_pixels(self, uv: FloatArray) -> FloatArray:
+        """Pixels (N, 2) of the undistorted image -> where the distorted one shows the same."""
+        xy = np.asarray((uv - self.K[:2, 2]) @ np.linalg.inv(self.K[:2, :2]).T, np.float64)
+        return self._to_pixels(distort(xy, self.distortion_model, self.distortion))
+
+    def _to_pixels(self, xy: FloatArray) -> FloatArray:
+        uv: FloatArray = xy @ self.K[:2, :2].T + self.K[:2, 2]
+        return uv

@@ -23,6 +23,8 @@ from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.estimator.prior import PriorBuffer
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters
+from g2s_localizer.messages import CameraReader, image_from
 from g2s_localizer.ros import conversions
 
 FloatArray = NDArray[np.float64]
@@ -80,6 +82,10 @@ class LocalizerBridge:
         self._localizer = localizer
         self._config = config
         self._lookup_extrinsic = lookup_extrinsic
+        self._cameras = CameraReader(config.rectified)
+        self._T_base_camera = extrinsic_from_parameters(
+            config.camera_translation, config.camera_rpy, config.base_link_height
+        )
         self._R_base_imu = conversions.matrix_from_rpy(*config.imu_rpy)
         self._lock = threading.Lock()
         self._priors = PriorBuffer(
@@ -165,10 +171,7 @@ class LocalizerBridge:
         self.received["image"] += 1
         stamp_ns = conversions.stamp_ns(msg.header)
         try:
-            if isinstance(msg, CompressedImage):
-                image = conversions.image_from_compressed(msg)
-            else:
-                image = conversions.image_from_message(msg)
+            image = image_from(msg)
         except ValueError as error:
             self.drop("image", str(error))
             return None
@@ -198,28 +201,21 @@ class LocalizerBridge:
     def _camera(self, info: CameraInfo, image: NDArray[np.uint8]) -> Camera | str:
         """The Camera of an image, or why there is none."""
         try:
-            camera = conversions.camera_from_message(
-                info, self._extrinsic(info.header.frame_id), self._config.rectified
-            )
+            camera = self._cameras.read(info, self._extrinsic(info.header.frame_id))
             if image.shape[:2] != (camera.height, camera.width):
                 raise ValueError(
                     f"image is {image.shape[1]} x {image.shape[0]}, "
                     f"CameraInfo says {camera.width} x {camera.height}"
                 )
-            if camera.ground_height <= 0:
-                raise ValueError(f"camera is {camera.ground_height:g} m above the ground")
         except ValueError as error:
             self.drop("camera_info", str(error))
             return str(error)
         return camera
 
     def _extrinsic(self, camera_frame: str) -> FloatArray:
-        if self._lookup_extrinsic is not None:
-            T = self._lookup_extrinsic(camera_frame).copy()
-        else:
-            T = conversions.extrinsic_from_parameters(
-                np.array(self._config.camera_translation), np.array(self._config.camera_rpy)
-            )
+        if self._lookup_extrinsic is None:
+            return self._T_base_camera
+        T = self._lookup_extrinsic(camera_frame).copy()
         T[2, 3] += self._config.base_link_height
         return T
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packages that come with a ROS install and not from PyPI.
 
-cv_bridge, message_filters and tf_transformations are the real ones where they are installed;
-elsewhere the fallbacks below take the same calls. `MISSING` says which, for the log.
+message_filters and tf_transformations are the real ones where they are installed; elsewhere the
+fallbacks below take the same calls. `MISSING` says which, for the log.
 tf2_ros has no fallback: it is None, and the extrinsic then comes from parameters.
 """
 
@@ -14,31 +14,10 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-
-class CvBridge:
-    """cv_bridge.CvBridge for the encodings that the localizer reads."""
-
-    _TO_RGB: ClassVar = {"rgb8": None, "bgr8": cv2.COLOR_BGR2RGB, "mono8": cv2.COLOR_GRAY2RGB}
-
-    def imgmsg_to_cv2(self, img_msg: Any, desired_encoding: str = "passthrough") -> NDArray[Any]:
-        """sensor_msgs/Image -> (H, W, C) or (H, W); `desired_encoding` rgb8 or passthrough."""
-        if img_msg.encoding not in self._TO_RGB or desired_encoding not in ("rgb8", "passthrough"):
-            raise ValueError(f"no conversion from {img_msg.encoding} to {desired_encoding}")
-        channels = 1 if img_msg.encoding == "mono8" else 3
-        rows = np.frombuffer(img_msg.data, np.uint8).reshape(img_msg.height, img_msg.step)
-        image = rows[:, : img_msg.width * channels]
-        if channels == 3:
-            image = image.reshape(img_msg.height, img_msg.width, 3)
-        code = self._TO_RGB[img_msg.encoding]
-        if desired_encoding == "passthrough" or code is None:
-            return image
-        return cv2.cvtColor(image, code)
 
 
 class Subscriber:
@@ -121,7 +100,7 @@ def euler_matrix(ai: float, aj: float, ak: float) -> NDArray[np.float64]:
 def _import(name: str, fallback: Any) -> Any:
     try:
         return importlib.import_module(name)
-    # A cv_bridge built for another NumPy fails with AttributeError, not with ImportError.
+    # A module built for another NumPy fails with AttributeError, not with ImportError.
     except (ImportError, AttributeError) as error:
         instead = "its fallback serves" if fallback else "without it"
         MISSING[name] = f"{name} is not usable, {instead} ({error})"
@@ -131,7 +110,6 @@ def _import(name: str, fallback: Any) -> Any:
 MISSING: dict[str, str] = {}
 """Packages that could not be imported: what happens instead, and why."""
 
-cv_bridge = _import("cv_bridge", SimpleNamespace(CvBridge=CvBridge))
 message_filters = _import(
     "message_filters", SimpleNamespace(Subscriber=Subscriber, TimeSynchronizer=TimeSynchronizer)
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure functions between ROS messages and the package's types.
+"""Pure functions between ROS messages and the package's types; messages.py reads the images.
 
 What a message cannot be turned into raises ValueError that names the field and the value.
 """
@@ -10,17 +10,17 @@ import math
 from array import array
 from typing import Any
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseWithCovariance, PoseWithCovarianceStamped, Quaternion
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix
+from sensor_msgs.msg import Image, Imu, NavSatFix
 from std_msgs.msg import Header
 
 from g2s_localizer.estimator.estimate import Estimate, Rejection
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
-from g2s_localizer.ros.compat import cv_bridge, tf_transformations
+from g2s_localizer.messages import stamp_ns as stamp_ns
+from g2s_localizer.ros.compat import tf_transformations
 
 FloatArray = NDArray[np.float64]
 
@@ -29,79 +29,9 @@ UNKNOWN_VARIANCE = 1e6
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 
-OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
-"""x forward, y left, z up -> x right, y down, z forward (REP-103)."""
-
-
-def stamp_ns(header: Any) -> int:
-    return int(header.stamp.sec) * 1_000_000_000 + int(header.stamp.nanosec)
-
 
 def time_message(stamp: int) -> Time:
     return Time(sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000)
-
-
-def image_from_message(msg: Image) -> NDArray[np.uint8]:
-    """sensor_msgs/Image (rgb8, bgr8, mono8; rows may be padded) -> (H, W, 3) uint8 RGB."""
-    if msg.encoding not in CHANNELS:
-        raise ValueError(f"image encoding '{msg.encoding}' is none of {', '.join(CHANNELS)}")
-    if msg.width == 0 or msg.height == 0:
-        raise ValueError(f"image size is {msg.width} x {msg.height}")
-    row = msg.width * CHANNELS[msg.encoding]
-    if msg.step < row:
-        raise ValueError(f"image step {msg.step} is less than a row of {row} bytes")
-    if len(msg.data) != msg.step * msg.height:
-        raise ValueError(
-            f"image data has {len(msg.data)} bytes, {msg.step} x {msg.height} = "
-            f"{msg.step * msg.height} expected"
-        )
-    if msg.step != row:
-        # cv_bridge before 2.0 reads padded rows as if they were not.
-        rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)[:, :row]
-        msg = image_message(rows, msg.header, msg.encoding, msg.width)
-    image: NDArray[np.uint8] = cv_bridge.CvBridge().imgmsg_to_cv2(msg, "rgb8")
-    return image
-
-
-def image_from_compressed(msg: CompressedImage) -> NDArray[np.uint8]:
-    """sensor_msgs/CompressedImage (whatever OpenCV decodes: JPEG, PNG) -> (H, W, 3) uint8 RGB."""
-    data = np.frombuffer(msg.data, np.uint8)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags) if data.size and "Depth" not in msg.format else None
-    if image is None:
-        raise ValueError(f"compressed image of format '{msg.format}', {data.size} bytes: no image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def camera_from_message(info: CameraInfo, T_base_camera: FloatArray, rectified: bool) -> Camera:
-    """CameraInfo and extrinsic -> Camera: K and D, or P without distortion for rectified images."""
-    if info.binning_x > 1 or info.binning_y > 1 or info.roi.x_offset or info.roi.y_offset:
-        roi = f"roi at ({info.roi.x_offset}, {info.roi.y_offset})"
-        raise ValueError(
-            f"CameraInfo has binning {info.binning_x} x {info.binning_y} and {roi}: not supported"
-        )
-    if rectified:
-        K, distortion = np.reshape(info.p, (3, 4))[:, :3], np.zeros(5)
-    else:
-        if info.distortion_model not in ("plumb_bob", ""):
-            raise ValueError(f"distortion model '{info.distortion_model}' is not plumb_bob")
-        if len(info.d) not in (0, 4, 5):
-            raise ValueError(f"plumb_bob has 4 or 5 coefficients, CameraInfo.d has {len(info.d)}")
-        K, distortion = np.reshape(info.k, (3, 3)), np.zeros(5)
-        distortion[: len(info.d)] = info.d
-    return Camera(K, info.width, info.height, distortion, T_base_camera)
-
-
-def extrinsic_from_parameters(translation: FloatArray, rpy: FloatArray) -> FloatArray:
-    """T_base_camera (4, 4) of a camera whose body axes (x forward) are turned by rpy (rad).
-
-    Roll, pitch and yaw about base_link's fixed x, y, z: (0, 0, 0) looks straight ahead, a
-    positive pitch looks down, a positive yaw looks left.
-    """
-    T = np.eye(4)
-    T[:3, :3] = matrix_from_rpy(*rpy) @ OPTICAL_FROM_BODY.T
-    T[:3, 3] = translation
-    return T
 
 
 def matrix_from_transform(transform: Any) -> FloatArray:

@@ -55,8 +55,36 @@ def test_points_behind_the_camera_have_no_pixel():
         ({"width": 0}, "size must be positive, got 0 x 375"),
         ({"distortion": np.zeros(4)}, "Camera.distortion must be finite of shape"),
         ({"T_base_camera": 2.0 * np.eye(4)}, "must hold a rotation"),
+        ({"distortion_model": "mei"}, "must be one of plumb_bob, .* got 'mei'"),
+        ({"distortion_model": "equidistant"}, "must be finite of shape .4,.*"),
     ],
 )
 def test_a_field_that_makes_no_camera_is_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
         camera(**changes)
+
+
+@pytest.mark.parametrize("count", [8, 12, 14])
+def test_a_rational_polynomial_with_thin_prism_and_tilt_is_opencvs(count):
+    distortion = np.array(
+        [0.1, -0.2, 1e-3, 2e-3, 0.03, 0.05, -0.04, 0.01, 3e-3, -2e-3, 1e-3, 2e-3, 0.03, -0.05]
+    )[:count]
+    ours = camera(distortion=distortion, distortion_model="rational_polynomial")
+    R, t = LOOKING_FORWARD[:3, :3], LOOKING_FORWARD[:3, 3]
+    expected, _ = cv2.projectPoints(POINTS, cv2.Rodrigues(R.T)[0], -R.T @ t, K, distortion)
+    np.testing.assert_allclose(ours.project(POINTS)[0], expected[:, 0], atol=1e-6)
+
+
+def test_an_equidistant_lens_is_opencvs_fisheye():
+    distortion = np.array([0.1, -0.02, 0.003, -0.001])
+    ours = camera(distortion=distortion, distortion_model="equidistant")
+    R, t = LOOKING_FORWARD[:3, :3], LOOKING_FORWARD[:3, 3]
+    rotation = cv2.Rodrigues(R.T)[0]
+    expected, _ = cv2.fisheye.projectPoints(POINTS[:, None], rotation, -R.T @ t, K, distortion)
+    np.testing.assert_allclose(ours.project(POINTS)[0], expected[:, 0], atol=1e-6)
+
+
+def test_a_pixel_of_the_undistorted_image_is_distorted_to_where_the_lens_shows_it():
+    ours = camera(distortion=np.array([-0.37, 0.2, 0.002, 0.0014, -0.07]))
+    straight, _ = ours.undistorted().project(POINTS)
+    np.testing.assert_allclose(ours.distort_pixels(straight), ours.project(POINTS)[0])

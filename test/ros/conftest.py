@@ -35,14 +35,10 @@ from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters
+from g2s_localizer.messages import camera_from, image_from
 from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
-from g2s_localizer.ros.conversions import (
-    camera_from_message,
-    extrinsic_from_parameters,
-    image_from_message,
-    image_message,
-    time_message,
-)
+from g2s_localizer.ros.conversions import image_message, time_message
 
 ROOT = Path(__file__).parents[2]
 PLACE = LatLon(49.01, 8.42)
@@ -97,9 +93,9 @@ OPEN = GateConfig(max_ellipse_m=100.0, max_innovation=100.0, max_entropy=1.0, ma
 
 def save_accepting_network(checkpoint: Path, imagery: str) -> None:
     T = extrinsic_from_parameters(np.array([1.0805, -0.25, 1.6593]), np.zeros(3))
-    camera = camera_from_message(camera_info(0), T, rectified=False)
+    camera = camera_from(camera_info(0), T, rectified=False)
     prior = Prior(0, Pose2D(2.5, 0.0, 0.4), np.diag([1.0, 1.0, 1e-3]), LocalFrame(PLACE))
-    observation = Observation(0, image_from_message(image(0)), camera, prior)
+    observation = Observation(0, image_from(image(0)), camera, prior)
     for seed in range(50):
         torch.manual_seed(seed)
         save_checkpoint(checkpoint, G2SNet(TINY), {})

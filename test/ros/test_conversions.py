@@ -2,124 +2,22 @@
 import math
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
 from geometry_msgs.msg import Quaternion, Transform, Vector3
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix
+from sensor_msgs.msg import Image, Imu, NavSatFix
 from std_msgs.msg import Header
 
 from g2s_localizer.estimator.estimate import Estimate, Prior, Rejection
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.ros import conversions as c
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-T = c.extrinsic_from_parameters(np.array([1.0, 0.0, 1.5]), np.zeros(3))
+T = extrinsic_from_parameters((1.0, 0.0, 1.5), (0.0, 0.0, 0.0))
 PRIOR = Prior(7, Pose2D(3, 4, 1.0), np.diag([4.0, 9.0, 0.01]), LocalFrame(LatLon(49.0, 8.4)))
 COVARIANCE = np.array([[2.0, 0.5, 0.01], [0.5, 1.0, 0.02], [0.01, 0.02, 0.03]])
-
-
-def encoded(pixels, encoding, padding=0):
-    rows = pixels.reshape(pixels.shape[0], -1)
-    rows = np.hstack([rows, np.full((rows.shape[0], padding), 255, np.uint8)])
-    message = c.image_message(rows, Header(), encoding, pixels.shape[1])
-    message.step = rows.shape[1]
-    return message
-
-
-@pytest.mark.parametrize("padding", [0, 5])
-def test_every_encoding_gives_the_same_rgb_with_and_without_padding(padding):
-    for message in (encoded(PIXELS, "rgb8", padding), encoded(PIXELS[..., ::-1], "bgr8", padding)):
-        np.testing.assert_array_equal(c.image_from_message(message), PIXELS)
-    grey = c.image_from_message(encoded(PIXELS[..., 0], "mono8", padding))
-    np.testing.assert_array_equal(grey, np.repeat(PIXELS[..., :1], 3, axis=2))
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"encoding": "bayer_rggb8"}, "'bayer_rggb8' is none of rgb8, bgr8, mono8"),
-        ({"width": 0}, "0 x 2"),
-        ({"step": 8}, "step 8 is less than a row of 9"),
-        ({"height": 3}, "18 bytes, 9 x 3 = 27 expected"),
-    ],
-)
-def test_an_image_that_cannot_be_read_says_what_it_has(change, said):
-    message = encoded(PIXELS, "rgb8")
-    for field, value in change.items():
-        setattr(message, field, value)
-    with pytest.raises(ValueError, match=said):
-        c.image_from_message(message)
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_a_compressed_image_is_decoded_to_rgb(suffix):
-    pixels = np.full((16, 16, 3), (200, 100, 30), np.uint8)
-    data = cv2.imencode(f".{suffix}", pixels[..., ::-1])[1].tobytes()
-    decoded = c.image_from_compressed(CompressedImage(format=suffix, data=data))
-    np.testing.assert_allclose(decoded.astype(int), pixels, atol=3)
-
-
-@pytest.mark.parametrize("data", [b"", b"not an image"])
-def test_a_compressed_image_that_is_none_says_its_format_and_size(data):
-    with pytest.raises(ValueError, match=f"'jpeg', {len(data)} bytes"):
-        c.image_from_compressed(CompressedImage(format="jpeg", data=data))
-
-
-def info(**changes):
-    fields = {
-        "width": 128,
-        "height": 96,
-        "distortion_model": "plumb_bob",
-        "k": [80.0, 0.0, 63.5, 0.0, 81.0, 30.0, 0.0, 0.0, 1.0],
-        "d": [-0.3, 0.1, 0.001, 0.002, 0.01],
-        "p": [70.0, 0.0, 60.0, 5.0, 0.0, 71.0, 31.0, 0.0, 0.0, 0.0, 1.0, 0.0],
-    }
-    return CameraInfo(**(fields | changes))
-
-
-def test_raw_images_take_k_and_d_rectified_ones_p_without_distortion():
-    raw = c.camera_from_message(info(), T, rectified=False)
-    assert (raw.K[1, 1], raw.distortion[0], raw.width) == (81.0, -0.3, 128)
-    rectified = c.camera_from_message(info(), T, rectified=True)
-    assert (rectified.K[1, 1], rectified.K[0, 2], rectified.is_distorted) == (71.0, 60.0, False)
-
-
-def test_no_distortion_coefficients_mean_no_distortion():
-    assert not c.camera_from_message(info(d=[], distortion_model=""), T, False).is_distorted
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"k": [0.0] * 9}, "fx 0.0"),
-        ({"k": [math.nan] * 9}, "Camera.K must be finite"),
-        ({"width": 0}, "0 x 96"),
-        ({"distortion_model": "equidistant"}, "'equidistant' is not plumb_bob"),
-        ({"d": [0.1] * 8}, "CameraInfo.d has 8"),
-        ({"binning_x": 2}, "binning 2 x 0"),
-    ],
-)
-def test_a_camera_info_that_is_no_camera_says_why(changes, said):
-    with pytest.raises(ValueError, match=said):
-        c.camera_from_message(info(**changes), T, rectified=False)
-
-
-def test_zero_angles_look_ahead_pitch_looks_down_and_yaw_looks_left():
-    def axis(*rpy):
-        return c.extrinsic_from_parameters(np.zeros(3), np.array(rpy))[:3, 2]
-
-    np.testing.assert_allclose(axis(0, 0, 0), [1, 0, 0], atol=1e-12)
-    assert axis(0, 0.1, 0)[2] == pytest.approx(-math.sin(0.1))
-    assert axis(0, 0, 0.1)[1] == pytest.approx(math.sin(0.1))
-
-
-def test_a_point_ahead_is_seen_below_the_horizon_in_the_middle():
-    camera = c.camera_from_message(info(d=[]), T, rectified=False)
-    uv, depth = camera.project([[11.0, 0.0, 0.0]])
-    assert depth[0] == pytest.approx(10.0)
-    assert tuple(uv[0]) == pytest.approx((63.5, 30.0 + 81.0 * 0.15))
 
 
 def test_a_transform_message_and_the_parameters_mean_the_same_extrinsic():
@@ -256,13 +154,14 @@ def registration(estimate, camera=None):
 
 
 def test_a_registration_says_all_of_an_estimate(registration_type):
-    camera = Camera(np.reshape(info().k, (3, 3)), 128, 96, np.zeros(5), T)
+    K = np.array([[80.0, 0.0, 63.5], [0.0, 81.0, 30.0], [0.0, 0.0, 1.0]])
+    camera = Camera(K, 128, 96, np.zeros(5), T)
     estimate = Estimate(7, PRIOR, Pose2D(5, 6, 1), COVARIANCE, innovation=1.5, latency_s=0.2)
     message = registration(estimate, camera)
     assert (message.accepted, message.rejection, message.rejection_reason) == (True, 0, "")
     assert (message.datum_latitude, message.datum_longitude) == (49.0, 8.4)
     assert (message.image_width, message.image_height) == (128, 96)
-    np.testing.assert_array_equal(message.camera_matrix, info().k)
+    np.testing.assert_array_equal(message.camera_matrix, K.ravel())
     assert message.has_prior and message.prior.pose.position.y == 4.0
     assert message.has_pose and message.pose.pose.position.x == 5.0
     assert message.innovation == 1.5 and math.isnan(message.entropy)

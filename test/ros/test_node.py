@@ -58,9 +58,9 @@ def test_bad_messages_are_counted_by_name_and_the_next_good_image_is_answered(
     start(start_node, peer, wait, store)
     peer.publish(sensors.camera_info(5.0), sensors.image(5.0))
     wait(lambda: [r.rejection for r in peer.registrations] == [1])
-    nan_fix, yuv, no_camera = sensors.fix(9.0), sensors.image(10.1), sensors.camera_info(10.2)
-    nan_fix.latitude, yuv.encoding, no_camera.k = math.nan, "yuv422", [0.0] * 9
-    peer.publish(nan_fix, *sensors.drive(9.5, 10.5), sensors.camera_info(10.1), yuv)
+    nan_fix, depth, no_camera = sensors.fix(9.0), sensors.image(10.1), sensors.camera_info(10.2)
+    nan_fix.latitude, depth.encoding, no_camera.k = math.nan, "32FC1", [0.0] * 9
+    peer.publish(nan_fix, *sensors.drive(9.5, 10.5), sensors.camera_info(10.1), depth)
     wait(lambda: "dropped image" in peer.diagnosis())
     peer.publish(no_camera, sensors.image(10.2))
     wait(lambda: len(peer.registrations) == 2)
@@ -69,7 +69,7 @@ def test_bad_messages_are_counted_by_name_and_the_next_good_image_is_answered(
     wait(lambda: peer.diagnosis()["accepted"] == "1")
     values = peer.diagnosis()
     assert values["dropped fix"] == "1 (last: NavSatFix: LatLon must be finite, got (nan, 8.42))"
-    assert values["dropped image"].startswith("1 (last: image encoding 'yuv422'")
+    assert values["dropped image"].startswith("1 (last: image encoding '32FC1'")
     assert "fx 0.0" in values["dropped camera_info"]
     assert values["rejected NO_PRIOR"] == values["rejected NO_CAMERA"] == "1"
 

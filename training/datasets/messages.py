@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded sensor messages to the package's types, as the node reads them, without ROS.
+"""Recorded fixes and headings to the package's types, as the node reads them, without ROS.
 
 The messages are those that `rosbags` deserialises. What one cannot be turned into raises
 Unusable that names the field and the value.
@@ -14,60 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from g2s_localizer.geometry import Camera, LatLon
-from training.datasets.files import decode_picture
+from g2s_localizer.geometry import LatLon
 
 FloatArray = NDArray[np.float64]
-
-_TO_RGB = {"rgb8": None, "bgr8": cv2.COLOR_BGR2RGB, "mono8": cv2.COLOR_GRAY2RGB}
-
-_OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 
 
 class Unusable(ValueError):
     """A message that says nothing the package can use."""
-
-
-def stamp_ns(message: Any) -> int:
-    return int(message.header.stamp.sec) * 10**9 + int(message.header.stamp.nanosec)
-
-
-def image_from(message: Any) -> NDArray[np.uint8]:
-    """sensor_msgs/Image (rgb8, bgr8, mono8) or CompressedImage -> (H, W, 3) uint8 RGB."""
-    if hasattr(message, "format"):
-        name = f"compressed image of format '{message.format}'"
-        return decode_picture(message.data.tobytes(), name)
-    if message.encoding not in _TO_RGB:
-        raise Unusable(f"image encoding '{message.encoding}' is none of {', '.join(_TO_RGB)}")
-    channels = 1 if message.encoding == "mono8" else 3
-    row = message.width * channels
-    if message.step < row or message.data.size != message.step * message.height or not row:
-        raise Unusable(
-            f"image of {message.width} x {message.height}, step {message.step}, has "
-            f"{message.data.size} bytes"
-        )
-    rows = message.data.reshape(message.height, message.step)[:, :row]
-    pixels = rows.reshape(message.height, message.width, channels)
-    code = _TO_RGB[message.encoding]
-    return np.asarray(pixels if code is None else cv2.cvtColor(pixels, code), np.uint8)
-
-
-def camera_from(info: Any, T_base_camera: FloatArray, rectified: bool) -> Camera:
-    """CameraInfo and extrinsic -> Camera: K and D, or P without distortion for rectified images."""
-    if info.binning_x > 1 or info.binning_y > 1 or info.roi.x_offset or info.roi.y_offset:
-        raise Unusable(f"CameraInfo has binning {info.binning_x} x {info.binning_y} or a roi")
-    distortion = np.zeros(5)
-    if rectified:
-        K = np.reshape(info.p, (3, 4))[:, :3]
-    else:
-        if info.distortion_model not in ("plumb_bob", "") or len(info.d) not in (0, 4, 5):
-            raise Unusable(
-                f"distortion model '{info.distortion_model}' of {len(info.d)} numbers is not "
-                "plumb_bob"
-            )
-        K = np.reshape(info.k, (3, 3))
-        distortion[: len(info.d)] = info.d
-    return Camera(K, info.width, info.height, distortion, T_base_camera)
 
 
 def fix_from(message: Any, default_sigma_m: float) -> tuple[LatLon, FloatArray]:
@@ -135,13 +88,3 @@ def rotation_from_rpy(rpy: tuple[float, float, float]) -> FloatArray:
     """Rz(yaw) Ry(pitch) Rx(roll) (3, 3), angles in rad."""
     turns = [cv2.Rodrigues(angle * axis)[0] for angle, axis in zip(rpy, np.eye(3), strict=True)]
     return np.asarray(turns[2] @ turns[1] @ turns[0])
-
-
-def extrinsic(
-    translation: tuple[float, float, float], rpy: tuple[float, float, float]
-) -> FloatArray:
-    """T_base_camera (4, 4) of a camera whose body (x forward, z up) is turned by rpy (rad)."""
-    T = np.eye(4)
-    T[:3, :3] = rotation_from_rpy(rpy) @ _OPTICAL_FROM_BODY.T
-    T[:3, 3] = translation
-    return T

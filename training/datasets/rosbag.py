@@ -18,7 +18,9 @@ from rosbags.typesys import Stores, get_typestore
 
 from g2s_localizer.estimator.prior import Prior, PriorBuffer
 from g2s_localizer.geometry import LatLon
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.imagery import Imagery
+from g2s_localizer.messages import camera_from, image_from, stamp_ns
 from g2s_localizer.model import ModelConfig
 from training.datasets import messages
 from training.datasets.drives import DriveDataset, LabelledDrive
@@ -109,7 +111,7 @@ class BagImages:
         try:
             found = list(reader.messages(connections, start=logged, stop=logged + 1))
             connection, _, data = found[number - first]
-            return messages.image_from(reader.deserialize(data, connection.msgtype))
+            return image_from(reader.deserialize(data, connection.msgtype))
         except (AnyReaderError, IndexError) as error:
             raise ValueError(f"{self._bag}: image {number} on {self._topic}: {error}") from error
 
@@ -173,8 +175,8 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
     stamps = [recording.images[n][0] for n in numbers]
     truths = [truth.at(stamp) for stamp in stamps] if truth else None
     track = [odometry.at(stamp) for stamp in stamps] if odometry else None
-    T_base_camera = messages.extrinsic(config.camera_translation, config.camera_rpy)
-    camera = messages.camera_from(recording.info, T_base_camera, config.rectified)
+    T_base_camera = extrinsic_from_parameters(config.camera_translation, config.camera_rpy)
+    camera = camera_from(recording.info, T_base_camera, config.rectified)
     if recording.sizes - {(camera.width, camera.height)}:
         raise ValueError(
             f"{bag}: {config.camera_info} says {camera.width} x {camera.height} pixels, the images "
@@ -201,7 +203,7 @@ def _read(bag: Path, config: BagConfig) -> _Recording:
         connections = [c for c in reader.connections if c.topic in wanted]
         for connection, logged, data in reader.messages(connections):
             message = reader.deserialize(data, connection.msgtype)
-            stamp, topic = messages.stamp_ns(message), connection.topic
+            stamp, topic = stamp_ns(message.header), connection.topic
             try:
                 if topic == config.odometry:
                     recording.odometry.append((stamp, messages.planar_pose(message.pose.pose)))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
+from g2s_localizer.messages import stamp_ns
 from training.datasets import messages
 
 
@@ -40,7 +41,7 @@ def truth_track(poses: Sequence[Any], datum: LatLon, frame: LocalFrame) -> Track
     given = np.array([messages.planar_pose(message.pose) for message in poses])
     lat, lon = LocalFrame(datum).to_latlon_array(given[:, 0], given[:, 1])
     given[:, :2] = np.stack(frame.to_xy_array(lat, lon), axis=1)
-    return Track(np.array([messages.stamp_ns(message) for message in poses]), given)
+    return Track(np.array([stamp_ns(message.header) for message in poses]), given)
 
 
 def odometry_track(recorded: Sequence[tuple[int, tuple[float, float, float]]]) -> Track:

@@ -16,11 +16,11 @@ from rosbags.rosbag2 import StoragePlugin
 from torch.utils.data import DataLoader
 
 from g2s_localizer.kitti import KittiDrive
+from g2s_localizer.messages import stamp_ns
 from g2s_localizer.tools.bag import jazzy_types, new_bag
 from g2s_localizer.tools.kitti_to_rosbag2 import convert
 from training.datasets.crops import ProcessImagery
 from training.datasets.kitti import KittiDataset
-from training.datasets.messages import stamp_ns
 from training.datasets.rosbag import BagConfig, RosbagDataset
 from training.datasets.sample import collate
 
@@ -176,14 +176,14 @@ def test_a_fix_without_a_fix_is_not_used_and_named(mcap, imagery, tiny, tmp_path
 
 
 def test_an_image_that_cannot_be_decoded_is_a_named_skip(mcap, imagery, tiny, tmp_path):
-    def bayer(topic, message):
+    def depth(topic, message):
         first = topic == "/camera/image_raw" and message.header.stamp.sec % 2
-        return replace(message, encoding="bayer_rggb8") if first else message
+        return replace(message, encoding="32FC1") if first else message
 
-    dataset = RosbagDataset([rewritten(mcap, tmp_path / "bag", bayer)], imagery, tiny, CONFIG)
+    dataset = RosbagDataset([rewritten(mcap, tmp_path / "bag", depth)], imagery, tiny, CONFIG)
     batch = collate([dataset[i] for i in range(5)])
     assert 0 < len(batch) < 5
-    assert "'bayer_rggb8' is none of rgb8, bgr8, mono8" in batch.skipped[0].reason
+    assert "'32FC1' is none of rgb8, bgr8, mono8" in batch.skipped[0].reason
 
 
 def test_odometry_gives_the_heading_as_well(mcap, imagery, tiny, tmp_path):
@@ -204,7 +204,7 @@ def test_recorded_odometry_tells_the_motions_of_the_drive(noisy, imagery, tiny):
 
 def test_an_image_in_a_gap_of_odometry_is_left_out_and_named(mcap, imagery, tiny, tmp_path):
     def gap(topic, message):
-        lost = topic == "/odometry" and 1 <= stamp_ns(message) / 1e9 - start <= 1.6
+        lost = topic == "/odometry" and 1 <= stamp_ns(message.header) / 1e9 - start <= 1.6
         return None if lost else message
 
     with AnyReader([mcap]) as reader:

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a camera sits on the vehicle, and whether that can be true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2s_localizer.geometry.camera import Camera
+
+FloatArray = NDArray[np.float64]
+
+OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+"""x forward, y left, z up -> x right, y down, z forward (REP-103)."""
+
+LOWEST_M, HIGHEST_M = 0.2, 10.0
+"""Heights of a camera above the ground that a road vehicle can have."""
+
+FARTHEST_M = 30.0
+"""Horizontal distance from base_link that a road vehicle has room for."""
+
+_STEEPEST = math.radians(45.0)
+_IN_VIEW_M = 50.0
+_LEAST_SHARE = 0.05
+
+
+def extrinsic_from_parameters(
+    translation: Sequence[float], rpy: Sequence[float], base_link_height: float = 0.0
+) -> FloatArray:
+    """Return T_base_camera (4, 4) of a camera whose body axes (x forward) are turned by rpy (rad).
+
+    Roll, pitch and yaw about base_link's fixed x, y, z: (0, 0, 0) looks straight ahead, a
+    positive pitch looks down, a positive yaw looks left. translation in m, as is the height of
+    base_link above the ground.
+    """
+    (cr, cp, cy), (sr, sp, sy) = np.cos(rpy), np.sin(rpy)
+    about_x = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
+    about_y = np.array([[cp, 0.0, sp], [0.0, 1.0, 0.0], [-sp, 0.0, cp]])
+    about_z = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
+    T = np.eye(4)
+    T[:3, :3] = about_z @ about_y @ about_x @ OPTICAL_FROM_BODY.T
+    T[:3, 3] = translation
+    T[2, 3] += base_link_height
+    return T
+
+
+def check_mounting(T_base_camera: FloatArray) -> None:
+    """Refuse an extrinsic (4, 4) that no camera which sees the road ahead of a vehicle has.
+
+    Raises ValueError with the number that is beyond reason and its likely cause.
+    """
+    x, y, height = T_base_camera[:3, 3].tolist()
+    if not LOWEST_M < height < HIGHEST_M:
+        cause = "is the height of base_link above the ground right?"
+        if abs(height) >= 100.0:
+            cause = "are its lengths in millimetres?"
+        raise ValueError(
+            f"camera is {height:.4g} m above the ground, not between {LOWEST_M:g} and "
+            f"{HIGHEST_M:g} m: {cause}"
+        )
+    if math.hypot(x, y) > FARTHEST_M:
+        raise ValueError(
+            f"camera is ({x:.4g}, {y:.4g}) m from base_link, more than {FARTHEST_M:g} m: are its "
+            "lengths in millimetres?"
+        )
+    right, down, ahead = T_base_camera[2, :3].tolist()
+    if ahead > math.sin(_STEEPEST):
+        raise ValueError(
+            f"camera looks up by {math.degrees(math.asin(min(1.0, ahead))):.0f} degrees: are its "
+            "axes those of its body (x forward, z up) where the optical frame (x right, y down, "
+            "z forward) is meant?"
+        )
+    roll = math.atan2(-right, -down)
+    # Looking straight down there is no upright.
+    if math.hypot(right, down) > 0.2 and abs(roll) > _STEEPEST:
+        cause = "are its angles those of the optical frame, where the body's (x forward) are meant?"
+        if abs(roll) > math.pi - _STEEPEST:
+            cause = "its pictures would be upside down; a camera mounted so must turn them itself"
+        raise ValueError(f"camera is rolled by {math.degrees(roll):.0f} degrees: {cause}")
+
+
+def check_view(camera: Camera) -> None:
+    """Refuse a camera that does not see the ground around the vehicle, as its intrinsics tell.
+
+    Raises ValueError with the share of the image that does, and the angles.
+    """
+    share = ground_share(camera)
+    if share < _LEAST_SHARE:
+        fov = 2.0 * math.degrees(math.atan2(camera.height / 2.0, camera.K[1, 1]))
+        pitch = -math.degrees(math.asin(np.clip(camera.T_base_camera[2, 2], -1.0, 1.0)))
+        raise ValueError(
+            f"no ground in view: {share:.0%} of the image looks at the ground within "
+            f"{_IN_VIEW_M:g} m (camera pitched down by {pitch:.0f} degrees, "
+            f"{fov:.0f} degrees high, {camera.ground_height:.2f} m above the ground): are its "
+            "angles and K right?"
+        )
+
+
+def ground_share(camera: Camera) -> float:
+    """Return the share of the undistorted image that looks at the ground within 50 m."""
+    cells = (np.arange(32) + 0.5) / 32
+    u, v = np.meshgrid(cells * camera.width - 0.5, cells * camera.height - 0.5)
+    uv1 = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=1)
+    rays = uv1 @ np.linalg.inv(camera.K).T @ camera.T_base_camera[:3, :3].T
+    flat = np.hypot(rays[:, 0], rays[:, 1])
+    # A ray falls by -z while it goes `flat` ahead.
+    sees = -rays[:, 2] * _IN_VIEW_M > camera.ground_height * flat
+    return float(sees.mean())
