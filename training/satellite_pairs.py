@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage 0: rotation from satellite crops and moved copies of themselves, without any label."""
+"""Stage 0: rotation from two views of the same satellite imagery, without any label."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from g2s_localizer.model import CameraInput, G2SNet, PaperNet
-from g2s_localizer.model.config import PAPER_KITTI
 from g2s_localizer.model.correlation import correlate, satellite_spectrum
 from g2s_localizer.model.features import feature_intrinsics
-from g2s_localizer.model.grid import overhead_xy, rotate_xy
+from g2s_localizer.model.grid import rotate_xy
 from g2s_localizer.model.paper import normalised
 from g2s_localizer.model.projection import ground_to_overhead, turn_overhead
 from training.datasets.sample import Batch
-from training.label_cells import SHIFT_RANGE_M
 from training.losses import dense_triplet_loss, pose_loss, position_loss, yaw_loss
+from training.pseudo_pairs import motion_range, two_views
 from training.targets import offset_cells
 
 _POSITION_TEMPERATURE = 30.0
 
 
 def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
-    """Stage 0: yaw and position between satellite crops and moved copies of themselves.
+    """Stage 0: yaw and position between two views of the same satellite imagery.
 
-    The copy is turned by a known angle within the yaw range, moved within the search window and
-    recoloured, its features masked to what the camera would see, so that it stands in for the
-    overhead view. Neither ground image nor pose is used.
+    The second is turned against the first by a known angle within the yaw range, moved within
+    the search window and recoloured, its features masked to what the camera would see, so that
+    it stands in for the overhead view. Neither ground image nor pose is used. batch: its crops
+    as wide as `wide_pixels` says.
     """
     config = network.config
     size, device = len(batch.satellite), batch.satellite.device
-    yaw = (2 * torch.rand(size, device=device) - 1) * math.radians(config.yaw_range_deg) * 0.9
-    offset = (2 * torch.rand(size, 2, device=device) - 1) * config.search_m * 0.9
-    crops = recolour(batch.satellite.float())
-    copies = recolour(_moved(batch.satellite.float(), yaw, offset, config.gsd))
-    features = network.satellite_features(torch.cat([crops, copies]))
+    largest_offset, largest_yaw = motion_range(config)
+    yaw = (2 * torch.rand(size, device=device) - 1) * largest_yaw
+    offset = (2 * torch.rand(size, 2, device=device) - 1) * largest_offset
+    views = two_views(batch.satellite.float(), yaw, offset, config)
+    features = network.satellite_features(torch.cat([recolour(view) for view in views]))
     satellite = network.satellite_spectra(features[:size])
     view = F.avg_pool2d(features[size:], 2)
     cells = config.overhead_cells // 2
@@ -70,8 +70,9 @@ def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
 class PaperRotationLoss(nn.Module):
     """Stage 0 of the paper for a PaperNet, with the two learned weights of its terms.
 
-    The crop plays the aligned image, its features masked to what the camera would see; a copy
-    of it, shifted within the prior's range and turned within the yaw range, plays the query.
+    One view of the imagery plays the aligned image, its features masked to what the camera
+    would see; another, shifted within the prior's range and turned within the yaw range, plays
+    the query.
     """
 
     def __init__(self) -> None:
@@ -94,15 +95,15 @@ def paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor
     positions at the true heading, and the true cell (B, 2).
 
     A point a of the aligned image lies at R(t) (a + g) in the query, g the shift, t the heading.
+    batch: its crops as wide as `wide_pixels` says.
     """
     config, device = network.config, batch.satellite.device
     size = len(batch.satellite)
     target = 2 * torch.rand(size, 3, device=device) - 1
-    range_m = SHIFT_RANGE_M if config.preset == PAPER_KITTI else config.crop_m / 4
-    yaw = target[:, 2] * math.radians(config.yaw_range_deg)
-    shift = target[:, :2] * range_m
-    aligned = batch.satellite.float()
-    query = _moved(aligned, -yaw, -shift, config.gsd)
+    largest_shift, largest_yaw = motion_range(config)
+    yaw = target[:, 2] * largest_yaw
+    shift = target[:, :2] * largest_shift
+    aligned, query = two_views(batch.satellite.float(), -yaw, -shift, config)
     with network.reduced(device):
         extracted = network.rotation_extractor(torch.cat([aligned, query]) / 255.0, config.level)
     features, confidence = extracted
@@ -110,7 +111,7 @@ def paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor
     view = normalised(features[:size]), confidence[:size]
     seen = _seen(network, batch)
     delta = network.regress(network.stand_in(*view, seen, straight)[:, :-1], queries)
-    delta = delta / delta.new_tensor([1.0, 1.0, math.radians(config.yaw_range_deg)])
+    delta = delta / delta.new_tensor([1.0, 1.0, largest_yaw])
     turned = network.stand_in(*view, seen, yaw)
     first = (config.satellite_cells - config.overhead_cells) // 2
     middle = slice(first, first + config.overhead_cells)
@@ -146,13 +147,3 @@ def recolour(images: Tensor) -> Tensor:
     value = share * blurred + (1 - share) * value
     strength = 20.0 * torch.rand(size, 1, 1, 1, device=images.device)
     return value + strength * torch.randn_like(value)
-
-
-def _moved(images: Tensor, yaw: Tensor, offset: Tensor, gsd: float) -> Tensor:
-    """North-up images (B, 3, S, S) around the point `offset` (B, 2) m east and north of their
-    centre, turned so that the copy at xy shows R(yaw) xy + offset; one bilinear resampling.
-    """
-    side = images.shape[-1]
-    xy = rotate_xy(overhead_xy(side, gsd, images.device), yaw) + offset[:, None, None]
-    grid = torch.stack([xy[..., 0], -xy[..., 1]], dim=-1) * (2.0 / (side * gsd))
-    return F.grid_sample(images, grid, mode="bilinear", align_corners=False)

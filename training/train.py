@@ -25,10 +25,12 @@ from accelerate.utils import set_seed
 from g2s_localizer.model import RegistrationNet, load_checkpoint
 from training.calibration import calibrate
 from training.config import StageConfig, TrainingConfig, load_config, reseeded
+from training.datasets.sample import PairDataset
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner, open_accelerator
 from training.loading import FIRST, Position, endless, held_out_batches, listed, shuffled
 from training.monitor import Monitor
+from training.pseudo_pairs import surroundings
 from training.run_folder import RunFolder
 from training.scoring import score
 from training.sources import Pairs, open_pairs
@@ -93,11 +95,13 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
     config, accelerator, pairs = run.config, run.accelerator, run.pairs
     stage: StageConfig = getattr(config, name)
     losses = stage_losses(name, config, pairs.training)
-    spacing_m, ranks = config.data.spacing_m, accelerator.num_processes
-    sampler = shuffled(
-        pairs.training, stage, spacing_m, config.seed, accelerator.process_index, ranks
-    )
-    held_out = held_out_batches(pairs.validation, stage, spacing_m)
+    training, validation = pairs.training, pairs.validation
+    if name == "rotation":
+        training, validation = (surroundings(part, config.model) for part in (training, validation))
+    spacing_m, rank = config.data.spacing_m, accelerator.process_index
+    ranks = accelerator.num_processes
+    sampler = shuffled(training, stage, spacing_m, config.seed, rank, ranks)
+    held_out = held_out_batches(validation, stage, spacing_m)
     steps = stage.steps or math.ceil((stage.epochs or 0) * len(sampler) / stage.accumulate)
     learner = Learner(
         accelerator, network, trained_parameters(network, name), losses.training, stage, steps
@@ -107,16 +111,15 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
         learner.load(state)
         progress = Progress(**{**state["progress"], "position": Position(*state["position"])})
 
-    batches = endless(
-        pairs.training, sampler, progress.position, config.data.workers, accelerator.device
-    )
+    workers, device = config.data.workers, accelerator.device
+    batches = endless(training, sampler, progress.position, workers, device)
     show = accelerator.is_main_process
     with (
         Interruption() as interruption,
         Monitor(run.folder.tensorboard, name, progress.step, steps, show) as monitor,
     ):
         while progress.step < steps and not 0 < stage.patience <= progress.stale:
-            set_seed(_seed_of(config.seed, name, progress.step, accelerator.process_index))
+            set_seed(_seed_of(config.seed, name, progress.step, rank))
             taken = list(islice(batches, stage.accumulate))
             try:
                 update = learner.update([batch for batch, _ in taken])
@@ -129,7 +132,9 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
             asked = _sum_over_ranks(accelerator, interruption.asked) > 0
             due = progress.step == steps or _divides(stage.validate_every, progress.step)
             if due:
-                value = _validate(run, learner.averaged, losses, held_out, monitor, progress.step)
+                value = _validate(
+                    run, learner.averaged, losses, validation, held_out, monitor, progress.step
+                )
                 progress = _judged(run, name, learner.averaged, value, progress)
                 monitor.validation(progress.step, value, progress.best_step)
             if due or asked:
@@ -149,6 +154,7 @@ def _validate(
     run: _Run,
     network: RegistrationNet,
     losses: Losses,
+    validation: PairDataset,
     held_out: Sequence[list[int]],
     monitor: Monitor,
     step: int,
@@ -160,7 +166,7 @@ def _validate(
     total = 0.0
     with torch.no_grad():
         mine = held_out[rank::ranks]
-        for k, batch in enumerate(listed(run.pairs.validation, mine, device)):
+        for k, batch in enumerate(listed(validation, mine, device)):
             # the same random numbers at every validation, on however many ranks
             set_seed(rank + k * ranks)
             total += float(losses.criterion(network, batch))

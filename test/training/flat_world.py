@@ -7,6 +7,7 @@ As a script it trains on them: flat_world.py CONFIG.yaml [--resume] [--limit BYT
 import argparse
 import resource
 import sys
+from copy import copy
 from pathlib import Path
 
 import cv2
@@ -55,6 +56,12 @@ class FlatWorld:
         self.labels = NOISE.labels(self.truths, seed=(seed, 7))
         self._broken, self._model = set(broken), model
         self._rays = _rays(model)
+        self._pixels = round(model.crop_m / model.gsd)
+
+    def widened(self, pixels):
+        wide = copy(self)
+        wide._pixels = pixels
+        return wide
 
     def __len__(self):
         return len(self.labels)
@@ -72,7 +79,7 @@ class FlatWorld:
             return Unreadable(index, f"flat world, frame {index}", "made unreadable")
         label, truth, model = self.labels[index], self.truths[index], self._model
         crop_yaw = 0.0 if model.preset == "compact" else label.yaw
-        side = round(model.crop_m / model.gsd)
+        side = self._pixels
         along = (np.arange(side) - (side - 1) / 2) * model.gsd
         right, up = np.meshgrid(along, -along)
         crop = self._seen(Pose2D(label.x, label.y, crop_yaw), np.stack([right, up], -1))
@@ -89,7 +96,8 @@ class FlatWorld:
         x, y = pose.transform(xy.reshape(-1, 2)).T.reshape(2, *xy.shape[:2])
         middle = (len(self._texture) - 1) / 2
         u, v = middle + x / self._model.gsd, middle - y / self._model.gsd
-        seen = cv2.remap(self._texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_AREA)
+        uv = u.astype(np.float32), v.astype(np.float32)
+        seen = cv2.remap(self._texture, *uv, cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
         return torch.from_numpy(seen.clip(0, 255).astype(np.uint8).transpose(2, 0, 1).copy())
 
 

@@ -13,6 +13,7 @@ from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import ModelConfig, build_network, load_checkpoint
 from training.config import LossConfig
 from training.datasets.sample import collate
+from training.pseudo_pairs import wide_pixels
 from training.run_folder import RunFolder
 from training.satellite_pairs import paper_pairs
 from training.stages import stage_losses, trained_parameters, translation_loss
@@ -83,7 +84,8 @@ def test_a_made_pair_matches_at_its_cell_even_before_training():
     wide = ModelConfig(**{**asdict(PAPER_KITTI), "yaw_range_deg": 40.0})
     with torch.no_grad():
         _, _, scores, cell = paper_pairs(
-            network_of(wide).eval(), batch_of(FlatWorld(16, 5, (), wide), 16)
+            network_of(wide).eval(),
+            batch_of(FlatWorld(16, 5, (), wide).widened(wide_pixels(wide)), 16),
         )
     peak = scores.flatten(1).argmax(dim=1)
     found = torch.stack([peak // scores.shape[-1], peak % scores.shape[-1]], dim=1)

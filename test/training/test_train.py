@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,17 @@ from training.train import train
 
 
 class Interrupting(Part):
-    """Pairs, the n-th reading of which sends this process the signal of Ctrl-C."""
+    """Pairs; the reading at which `left` counts 0 sends this process the signal of Ctrl-C."""
 
-    def __init__(self, pairs, reading):
+    def __init__(self, pairs, left):
         super().__init__(pairs, range(len(pairs)))
-        self.left = reading
+        self.left = left
+
+    def widened(self, pixels):
+        return Interrupting(self._dataset.widened(pixels), self.left)
 
     def __getitem__(self, index):
-        self.left -= 1
-        if self.left == 0:
+        if next(self.left) == 0:
             os.kill(os.getpid(), signal.SIGINT)
         return super().__getitem__(index)
 
@@ -72,8 +75,10 @@ def test_four_pairs_are_learnt_by_heart(config):
 def test_an_interrupted_run_ends_as_an_uninterrupted_one_to_the_bit(config, pairs, reading):
     whole, broken = config("whole"), config("broken")
     train(whole, pairs, "")
+    interrupting = Interrupting(pairs.training, count(1 - reading))
+    broken_pairs = replace(pairs, training=interrupting)
     with pytest.raises(Interrupted, match="stopped after step .*\n  the command --resume"):
-        train(broken, replace(pairs, training=Interrupting(pairs.training, reading)), "the command")
+        train(broken, broken_pairs, "the command")
     train(broken, pairs, "", resume=True)
     states = [run_folder(run).load_state() for run in (whole, broken)]
     assert same(*({**state, "config": None} for state in states))

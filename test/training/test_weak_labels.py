@@ -13,6 +13,7 @@ from g2s_localizer.model import G2SNet, ModelConfig
 from training.datasets.drives import DriveDataset
 from training.datasets.sample import Batch, PriorNoise, Sample, collate
 from training.datasets.simulated import open_drive
+from training.pseudo_pairs import wide_pixels
 from training.simulate import simulate
 from training.stages import rotation_loss, translation_loss
 
@@ -36,6 +37,8 @@ def labels(simulated):
 def loss_and_gradient(loss_of, dataset):
     torch.manual_seed(0)
     network = G2SNet(TINY).train()
+    if loss_of is rotation_loss:
+        dataset = dataset.widened(wide_pixels(TINY))
     loss = loss_of(network, collate([dataset[i] for i in range(len(dataset))]))
     loss.backward()
     gradient = [p.grad.clone() for p in network.parameters() if p.grad is not None]

@@ -53,7 +53,8 @@ def crop_pixels(
         return imagery.crop(centre, size_m, gsd).image
     pixels = round(size_m / gsd)
     fine = gsd / _FINER
-    north_up = imagery.crop(centre, (math.sqrt(2.0) * pixels + 2) * gsd, fine)
+    spanned = abs(math.cos(yaw)) + abs(math.sin(yaw))
+    north_up = imagery.crop(centre, (spanned * pixels + 2) * gsd, fine)
     along = (np.arange(pixels * _FINER) - (pixels * _FINER - 1) / 2.0) * fine
     right, up = np.meshgrid(along, -along)
     xy = np.stack([right.ravel(), up.ravel()], axis=1) @ rotation(yaw).T

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
@@ -104,6 +105,7 @@ class DriveDataset:
     ) -> None:
         self.drives = list(drives)
         self._model = model
+        self._crop_m = model.crop_m
         self._aligned = aligned
         self._ends = list(accumulate(len(drive.frames) for drive in self.drives))
         self.labels = [label for drive in self.drives for label in drive.labels]
@@ -129,6 +131,11 @@ class DriveDataset:
             for other in others
         )
 
+    def widened(self, pixels: int) -> DriveDataset:
+        wide = copy(self)
+        wide._crop_m = pixels * self._model.gsd
+        return wide
+
     def __getitem__(self, index: int) -> Sample | Unreadable:
         if not 0 <= index < len(self):
             raise IndexError(index)
@@ -139,7 +146,7 @@ class DriveDataset:
         place = drive.frame.to_latlon(label.x, label.y)
         try:
             ground, camera = self._ground(drive, drive.frames[k])
-            crop = crop_pixels(drive.imagery, place, model.crop_m, model.gsd, crop_yaw)
+            crop = crop_pixels(drive.imagery, place, self._crop_m, model.gsd, crop_yaw)
         except (_NoImage, MissingImagery) as error:
             return Unreadable(index, f"{drive.name}, frame {drive.frames[k]}", str(error))
         return Sample(

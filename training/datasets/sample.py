@@ -141,6 +141,11 @@ class PairDataset(Protocol):
         in common, and `spacing_m` is not asked.
         """
 
+    def widened(self, pixels: int) -> PairDataset:
+        """The same samples with `pixels` of satellite a side, around the same places and of the
+        same metres per pixel; what has no imagery so wide is Unreadable.
+        """
+
 
 @dataclass(frozen=True)
 class PriorNoise:

@@ -42,6 +42,9 @@ class Part:
         chosen = [self._indices[i] for i in others]
         return self._dataset.apart(self._indices[index], chosen, spacing_m)
 
+    def widened(self, pixels: int) -> Part:
+        return Part(self._dataset.widened(pixels), self._indices)
+
 
 class Remembered(Part):
     """The whole dataset, each sample read once by a process and then kept in memory."""
@@ -49,6 +52,9 @@ class Remembered(Part):
     def __init__(self, dataset: PairDataset) -> None:
         super().__init__(dataset, range(len(dataset)))
         self._kept: dict[int, Sample | Unreadable] = {}
+
+    def widened(self, pixels: int) -> Remembered:
+        return Remembered(super().widened(pixels))
 
     def __getitem__(self, index: int) -> Sample | Unreadable:
         if index not in self._kept:

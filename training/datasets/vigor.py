@@ -15,17 +15,21 @@ from __future__ import annotations
 
 import math
 import zlib
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import prepare_satellite
 from training.datasets.files import read_picture, report_missing
 from training.datasets.sample import Sample, Unreadable
+from training.datasets.vigor_mosaic import TileMosaic
 
 TILE_PIXELS = 640
 
@@ -138,6 +142,8 @@ class VigorDataset:
             raise ValueError(f"rotation_range must lie in [0, 180] degrees, got {rotation_range}")
         self._root = root
         self._ground_size, self._satellite_size = ground_size, satellite_size
+        self._wide: int | None = None
+        self._mosaics: dict[str, TileMosaic] = {}
         self._cities = CITIES[area, part]
         self._satellites: dict[str, list[str]] = {}
         self._pairs: list[VigorLabel] = []
@@ -175,21 +181,29 @@ class VigorDataset:
             for other in others
         )
 
+    def widened(self, pixels: int) -> VigorDataset:
+        """As PairDataset says, from the tiles around each. Raises ValueError naming a tile whose
+        name gives no place.
+        """
+        wide = copy(self)
+        wide._wide = pixels
+        wide._mosaics = {
+            city: TileMosaic(names, GSD[city], TILE_PIXELS, partial(self._read_tile, city))
+            for city, names in self._satellites.items()
+        }
+        return wide
+
     def __getitem__(self, index: int) -> Sample | Unreadable:
         label = self._pairs[index]
         city = self._root / label.city
         height, width = self._ground_size
-        size = self._satellite_size
         try:
             panorama = read_picture(city / "panorama" / label.panorama)
-            tile = read_picture(city / "satellite" / self._tile(label))
-            if tile.shape[:2] != (TILE_PIXELS, TILE_PIXELS):
-                raise ValueError(f"{self._tile(label)} is not {TILE_PIXELS} pixels a side")
+            tile = self._satellite(label)
         except (OSError, ValueError) as error:
             return Unreadable(index, f"{label.city}/{label.panorama}", str(error))
         panorama = cv2.resize(panorama, (width, height), interpolation=cv2.INTER_AREA)
         rolled = np.roll(panorama, self._rolls[index], axis=1)
-        tile = cv2.resize(tile, (size, size), interpolation=cv2.INTER_AREA)
         T_base_camera = torch.tensor(
             [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]]
         )
@@ -198,10 +212,27 @@ class VigorDataset:
             ground=torch.from_numpy(np.ascontiguousarray(rolled.transpose(2, 0, 1))),
             K=None,
             T_base_camera=T_base_camera,
-            satellite=prepare_satellite(np.asarray(tile, np.uint8)),
-            gsd=GSD[label.city] * TILE_PIXELS / size,
+            satellite=prepare_satellite(tile),
+            gsd=GSD[label.city] * TILE_PIXELS / self._satellite_size,
             yaw=NORTH,
         )
+
+    def _satellite(self, label: VigorLabel) -> NDArray[np.uint8]:
+        """The tile, or what lies around it too, with as many pixels as are wanted."""
+        size = self._wide or self._satellite_size
+        if self._wide is None:
+            image = self._read_tile(label.city, self._tile(label))
+        else:
+            # an even number of pixels more than a tile has: both have one middle
+            wide = TILE_PIXELS + 2 * round((size / self._satellite_size - 1) * TILE_PIXELS / 2)
+            image = self._mosaics[label.city].around(label.tiles[0], wide)
+        return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _read_tile(self, city: str, name: str) -> NDArray[np.uint8]:
+        tile = read_picture(self._root / city / "satellite" / name)
+        if tile.shape[:2] != (TILE_PIXELS, TILE_PIXELS):
+            raise ValueError(f"{name} is not {TILE_PIXELS} pixels a side")
+        return tile
 
     def _tile(self, label: VigorLabel) -> str:
         return self._satellites[label.city][label.tiles[0]]

@@ -29,24 +29,23 @@ FloatArray = NDArray[np.float64]
 ZOOM = 19
 _MESH = 64
 _CROWN = 100
+_BEYOND_M = 40.0
+"""Of grass that is drawn around the world: a picture of 250 m around any frame is whole."""
 _AMBIENT = 0.5
 
 
 def write_tiles(world: World, folder: Path) -> FloatArray:
-    """Write folder/{z}/{x}/{y}.jpg over the whole world; returns the georeferencing error (2,):
-    metres east and north by which the imagery shows things beside their place.
+    """Write folder/{z}/{x}/{y}.jpg over the whole world and grass around it.
+
+    Returns the georeferencing error (2,): metres east and north by which the imagery shows things
+    beside their place.
     """
     rng = stream(world.seed, Stream.IMAGERY)
     preset = world.preset
     offset = rng.normal(0.0, 1.0, 2) * preset.imagery_offset_m
     frame = LocalFrame(world.datum)
-    low = world.ground.origin
-    high = low + np.array(world.ground.classes.shape[::-1]) * CELL_M
-    lat, lon = frame.to_latlon_array([low[0], high[0], low[0], high[0]],
-                                     [low[1], low[1], high[1], high[1]])  # fmt: skip
-    px, py = mercator_pixel(lat, lon, ZOOM)
-    x0, x1 = int(px.min() // TILE_SIZE), int(px.max() // TILE_SIZE)
-    y0, y1 = int(py.min() // TILE_SIZE), int(py.max() // TILE_SIZE)
+    origin = world.ground.origin
+    x0, y0, x1, y1 = _tiles(world, frame, _BEYOND_M)
     width, height = (x1 - x0 + 1) * TILE_SIZE, (y1 - y0 + 1) * TILE_SIZE
     mesh_x, mesh_y = np.meshgrid(
         x0 * TILE_SIZE + 0.5 + np.arange(0, width + _MESH, _MESH),
@@ -59,12 +58,12 @@ def write_tiles(world: World, folder: Path) -> FloatArray:
     look = world.sky_look
     image = np.empty((height, width, 3), np.float32)
     _render(
-        image, mesh, gsd, world.ground.classes, low, look.palette, look.texture_seed,
+        image, mesh, gsd, world.ground.classes, origin, look.palette, look.texture_seed,
         look.shadow, top, table, look.sun,
     )  # fmt: skip
     image *= math.exp(rng.normal(0.0, 0.12))
     image = cv2.GaussianBlur(image, (0, 0), max(preset.satellite_blur_m / gsd, 0.3))
-    image += rng.standard_normal(image.shape, dtype=np.float32) * preset.satellite_noise
+    image += _noise(rng, world, frame, (x0, y0, x1, y1)) * preset.satellite_noise
     mosaic = np.clip(image, 0, 255).astype(np.uint8)[..., ::-1]
     quality = [cv2.IMWRITE_JPEG_QUALITY, preset.jpeg_quality]
     for x in range(x0, x1 + 1):
@@ -76,6 +75,31 @@ def write_tiles(world: World, folder: Path) -> FloatArray:
             if not cv2.imwrite(str(column / f"{y}.jpg"), tile, quality):
                 raise OSError(f"cannot write {column / f'{y}.jpg'}")
     return offset
+
+
+def _tiles(world: World, frame: LocalFrame, beyond_m: float) -> tuple[int, int, int, int]:
+    """First and last column and row (x0, y0, x1, y1) of the tiles over the world and around it."""
+    low = world.ground.origin - beyond_m
+    high = low + np.array(world.ground.classes.shape[::-1]) * CELL_M + 2 * beyond_m
+    lat, lon = frame.to_latlon_array([low[0], high[0], low[0], high[0]],
+                                     [low[1], low[1], high[1], high[1]])  # fmt: skip
+    px, py = np.array(mercator_pixel(lat, lon, ZOOM)) // TILE_SIZE
+    return int(px.min()), int(py.min()), int(px.max()), int(py.max())
+
+
+def _noise(
+    rng: np.random.Generator, world: World, frame: LocalFrame, tiles: tuple[int, int, int, int]
+) -> NDArray[np.float32]:
+    """Of all tiles; that over the world is drawn first and does not depend on what is around it."""
+    inner = np.array(_tiles(world, frame, 0.0))
+    columns, rows = (inner[2:] - inner[:2] + 1) * TILE_SIZE
+    own = rng.standard_normal((rows, columns, 3), dtype=np.float32)
+    x0, y0, x1, y1 = tiles
+    size = ((y1 - y0 + 1) * TILE_SIZE, (x1 - x0 + 1) * TILE_SIZE, 3)
+    noise = rng.standard_normal(size, dtype=np.float32)
+    u, v = (inner[:2] - (x0, y0)) * TILE_SIZE
+    noise[v : v + rows, u : u + columns] = own
+    return noise
 
 
 def _tops(world: World, lean: FloatArray) -> tuple[NDArray[np.uint16], FloatArray]:

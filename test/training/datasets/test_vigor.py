@@ -6,12 +6,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.geometry.pose import wrap_angle
+from g2s_localizer.model import ModelConfig
 from training.datasets.batches import DistantBatchSampler
 from training.datasets.sample import Unreadable, collate
-from training.datasets.vigor import GSD, VigorDataset, read_labels, read_satellite_list
+from training.datasets.vigor import CITIES, GSD, VigorDataset, read_labels, read_satellite_list
+from training.datasets.vigor_mosaic import TileMosaic
+from training.pseudo_pairs import wide_pixels
 
 OFFSETS = {"a": (120.0, -40.0), "b": (-60.0, 90.0), "c": (10.0, 20.0)}
 """(row, column) of the cameras of three panoramas"""
@@ -102,6 +106,73 @@ def test_a_batch_of_panoramas_carries_each_tile_s_metres_per_pixel(vigor):
     expected = [GSD["NewYork"] * 1.25, GSD["Seattle"] * 1.25]
     assert batch.gsd.tolist() == pytest.approx(expected)
     assert (batch.ground.shape, batch.satellite.shape) == ((2, 3, 320, 640), (2, 3, 512, 512))
+
+
+@pytest.fixture
+def gridded(tmp_path):
+    """Seattle as 3 x 3 tiles that overlap by about a half, all cut from one picture, with one
+    panorama on the middle tile and one on the first; the picture, whose middle is the grid's.
+    """
+    folder, lists = tmp_path / "Seattle", tmp_path / "splits__corrected" / "Seattle"
+    for made in (folder / "panorama", folder / "satellite", lists):
+        made.mkdir(parents=True)
+    small = np.random.default_rng(1).integers(0, 255, (40, 40, 3), np.uint8)
+    picture = cv2.resize(small, (1400, 1400), interpolation=cv2.INTER_CUBIC)
+    frame, names = LocalFrame(LatLon(47.6, -122.3)), []
+    for east in (-362, 0, 362):
+        for north in (-362, 0, 362):
+            place = frame.to_latlon(east * GSD["Seattle"], north * GSD["Seattle"])
+            names.append(f"satellite_{place.lat}_{place.lon}.png")
+            tile = picture[380 - north : 1020 - north, 380 + east : 1020 + east]
+            cv2.imwrite(str(folder / "satellite" / names[-1]), tile[..., ::-1])
+    for name in ("a", "b"):
+        cv2.imwrite(str(folder / "panorama" / f"{name}.jpg"), np.zeros((64, 128, 3), np.uint8))
+    lines = [f"{name}.jpg " + " ".join([f"{names[k]} 0 0"] * 4) for name, k in (("a", 4), ("b", 0))]
+    (lists / "satellite_list.txt").write_text("\n".join(names))
+    (lists / "pano_label_balanced__corrected.txt").write_text("\n".join(lines))
+    return tmp_path, picture
+
+
+@pytest.fixture
+def seattle(monkeypatch):
+    monkeypatch.setitem(CITIES, ("cross", "train"), ("Seattle",))
+
+
+def test_a_tile_s_surroundings_are_those_of_its_neighbours(gridded, seattle):
+    root, picture = gridded
+    dataset = VigorDataset(root, "cross", "train")
+    wide = dataset.widened(864)[0]
+    assert wide.gsd == dataset[0].gsd
+    expected = cv2.resize(picture[160:1240, 160:1240], (864, 864), interpolation=cv2.INTER_AREA)
+    difference = np.abs(wide.satellite.numpy().transpose(1, 2, 0).astype(int) - expected)
+    assert np.median(difference) <= 2 and difference.max() < 60
+    assert torch.equal(wide.satellite[:, 180:-180, 180:-180], dataset[0].satellite[:, 4:-4, 4:-4])
+
+
+def test_a_tile_at_the_edge_of_the_city_has_no_surroundings(gridded, seattle):
+    edge = VigorDataset(gridded[0], "cross", "train").widened(864)[1]
+    assert isinstance(edge, Unreadable)
+    assert "the city's tiles cover 6" in edge.reason and "of the 109 m around it" in edge.reason
+
+
+def test_tiles_whose_names_tell_no_place_have_no_surroundings(vigor):
+    with pytest.raises(ValueError, match="satellite_NewYork_0.png does not say where its tile"):
+        VigorDataset(vigor, "cross", "train").widened(864)
+
+
+def test_the_real_tiles_cover_what_stage_0_needs_around_nearly_all_labels(test_data: Path):
+    folder = test_data / "vigor_labels" / "Seattle"
+    names = read_satellite_list(folder)
+    labels = read_labels(folder / "same_area_balanced_test__corrected.txt", names)[::400]
+    pixels = round(wide_pixels(ModelConfig(preset="paper-vigor", yaw_range_deg=180.0)) * 1.25)
+    white = np.full((640, 640, 3), 255, np.uint8)
+    mosaic, covered = TileMosaic(names, GSD["Seattle"], 640, lambda _: white), 0
+    for label in labels:
+        try:
+            covered += bool(mosaic.around(label.tiles[0], pixels).all())
+        except ValueError:
+            continue
+    assert covered >= 0.9 * len(labels)
 
 
 def test_a_truncated_panorama_is_named(vigor):
