@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from g2s_localizer.geometry import LocalFrame
+from g2s_localizer.geometry.geodesy import ground_sample_distance
+from g2s_localizer.imagery.satmap import SIDE, ZOOM
 from g2s_localizer.model.grid import overhead_xy
 from g2s_localizer.model.preprocess import prepare_ground
 from g2s_localizer.model.projection import ground_to_overhead
@@ -109,6 +111,15 @@ def test_it_reads_back_as_a_kitti_drive_with_kittis_camera(drives):
     assert drive.image(0).shape == (375, 1242, 3)
     assert drive.camera.K[0, 0] == pytest.approx(721.5377)
     assert drive.camera.ground_height == pytest.approx(1.65, abs=0.03)
+
+
+@pytest.mark.parametrize("difficulty", ["easy", "kitti"])
+def test_the_imagery_covers_the_papers_picture_around_every_frame(drives, difficulty):
+    simulated = drives[0][difficulty]
+    for frame in simulated.drive.frames:
+        place = simulated.drive.latlon(frame)
+        gsd = ground_sample_distance(place.lat, ZOOM)
+        assert simulated.imagery.missing(place, SIDE * gsd, gsd) == ()
 
 
 def test_it_calls_itself_synthetic_and_names_its_preset(drives):
