@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -18,10 +19,10 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.signals import SignalHandlerOptions
 from rosbags.interfaces import Connection, ConnectionExtRosbag2
-from rosbags.rosbag2 import Reader, ReaderError
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
+from g2s_localizer.bag_reader import BagReader, is_ros1
 from g2s_localizer.tools.live_qos import IMAGE_TYPES, publishing_qos
 from g2s_localizer.tools.message_types import message_class
 from g2s_localizer.tools.recorder import Recorder
@@ -33,6 +34,18 @@ SETTLE_S = 0.5
 """What discovery needs after one side of a connection has seen the other, and the last
 messages to leave the process."""
 
+STAMPED = (
+    *IMAGE_TYPES,
+    "sensor_msgs/msg/CameraInfo",
+    "sensor_msgs/msg/NavSatFix",
+    "sensor_msgs/msg/Imu",
+    "nav_msgs/msg/Odometry",
+)
+"""Types that begin with a Header and are of no use without its stamp."""
+
+STAMPS_SEEN = 20
+"""A topic whose first so many messages have no stamp has none."""
+
 DRAIN_LIMIT = 10.0
 """The recording ends after so many times --drain even if messages keep coming."""
 
@@ -43,7 +56,7 @@ class Replay:
     stamp   bag time (ns) that /clock has reached
     """
 
-    def __init__(self, node: Node, bag: Reader, topics: list[str], rate: float) -> None:
+    def __init__(self, node: Node, bag: BagReader, topics: list[str], rate: float) -> None:
         self.stamp = bag.start_time
         self._bag = bag
         self._rate = rate
@@ -87,7 +100,7 @@ class Replay:
         with tqdm(total=total, desc="replay", unit="msg", file=sys.stderr) as progress:
             for connection, stamp, data in self._bag.messages(self._connections):
                 self._advance(stamp)
-                self._publishers[connection.topic].publish(bytes(data))
+                self._publishers[connection.topic].publish(data)
                 progress.update()
                 count += 1
         return count
@@ -123,7 +136,7 @@ class Replay:
                 return
 
 
-def _playable(bag: Reader, topics: list[str]) -> list[Connection]:
+def _playable(bag: BagReader, topics: list[str]) -> list[Connection]:
     """Connections to publish; what cannot be is said on stderr, or an error if asked for."""
     held = {connection.topic for connection in bag.connections}
     if unknown := sorted(set(topics) - held):
@@ -142,9 +155,31 @@ def _playable(bag: Reader, topics: list[str]) -> list[Connection]:
             _say(f"{connection.topic} is left out: {error}")
             continue
         playable.append(connection)
-    if not playable:
-        raise ValueError(f"{bag.path} holds no topic that can be published")
+    if not sum(connection.msgcount for connection in playable):
+        raise ValueError(f"{bag.path} holds no message that can be published")
+    if unstamped := _unstamped(bag, playable):
+        raise ValueError(
+            f"{bag.path}: every stamp on {', '.join(unstamped)} is 0: its driver left header.stamp "
+            "unset, and nothing can be matched in time; publish the others by --topics"
+        )
     return playable
+
+
+def _unstamped(bag: BagReader, connections: list[Connection]) -> list[str]:
+    """Topics of sensors whose first messages all have the stamp 0."""
+    seen = {c.topic: 0 for c in connections if c.msgtype in STAMPED and c.msgcount}
+    stamped: set[str] = set()
+    for connection, _, data in bag.messages([c for c in connections if c.topic in seen]):
+        if len(data) < 12:
+            raise ValueError(f"{bag.path}: a message on {connection.topic} has {len(data)} bytes")
+        # four bytes of CDR's own, the second of which says the order of the others
+        stamp = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
+        seen[connection.topic] += 1
+        if stamp != (0, 0):
+            stamped.add(connection.topic)
+        if all(topic in stamped or count >= STAMPS_SEEN for topic, count in seen.items()):
+            break
+    return sorted(set(seen) - stamped)
 
 
 def _say(text: str) -> None:
@@ -153,12 +188,12 @@ def _say(text: str) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
-        if not args.bag.exists():
-            raise FileNotFoundError(f"no such bag: {args.bag}")
-        try:
-            bag = stack.enter_context(Reader(args.bag))
-        except (ReaderError, OSError) as error:
-            raise ValueError(f"{args.bag} is no complete ROS 2 bag: {error}") from error
+        if is_ros1(args.bag):
+            raise ValueError(
+                f"{args.bag} is a ROS 1 bag: `rosbags-convert --src {args.bag} --dst "
+                f"{args.bag.with_suffix('')}` makes a ROS 2 bag of it"
+            )
+        bag = stack.enter_context(BagReader(args.bag))
         if bag.message_count == 0:
             raise ValueError(f"{args.bag} holds no messages")
         context = Context()

@@ -20,6 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
+from g2s_localizer.tools.kitti_to_rosbag2 import IMAGES
 from g2s_localizer.tools.message_types import message_class
 from g2s_localizer.tools.replay_bag import main
 
@@ -53,17 +54,20 @@ def fix(stamp, lat):
     )  # fmt: skip
 
 
-def write_bag(out, seconds=1.0, storage=StoragePlugin.MCAP):
-    """Images at 10 Hz and fixes at 20 Hz; returns topic -> serialized messages in order."""
+def write_bag(out, seconds=1.0, storage=StoragePlugin.MCAP, stamped=True):
+    """Images at 10 Hz and fixes at 20 Hz; returns topic -> serialized messages in order.
+
+    stamped  False: the fixes have the stamp 0, as a driver leaves it
+    """
     written = defaultdict(list)
     with Writer(out, version=9, storage_plugin=storage) as bag:
         connections = {
-            topic: bag.add_connection(topic, msgtype, typestore=TYPES)
-            for topic, msgtype in (("/image", IMAGE), ("/fix", FIX))
+            topic: bag.add_connection(topic, msgtype, typestore=TYPES, offered_qos_profiles=qos)
+            for topic, msgtype, qos in (("/image", IMAGE, [IMAGES]), ("/fix", FIX, ()))
         }
         for tick in range(round(seconds * 20)):
             stamp = START + tick * 50_000_000
-            made = {"/fix": fix(stamp, 49.0 + tick)}
+            made = {"/fix": fix(stamp * stamped, 49.0 + tick)}
             if tick % 2 == 0:
                 made["/image"] = image(stamp, tick)
             for topic, message in made.items():
@@ -145,6 +149,24 @@ def test_every_message_arrives_in_order_with_equal_bytes(tmp_path, listener, sto
     code, out, err = replay(tmp_path / "bag", "--rate", 2)
     assert (code, listener.heard) == (0, written)
     assert "30 messages published" in out and "waiting up to 30 s" in err
+
+
+def test_a_bag_whose_metadata_says_another_quality_of_service_is_replayed(tmp_path, listener):
+    written = write_bag(tmp_path / "bag")
+    file = tmp_path / "bag" / "metadata.yaml"
+    changed = file.read_text().replace("depth: 5", "depth: 7")
+    assert changed != file.read_text()
+    file.write_text(changed)
+    listener.hear("/image", IMAGE)
+    assert replay(tmp_path / "bag", "--rate", 4)[0] == 0
+    assert listener.heard["/image"] == written["/image"]
+
+
+def test_one_file_of_a_bag_is_replayed(tmp_path, listener):
+    written = write_bag(tmp_path / "bag", seconds=0.4)
+    listener.hear("/image", IMAGE)
+    assert replay(tmp_path / "bag" / "bag.mcap")[0] == 0
+    assert listener.heard["/image"] == written["/image"]
 
 
 def test_the_clock_never_runs_back_and_ticks_at_least_every_ten_milliseconds(tmp_path, listener):
@@ -255,12 +277,25 @@ def test_an_interruption_ends_cleanly_and_keeps_the_recording(tmp_path, listener
         (["{tmp}"], "{tmp} is no complete ROS 2 bag"),
         (["{tmp}/bag", "--topics", "/nope"], "has no topic /nope; it has /fix, /image"),
         (["{tmp}/empty"], "empty holds no messages"),
+        (
+            ["{tmp}/ros1.bag"],
+            "ros1.bag is a ROS 1 bag: `rosbags-convert --src {tmp}/ros1.bag",
+        ),
+        (["{tmp}/unstamped"], "unstamped: every stamp on /fix is 0: its driver left header.stamp"),
+        (
+            ["{tmp}/killed"],
+            "killed is no complete ROS 2 bag: it has no metadata.yaml; `ros2 bag",
+        ),
         (["{tmp}/bag", "--record", "{tmp}/bag", "--record-topics", "/a"], "bag exists already"),
     ],
 )
 def test_what_cannot_be_replayed_is_named(tmp_path, capsys, arguments, said):
     write_bag(tmp_path / "bag", seconds=0.1)
     write_bag(tmp_path / "empty", seconds=0.0)
+    write_bag(tmp_path / "unstamped", stamped=False)
+    write_bag(tmp_path / "killed")
+    (tmp_path / "killed" / "metadata.yaml").unlink()
+    (tmp_path / "ros1.bag").write_bytes(b"#ROSBAG V2.0\n")
     assert main([word.format(tmp=tmp_path) for word in arguments]) == 1
     assert said.format(tmp=tmp_path) in capsys.readouterr().err
 
