@@ -20,6 +20,8 @@ _REGRESSORS = {0: "TransRefine.level_4", 1: "TransRefine.level_2", 2: "TransRefi
 _SCALARS = ("coe_R", "coe_T")
 """The learned weights of stage 0's loss: no part of the network."""
 
+_HALF = (torch.float16, torch.bfloat16)
+
 _INDEX = "relative_position_index"
 
 
@@ -30,6 +32,8 @@ class Translated:
     tensors: dict[str, Tensor]
     left_out: tuple[str, ...]
     """parts of the original that the configuration does not use"""
+    widened: int
+    """tensors that had half precision"""
 
 
 class CheckpointMismatch(ValueError):
@@ -39,8 +43,8 @@ class CheckpointMismatch(ValueError):
 def translate(state: Mapping[str, Tensor], config: ModelConfig) -> Translated:
     """The original's state dict -> that of `PaperNet(config)`, without its calibration buffers.
 
-    Every tensor must be known, of the right shape, float32 and finite, and all that the
-    configuration uses must be there; raises CheckpointMismatch listing what is not so.
+    Every tensor must be known, of the right shape, float32 or of half precision, and finite, and
+    all that the configuration uses must be there; raises CheckpointMismatch listing what is not so.
     """
     network = PaperNet(config)
     parts = {_extractor_name(name, config): getattr(network, name) for name in _extractors(config)}
@@ -60,19 +64,24 @@ def translate(state: Mapping[str, Tensor], config: ModelConfig) -> Translated:
         problems += _problems(name, state[name], known[name])
     if problems:
         raise CheckpointMismatch("; ".join(problems))
-    tensors = {
-        f"{prefixes[original]}.{name}": state[f"{original}.{name}"].contiguous()
+    used = {
+        f"{prefixes[original]}.{name}": state[f"{original}.{name}"]
         for original, module in parts.items()
         for name in module.state_dict()
     }
+    widened = sum(tensor.dtype in _HALF for tensor in used.values())
+    tensors = {
+        name: (tensor.float() if tensor.dtype in _HALF else tensor).contiguous()
+        for name, tensor in used.items()
+    }
     unused = sorted({_part(name) for name in state.keys() - wanted.keys()})
-    return Translated(tensors, tuple(unused))
+    return Translated(tensors, tuple(unused), widened)
 
 
 def _problems(name: str, found: Tensor, wanted: Tensor) -> list[str]:
     if found.shape != wanted.shape:
         return [f"{name} is {tuple(found.shape)}, not {tuple(wanted.shape)}"]
-    if found.dtype != wanted.dtype:
+    if found.dtype != wanted.dtype and not (found.dtype in _HALF and wanted.dtype == torch.float32):
         return [f"{name} is {found.dtype}, not {wanted.dtype}"]
     if found.is_floating_point() and not torch.isfinite(found).all():
         return [f"{name} is not finite"]

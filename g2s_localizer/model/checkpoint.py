@@ -26,8 +26,8 @@ from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 FORMAT = "g2s_localizer checkpoint 1"
 _LARGEST_BYTES = 512 * 1024 * 1024
 _LARGEST_JSON_BYTES = 1024 * 1024
-_NAMED = 5
-"""Differences that a message spells out."""
+_NAMED = 3
+"""Differences of a kind that a message spells out."""
 _MESSAGE = 400
 """Characters of another's message that are passed on."""
 
@@ -112,7 +112,7 @@ def _refuse_other_kinds(path: Path, json_path: Path) -> None:
     try:
         kind = weights_kind(path)
     except ValueError as error:
-        raise CheckpointError(str(error)) from None
+        raise CheckpointError(f"{path}: {error}") from None
     if kind is WeightsKind.PICKLE:
         raise CheckpointError(
             f"{path} is a PyTorch pickle, which is never loaded here: if it is a published "
@@ -161,21 +161,25 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def _check(path: Path, found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:
-    problems = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
-    problems += [f"unknown {name}" for name in sorted(found.keys() - wanted.keys())]
+    missing = [f"missing {name}" for name in sorted(wanted.keys() - found.keys())]
+    unknown = [f"unknown {name}" for name in sorted(found.keys() - wanted.keys())]
+    different = []
     for name in sorted(wanted.keys() & found.keys()):
         here, there = found[name], wanted[name]
         if (here.shape, here.dtype) != (there.shape, there.dtype):
-            problems.append(
+            different.append(
                 f"{name} is {here.dtype} {tuple(here.shape)}, "
                 f"not {there.dtype} {tuple(there.shape)}"
             )
         elif not torch.isfinite(here).all():
-            problems.append(f"{name} is not finite")
+            different.append(f"{name} is not finite")
+    problems = []
+    for kind in (missing, unknown, different):
+        problems += [problem[:_MESSAGE] for problem in kind[:_NAMED]]
+        if len(kind) > _NAMED:
+            problems.append(f"and {len(kind) - _NAMED} more")
     if problems:
-        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        named = "; ".join(problem[:_MESSAGE] for problem in problems[:_NAMED])
-        raise CheckpointError(f"{path}: {named}{more}")
+        raise CheckpointError(f"{path}: {'; '.join(problems)}")
 
 
 def _write(path: Path, payload: bytes) -> None:

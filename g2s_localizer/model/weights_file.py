@@ -21,29 +21,29 @@ class WeightsKind(Enum):
 def weights_kind(file: Path) -> WeightsKind:
     """Return which kind of weights a file holds, by its content: a suffix may lie.
 
-    Raises ValueError saying what it is instead where that has another remedy: an absent file, a
-    folder, an empty file, a web page, a pointer of Git LFS.
+    Raises ValueError saying what it is, without its name, where that has a remedy of its own: an
+    absent file, a folder, an empty file, a web page, a pointer of Git LFS.
     """
     if file.is_dir():
-        raise ValueError(f"{file} is a folder, no file of weights")
+        raise ValueError("a folder, no file of weights")
     if not file.exists():
-        raise ValueError(f"{file}: no such file")
+        raise ValueError("no such file")
     if not file.is_file():
-        raise ValueError(f"{file} is no regular file")
+        raise ValueError("no regular file")
     with file.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
-        raise ValueError(f"{file} is empty")
+        raise ValueError("empty")
     if head[8:9] == b"{":
         return WeightsKind.SAFETENSORS
     if head.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{file} is a pointer of Git LFS, not the file itself: run git lfs pull")
+        raise ValueError("a pointer of Git LFS, not the file itself: run git lfs pull")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
         title = _TITLE.search(head.decode("utf-8", "replace"))
         quoted = f" ({' '.join(title[1].split())})" if title and title[1].isprintable() else ""
         raise ValueError(
-            f"{file} is a web page{quoted}, not the file itself: the server asked for a login or a "
-            "confirmation; download it with a browser"
+            f"a web page{quoted}, not the file itself: the server asked for a login or a "
+            "confirmation, or has no such file; download it with a browser"
         )
     is_tar = head[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar"
     is_pickle = head.startswith(b"PK\x03\x04") or (head[0] == 0x80 and head[1:2] <= b"\x05")

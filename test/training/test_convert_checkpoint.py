@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import argparse
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -59,6 +61,97 @@ def test_a_wrong_tensor_is_refused_by_name(published, tmp_path, capsys, change, 
     code, target = convert(change(published), tmp_path)
     assert code == 1 and message in capsys.readouterr().err
     assert not target.exists() and not target.with_suffix(".json").exists()
+
+
+def half(state):
+    return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def wrapped_layer(name):
+    """A part's name as torch.compile of that part alone writes it."""
+    return name.replace("FeatureForT.", "FeatureForT._orig_mod.")
+
+
+TAKEN = {
+    "state_dict": (lambda s: {"epoch": 3, "state_dict": s, "arch": "x"}, "taken from 'state_dict'"),
+    "model": (lambda s: {"model": s, "optimizer": {"lr": 0.1}}, "taken from 'model'"),
+    "nested": (lambda s: {"state_dict": {"model": s}}, "taken from 'state_dict', 'model'"),
+    "module": (lambda s: {f"module.{k}": v for k, v in s.items()}, "'module.' taken off"),
+    "compiled": (lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, "'_orig_mod.' taken off"),
+    "both": (
+        lambda s: {f"module._orig_mod.{k}": v for k, v in s.items()},
+        "'_orig_mod.', 'module.' taken off",
+    ),
+    "part": (lambda s: {wrapped_layer(k): v for k, v in s.items()}, "'_orig_mod.' taken off"),
+    "lightning": (
+        lambda s: {"state_dict": {f"model.{k}": v for k, v in s.items()}},
+        "'model.' taken off",
+    ),
+    "average": (
+        lambda s: {"n_averaged": torch.tensor(5), **{f"module.{k}": v for k, v in s.items()}},
+        "'module.' taken off",
+    ),
+    "half": (half, "tensors of half precision, widened"),
+}
+
+
+@pytest.mark.parametrize("kind", TAKEN)
+def test_a_state_dict_as_programs_save_it_is_taken_and_said_in_a_line(
+    published, tmp_path, capsys, kind
+):
+    change, says = TAKEN[kind]
+    code, target = convert(change(published), tmp_path)
+    printed = capsys.readouterr()
+    assert code == 0 and says in printed.out and printed.err == ""
+    tensor = load_checkpoint(target)[0].state_dict()["translation_extractor.conv0.weight"]
+    assert torch.allclose(tensor, published[NAME], atol=1e-3)
+
+
+def test_a_prefix_that_only_some_names_have_is_a_difference(published, tmp_path, capsys):
+    mixed = {k if k == NAME else f"module.{k}": v for k, v in published.items()}
+    code, _ = convert(mixed, tmp_path)
+    assert code == 1 and "unknown module." in capsys.readouterr().err
+
+
+def test_two_state_dicts_in_one_file_are_named(published, tmp_path, capsys):
+    code, _ = convert({"state_dict": published, "model": published}, tmp_path)
+    assert code == 1 and "several: 'model', 'state_dict'" in capsys.readouterr().err
+
+
+def test_another_network_is_refused_in_a_few_lines(tmp_path, capsys):
+    code, _ = convert({f"layer{i}.weight": torch.zeros(2) for i in range(300)}, tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert code == 1 and len(lines) < 15 and "more" in lines[-1]
+
+
+NO_CHECKPOINT = {
+    "a web page": (b"<!DOCTYPE html><html><title>Google Drive - Virus scan</title>", "a web page"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+    "text": (b"404: Not Found", "no PyTorch file"),
+    "a safetensors file": (b"\x02\0\0\0\0\0\0\0{}", "a safetensors file already"),
+    "a zip": (None, "damaged"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_CHECKPOINT)
+def test_what_is_no_checkpoint_is_named_without_pytorch_s_advice(tmp_path, capsys, kind):
+    content, says = NO_CHECKPOINT[kind]
+    if content is None:
+        with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+            archive.writestr("readme.txt", "no weights")
+        content = (tmp_path / "z.zip").read_bytes()
+    code, _ = convert(content, tmp_path)
+    told = capsys.readouterr().err
+    assert code == 1 and says in told and len(told.splitlines()) == 1
+    for advice in ("weights_only", "trust", "allowlist", "safe_globals"):
+        assert advice not in told
+
+
+def test_objects_beside_the_tensors_are_named_without_pytorch_s_advice(published, tmp_path, capsys):
+    code, _ = convert({"state_dict": published, "args": argparse.Namespace(lr=1)}, tmp_path)
+    told = capsys.readouterr().err
+    assert code == 1 and "argparse.Namespace" in told and "weights_only" not in told
+    assert "trust" not in told and len(told.splitlines()) == 1
 
 
 class Bomb:
