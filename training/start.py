@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils import set_seed
 
 from g2s_localizer.estimator.localizer import PRECISIONS
@@ -16,6 +14,9 @@ from g2s_localizer.model import RegistrationNet, build_network, load_checkpoint
 from g2s_localizer.model.vgg import VGGUNet
 from training.config import TrainingConfig, flat
 from training.run_folder import RunFolder
+from training.state_dict import read_state_dict
+
+VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 
 
 def open_state(
@@ -48,7 +49,8 @@ def open_state(
 def open_network(config: TrainingConfig) -> RegistrationNet:
     """With random weights that follow from the seed, or those of `init_from` or `vgg16`.
 
-    Raises ValueError when the file holds another network than the configured one.
+    Raises FileNotFoundError saying where absent weights come from, ValueError when a file holds
+    another network than the configured one.
     """
     set_seed(config.seed)
     if config.init_from:
@@ -66,10 +68,16 @@ def open_network(config: TrainingConfig) -> RegistrationNet:
 
 
 def _start_from_imagenet(network: RegistrationNet, file: Path) -> None:
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{file} is no state dict: {error}") from error
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{file.absolute()} (vgg16 of the configuration) is not there. It holds torchvision's "
+            f"ImageNet weights of VGG-16: download {VGG16_URL} to that place, or set "
+            'vgg16: "" to start from random weights'
+        )
+    state = read_state_dict(file).tensors
     for part in network.children():
         if isinstance(part, VGGUNet):
-            part.load_imagenet(state)
+            try:
+                part.load_imagenet(state)
+            except ValueError as error:
+                raise ValueError(f"{file}: {error}; it comes from {VGG16_URL}") from None
