@@ -46,7 +46,7 @@ from training.interruption import Interrupted, Interruption
 from training.placing import batches, place_again, placed_drives, stream
 from training.pretrained import begin_with_imagenet
 from training.registration import registration_loss
-from training.run_folder import write_whole
+from training.run_folder import read_state, write_whole
 from training.scoring import score
 from training.tracked import open_sources
 
@@ -245,7 +245,7 @@ def _load_state(config: DistilConfig) -> dict[str, Any]:
     file = _state_file(config)
     if not file.is_file():
         raise FileNotFoundError(f"nothing to resume: there is no {file}")
-    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    state: dict[str, Any] = read_state(file)
     if (state["config"], state["ranks"]) != (json.dumps(asdict(config)), _ranks()):
         raise ValueError(f"{file} is of another configuration or number of processes")
     return state

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 import torch
 
 from g2s_localizer.model import RegistrationNet, save_checkpoint
+from training.state_dict import load_plain
 
 STATE_FORMAT = "g2s_localizer training state 1"
 
@@ -60,11 +60,7 @@ class RunFolder:
         """
         if not self.state_file.is_file():
             raise FileNotFoundError(f"nothing to resume: there is no {self.state_file}")
-        try:
-            state = torch.load(self.state_file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ValueError(f"{self.state_file} is no training state: {reason}") from error
+        state = read_state(self.state_file)
         if not isinstance(state, dict) or state.get("format") != STATE_FORMAT:
             raise ValueError(f"{self.state_file}: its format is not '{STATE_FORMAT}'")
         return state
@@ -86,6 +82,14 @@ class RunFolder:
                 left.unlink()
             if (self.root / ".partial").is_dir():
                 (self.root / ".partial").rmdir()
+
+
+def read_state(path: Path) -> Any:
+    """Return the state that a run left. Raises ValueError naming `path` where it is none."""
+    try:
+        return load_plain(path)
+    except ValueError as error:
+        raise ValueError(f"{path} is no training state: {error}") from None
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -56,17 +56,21 @@ def read_state_dict(path: Path) -> StateDict:
     installed = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if installed < _OLDEST_TORCH:
         raise UnusableCheckpoint(f"needs PyTorch 2.10 or newer to read a pickle, got {installed}")
-    if not path.exists():
+    if not path.is_file():
         raise UnusableCheckpoint(f"{path}: no such file")
     try:
-        state = _load(path)
-        tensors, notes = _unwrapped(state)
+        _refuse_large(path)
+        tensors, notes = _unwrapped(load_plain(path))
         return StateDict(*_renamed(tensors, notes))
     except ValueError as error:
         raise UnusableCheckpoint(f"{path}: {error}") from None
 
 
-def _load(path: Path) -> Any:
+def load_plain(path: Path) -> Any:
+    """Return what a PyTorch file holds: tensors, numbers, text, lists and mappings.
+
+    Raises ValueError saying what the file is instead, or what it asks for that is not run.
+    """
     try:
         kind = weights_kind(path)
     except ValueError as error:
@@ -75,12 +79,6 @@ def _load(path: Path) -> Any:
         raise ValueError("a safetensors file already, no PyTorch file")
     if kind is WeightsKind.UNKNOWN:
         raise ValueError("not a file of plain tensors: no PyTorch file by its first bytes")
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = max(size, sum(entry.file_size for entry in archive.infolist()))
-    if size > LARGEST_BYTES:
-        raise ValueError(f"{size} bytes, over {LARGEST_BYTES}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -88,6 +86,15 @@ def _load(path: Path) -> Any:
     except Exception as error:
         # A hostile or damaged pickle may fail in any way; whatever it is, nothing was run.
         raise ValueError(f"not a file of plain tensors: {_why(error)}") from None
+
+
+def _refuse_large(path: Path) -> None:
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = max(size, sum(entry.file_size for entry in archive.infolist()))
+    if size > LARGEST_BYTES:
+        raise ValueError(f"{size} bytes, over {LARGEST_BYTES}")
 
 
 def _why(error: Exception) -> str:
