@@ -79,9 +79,8 @@ def positive(covariance: ArrayLike) -> FloatArray:
     given = np.array(covariance, dtype=np.float64)
     if given.shape != (2, 2) or not np.isfinite(given).all():
         raise ValueError(f"fix covariance must be finite (2, 2), got {given.tolist()}")
-    symmetric: FloatArray = 0.5 * (given + given.T)
-    low, high = np.linalg.eigvalsh(symmetric)
-    if low <= 0 or high > MAX_VARIANCE:
+    symmetric: FloatArray = 0.5 * given + 0.5 * given.T
+    if np.abs(given).max() > MAX_VARIANCE or np.linalg.eigvalsh(symmetric)[0] <= 0:
         raise ValueError(
             f"fix covariance must be positive and below {MAX_VARIANCE:g} m^2, got {given.tolist()}"
         )

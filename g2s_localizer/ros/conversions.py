@@ -14,12 +14,13 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseWithCovariance, PoseWithCovarianceStamped, Quaternion
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, Imu, NavSatFix
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from g2s_localizer.estimator.estimate import Estimate, Rejection
-from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry import Camera, LocalFrame, Pose2D
 from g2s_localizer.messages import stamp_ns as stamp_ns
+from g2s_localizer.motion_messages import matrix_from_quaternion
 from g2s_localizer.ros.compat import tf_transformations
 
 FloatArray = NDArray[np.float64]
@@ -40,74 +41,6 @@ def matrix_from_transform(transform: Any) -> FloatArray:
     T[:3, :3] = matrix_from_quaternion(transform.rotation)
     T[:3, 3] = transform.translation.x, transform.translation.y, transform.translation.z
     return T
-
-
-def fix_from_message(msg: NavSatFix, default_sigma_m: float) -> tuple[LatLon, FloatArray]:
-    """Place of the antenna and its covariance (2, 2) (m^2, east and north).
-
-    `default_sigma_m` stands in where the receiver does not know or claims to be perfect.
-    """
-    # -1 is NO_FIX, -2 (Jazzy) a status that nobody filled in.
-    if msg.status.status < 0:
-        raise ValueError(f"NavSatFix.status is {msg.status.status}: the receiver claims no fix")
-    covariance = np.reshape(msg.position_covariance, (3, 3))[:2, :2].astype(np.float64)
-    if not np.isfinite(covariance).all():
-        raise ValueError(f"NavSatFix.position_covariance is {covariance.tolist()}")
-    if msg.position_covariance_type == 0 or np.linalg.eigvalsh(covariance)[0] <= 0:
-        covariance = default_sigma_m**2 * np.eye(2)
-    try:
-        return LatLon(msg.latitude, msg.longitude), covariance
-    except ValueError as error:
-        raise ValueError(f"NavSatFix: {error}") from None
-
-
-def heading_from_imu(
-    msg: Imu, R_base_imu: FloatArray, default_sigma: float, offset: float = 0.0
-) -> tuple[float, float]:
-    """Yaw of base_link (rad, counter-clockwise from east) and its variance (rad^2).
-
-    R_base_imu     (3, 3) how the IMU is mounted: takes its axes to base_link's
-    default_sigma  where the message gives no variance (rad)
-    offset         added to the yaw: what the IMU's zero is from east
-    """
-    if msg.orientation_covariance[0] == -1:
-        raise ValueError("Imu.orientation_covariance[0] is -1: this IMU has no orientation")
-    R_map_base = matrix_from_quaternion(msg.orientation) @ R_base_imu.T
-    # The vehicle drives upright, so that what was measured about the map's z axis counts.
-    covariance = np.reshape(msg.orientation_covariance, (3, 3))
-    return _heading(R_map_base, covariance[2, 2], default_sigma, offset)
-
-
-def heading_from_odometry(
-    msg: Any, default_sigma: float, offset: float = 0.0
-) -> tuple[float, float]:
-    """Yaw and variance as `heading_from_imu`, from the pose of a nav_msgs/Odometry."""
-    variance = msg.pose.covariance[35]
-    return _heading(
-        matrix_from_quaternion(msg.pose.pose.orientation), variance, default_sigma, offset
-    )
-
-
-def _heading(
-    R: FloatArray, variance: float, default_sigma: float, offset: float
-) -> tuple[float, float]:
-    if not math.isfinite(variance):
-        raise ValueError(f"variance of yaw is {variance}")
-    if math.hypot(R[0, 0], R[1, 0]) < 0.5:
-        pitch = math.degrees(math.asin(max(-1.0, min(1.0, -R[2, 0]))))
-        raise ValueError(f"base_link is pitched by {pitch:.0f} degrees: is the IMU's mounting set?")
-    yaw = math.atan2(R[1, 0], R[0, 0]) + offset
-    return yaw, variance if variance > 0 else default_sigma**2
-
-
-def matrix_from_quaternion(q: Any) -> FloatArray:
-    """geometry_msgs/Quaternion -> rotation (3, 3)."""
-    values = np.array([q.x, q.y, q.z, q.w])
-    length = np.linalg.norm(values)
-    if not 0.9 < length < 1.1:
-        raise ValueError(f"quaternion {values.tolist()} has length {length:.3g}, not 1")
-    R: FloatArray = tf_transformations.quaternion_matrix(values)[:3, :3]
-    return R
 
 
 def matrix_from_rpy(roll: float, pitch: float, yaw: float) -> FloatArray:

@@ -24,8 +24,8 @@ from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import LatLon
 from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import box_around
-from g2s_localizer.ros.bridge import BridgeConfig
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS, Specification, Value
+from g2s_localizer.ros.sensor_input import BridgeConfig
 
 AROUND_DATUM_M = 500.0
 """To each side of the datum, where no area is given, the imagery's coverage is checked."""

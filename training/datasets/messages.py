@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded fixes and headings to the package's types, as the node reads them, without ROS.
+"""Recorded fixes, headings and poses, read as the node reads them.
 
 The messages are those that `rosbags` deserialises. What one cannot be turned into raises
 Unusable that names the field and the value.
@@ -14,74 +14,39 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from g2s_localizer.geometry import LatLon
+from g2s_localizer.motion_messages import (
+    Unusable,
+    fix_from_message,
+    heading_from_imu,
+    heading_from_odometry,
+    matrix_from_quaternion,
+)
 
 FloatArray = NDArray[np.float64]
 
+__all__ = ["Unusable", "fix_from", "heading_from", "planar_pose", "rotation_from_rpy"]
 
-class Unusable(ValueError):
-    """A message that says nothing the package can use."""
-
-
-def fix_from(message: Any, default_sigma_m: float) -> tuple[LatLon, FloatArray]:
-    """NavSatFix -> place of the antenna and its covariance (2, 2) (m^2, east and north).
-
-    `default_sigma_m` stands in where the receiver does not know or claims to be perfect.
-    """
-    if message.status.status < 0:
-        raise Unusable(f"NavSatFix.status is {message.status.status}: no fix")
-    covariance = np.reshape(message.position_covariance, (3, 3))[:2, :2].astype(np.float64)
-    if not np.isfinite(covariance).all():
-        raise Unusable(f"NavSatFix.position_covariance is {covariance.tolist()}")
-    if message.position_covariance_type == 0 or np.linalg.eigvalsh(covariance)[0] <= 0:
-        covariance = default_sigma_m**2 * np.eye(2)
-    try:
-        return LatLon(message.latitude, message.longitude), covariance
-    except ValueError as error:
-        raise Unusable(f"NavSatFix: {error}") from None
+fix_from = fix_from_message
 
 
 def heading_from(
     message: Any, R_base_imu: FloatArray, default_sigma: float, offset: float
 ) -> tuple[float, float]:
-    """sensor_msgs/Imu, or anything with a pose (Odometry), -> yaw of base_link and its variance.
-
-    rad, counter-clockwise from east. R_base_imu (3, 3) takes the IMU's axes to base_link's;
-    `offset` is added to the yaw; `default_sigma` stands in where there is no variance.
+    """Return the yaw of base_link (rad, counter-clockwise from east) and its variance (rad^2) of
+    a sensor_msgs/Imu, or of anything with a pose (Odometry).
     """
     if hasattr(message, "pose"):
-        R = rotation_from(message.pose.pose.orientation)
-        variance = float(message.pose.covariance[35])
-    else:
-        if message.orientation_covariance[0] == -1:
-            raise Unusable("Imu.orientation_covariance[0] is -1: this IMU has no orientation")
-        R = rotation_from(message.orientation) @ R_base_imu.T
-        variance = float(message.orientation_covariance[8])
-    if not math.isfinite(variance) or math.hypot(R[0, 0], R[1, 0]) < 0.5:
-        raise Unusable(f"heading of variance {variance}, x axis {R[:, 0].tolist()}")
-    yaw = math.atan2(R[1, 0], R[0, 0]) + offset
-    return yaw, variance if variance > 0 else default_sigma**2
+        return heading_from_odometry(message, default_sigma, offset)
+    return heading_from_imu(message, R_base_imu, default_sigma, offset)
 
 
 def planar_pose(pose: Any) -> tuple[float, float, float]:
     """geometry_msgs/Pose -> x, y (m), yaw (rad)."""
-    R = rotation_from(pose.orientation)
+    R = matrix_from_quaternion(pose.orientation)
     found = (float(pose.position.x), float(pose.position.y), math.atan2(R[1, 0], R[0, 0]))
     if not np.isfinite(found).all():
         raise Unusable(f"pose of x, y, yaw {found}")
     return found
-
-
-def rotation_from(q: Any) -> FloatArray:
-    """geometry_msgs/Quaternion -> rotation (3, 3)."""
-    values = np.array([q.x, q.y, q.z, q.w])
-    length = float(np.linalg.norm(values))
-    if not 0.9 < length < 1.1:
-        raise Unusable(f"quaternion {values.tolist()} has length {length:.3g}, not 1")
-    x, y, z, w = values / length
-    angle = 2.0 * math.atan2(math.hypot(x, y, z), w)
-    axis = np.array([x, y, z]) / max(math.hypot(x, y, z), 1e-300)
-    return np.asarray(cv2.Rodrigues(axis * angle)[0])
 
 
 def rotation_from_rpy(rpy: tuple[float, float, float]) -> FloatArray:

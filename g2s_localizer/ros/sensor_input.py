@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixes, headings, motions and poses of messages into a PriorBuffer, and who of them is dropped."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from geometry_msgs.msg import (
+    PoseWithCovarianceStamped,
+    TwistWithCovariance,
+    TwistWithCovarianceStamped,
+)
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import Imu, NavSatFix
+from std_msgs.msg import Header
+
+from g2s_localizer.estimator.estimate import Prior, Rejection
+from g2s_localizer.estimator.prior import PriorBuffer
+from g2s_localizer.estimator.series import BACKWARD_JUMP_S, Motion, Sample, Series
+from g2s_localizer.geometry import LatLon, LocalFrame
+from g2s_localizer.motion_messages import (
+    checked_stamp_ns,
+    fix_from_message,
+    heading_from_imu,
+    heading_from_odometry,
+    motion_from_twist,
+    pose_from_message,
+)
+from g2s_localizer.ros.clock_watch import ClockWatch
+from g2s_localizer.ros.conversions import matrix_from_rpy
+
+TOPICS = ("fix", "imu", "odometry", "twist", "prior_pose", "image")
+
+IMAGE_PAUSE_S = 10.0
+"""An image further ahead of the one before is not the newest until the next one agrees."""
+
+
+@dataclass(frozen=True)
+class BridgeConfig:
+    """How to read the sensors; the node's parameters of the same meaning fill it.
+
+    datum None: the first fix. Lengths in m, angles in rad, camera_rpy of the camera's body.
+    """
+
+    map_frame: str
+    datum: LatLon | None
+    camera_translation: tuple[float, ...]
+    camera_rpy: tuple[float, ...]
+    base_link_height: float
+    rectified: bool
+    antenna_offset: tuple[float, ...]
+    gnss_default_sigma_m: float
+    heading_source: str
+    heading_offset: float
+    imu_rpy: tuple[float, ...]
+    heading_default_sigma: float
+    max_gap_s: float
+    max_extrapolation_s: float
+    prior_source: str = "sensors"
+    motion_source: str = "odometry"
+
+
+class SensorInput:
+    """Hears the sensors. A message that cannot be used is dropped: `dropped` counts them by topic,
+    `drop_reason` holds the latest reason of each. Nothing that a message holds raises. Thread-safe.
+    """
+
+    def __init__(self, config: BridgeConfig) -> None:
+        self._config = config
+        self._R_base_imu = matrix_from_rpy(*config.imu_rpy)
+        self._lock = threading.Lock()
+        self._priors = PriorBuffer(
+            LocalFrame(config.datum) if config.datum else None,
+            antenna_offset_xy=_lever(config),
+            max_gap_s=config.max_gap_s,
+            max_extrapolation_s=config.max_extrapolation_s,
+            headings=_headings(config),
+        )
+        self._image_order: Series[Sample] = Series("image", IMAGE_PAUSE_S)
+        self._clocks = {topic: ClockWatch(topic) for topic in TOPICS}
+        self.received: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.drop_reason: dict[str, str] = {}
+
+    @property
+    def frame(self) -> LocalFrame | None:
+        return self._priors.frame
+
+    @property
+    def resets(self) -> int:
+        """How often time was set back."""
+        return self._priors.resets
+
+    def on_fix(self, msg: NavSatFix) -> None:
+        """A GNSS fix of the antenna."""
+
+        def add(stamp_ns: int) -> None:
+            place, covariance = fix_from_message(msg, self._config.gnss_default_sigma_m)
+            self._priors.add_fix(stamp_ns, place, covariance)
+
+        self._take("fix", msg.header, add)
+
+    def on_imu(self, msg: Imu) -> None:
+        """An orientation from true east, north and up."""
+
+        def add(stamp_ns: int) -> None:
+            yaw, variance = heading_from_imu(
+                msg,
+                self._R_base_imu,
+                self._config.heading_default_sigma,
+                self._config.heading_offset,
+            )
+            self._priors.add_heading(stamp_ns, yaw, variance)
+
+        self._take("imu", msg.header, add)
+
+    def on_odometry(self, msg: Odometry) -> None:
+        """A heading, a speed and turn rate, or both, as the config says."""
+
+        def add_heading(stamp_ns: int) -> None:
+            yaw, variance = heading_from_odometry(
+                msg, self._config.heading_default_sigma, self._config.heading_offset
+            )
+            self._priors.add_heading(stamp_ns, yaw, variance)
+
+        uses = []
+        if self._config.heading_source == "odometry" and self._config.prior_source == "sensors":
+            uses.append(add_heading)
+        if self._config.motion_source == "odometry":
+            uses.append(partial(self._add_motion, msg.twist))
+        self._take("odometry", msg.header, *uses)
+
+    def on_twist(self, msg: TwistWithCovarianceStamped) -> None:
+        """A speed and turn rate of base_link."""
+        self._take("twist", msg.header, partial(self._add_motion, msg.twist))
+
+    def on_prior_pose(self, msg: PoseWithCovarianceStamped) -> None:
+        """A pose of base_link in map, by a filter that this localizer does not feed."""
+
+        def add(stamp_ns: int) -> None:
+            if msg.header.frame_id != self._config.map_frame:
+                raise ValueError(
+                    f"prior_pose is in frame '{msg.header.frame_id}', not in "
+                    f"'{self._config.map_frame}'"
+                )
+            self._priors.add_pose(stamp_ns, *pose_from_message(msg.pose))
+
+        self._take("prior_pose", msg.header, add)
+
+    def reset(self) -> None:
+        """Time was set back: what is known of the motion belongs to another time."""
+        with self._lock:
+            self._priors.reset()
+            self._image_order.clear()
+
+    def take_notes(self) -> list[str]:
+        """What happened to the datum since the last call, one sentence each, for the log."""
+        with self._lock:
+            return self._priors.take_notes()
+
+    @property
+    def conflict(self) -> str:
+        """Which topics two publishers with different clocks share; "" for none."""
+        return "; ".join(said for watch in self._clocks.values() if (said := watch.conflict))
+
+    def is_ready(self, stamp_ns: int) -> bool:
+        """True when the prior at the stamp will not get better by waiting."""
+        with self._lock:
+            return self._priors.is_settled(stamp_ns)
+
+    def prior_age(self, stamp_ns: int) -> float:
+        """Seconds from the newest fix to the stamp (negative: the fix is newer); NaN: no fix."""
+        with self._lock:
+            newest = self._priors.newest_fix_ns
+        return float("nan") if newest is None else (stamp_ns - newest) * 1e-9
+
+    def prior_at(self, stamp_ns: int) -> Prior | tuple[Rejection, str]:
+        """Return the prior at the stamp, or why there is none."""
+        with self._lock:
+            if conflict := self.conflict:
+                # Nobody knows which of the two clocks is the vehicle's.
+                return Rejection.NO_PRIOR, conflict
+            return self._priors.at(stamp_ns)
+
+    def image_stamp(self, header: Header) -> int:
+        """Return the stamp of an image (ns). Raises ValueError for one that is alone in going
+        back, and while two cameras with different clocks publish.
+        """
+        stamp_ns = checked_stamp_ns(header)
+        with self._lock:
+            watch = self._clocks["image"]
+            watch.saw(stamp_ns, header.frame_id)
+            if watch.conflict:
+                raise ValueError(watch.conflict)
+            # One that is merely late or repeated is answered like any other.
+            with contextlib.suppress(ValueError):
+                self._image_order.add(Sample(stamp_ns))
+            self._image_order.odd.clear()
+            behind_s = (self._image_order[-1].stamp_ns - stamp_ns) * 1e-9
+        if behind_s > BACKWARD_JUMP_S:
+            raise ValueError(
+                f"image stamp is {behind_s:.3f} s older than the newest one: not used unless the "
+                "next one agrees"
+            )
+        return stamp_ns
+
+    def drop(self, topic: str, reason: str) -> None:
+        """Count a message that is not used, and why."""
+        self.dropped[topic] += 1
+        self.drop_reason[topic] = reason
+
+    def _take(self, topic: str, header: Header, *uses: Callable[[int], None]) -> None:
+        """Hand the stamp of a message to each of its uses; what one refuses is a drop."""
+        self.received[topic] += 1
+        refused: list[str] = []
+        with self._lock:
+            resets = self._priors.resets
+            try:
+                stamp_ns = checked_stamp_ns(header)
+            except ValueError as error:
+                refused.append(f"{topic}: {error}")
+                uses = ()
+            else:
+                self._clocks[topic].saw(stamp_ns, header.frame_id)
+            for use in uses:
+                try:
+                    use(stamp_ns)
+                except ValueError as error:
+                    refused.append(str(error))
+            refused += self._priors.take_odd()
+            if self._priors.resets != resets:
+                self._image_order.clear()
+        if refused:
+            self.drop(topic, self._clocks[topic].conflict or refused[-1])
+
+    def _add_motion(self, twist: TwistWithCovariance, stamp_ns: int) -> None:
+        self._priors.add_motion(Motion(stamp_ns, *motion_from_twist(twist)))
+
+
+def _headings(config: BridgeConfig) -> str:
+    """What the yaws of the heading's source are measured from, as PriorBuffer names it."""
+    if config.prior_source == "pose":
+        return "map"
+    return {"imu": "north", "odometry": "map", "course": "course"}[config.heading_source]
+
+
+def _lever(config: BridgeConfig) -> tuple[float, float]:
+    """The point whose positions are heard, in base_link: the antenna, or base_link itself."""
+    if config.prior_source == "pose":
+        return 0.0, 0.0
+    return config.antenna_offset[0], config.antenna_offset[1]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from g2s_localizer.ros.clock_watch import ClockWatch
+
+SECOND = 1_000_000_000
+
+
+def watched(messages):
+    """A watch that saw (stamp in s, frame_id) in this order."""
+    watch = ClockWatch("fix")
+    for stamp, frame in messages:
+        watch.saw(round(stamp * SECOND), frame)
+    return watch
+
+
+def two(rates, apart, seconds=8.0):
+    """Two publishers' messages in order of arrival; the second one's clock is `apart` behind."""
+    arrivals = [
+        (i / rate + 0.01 * n, n) for n, rate in enumerate(rates) for i in range(int(seconds * rate))
+    ]
+    return [(100.0 + t - apart * n, f"gps_{n}") for t, n in sorted(arrivals)]
+
+
+@pytest.mark.parametrize("rates", [(1, 1), (10, 10), (1, 10), (10, 1), (50, 1)])
+@pytest.mark.parametrize("apart", [5.0, -5.0, 3600.0])
+def test_two_clocks_on_one_topic_are_named(rates, apart):
+    said = watched(two(rates, apart)).conflict
+    assert "two publishers with different clocks?" in said
+    assert "'gps_0'" in said and "'gps_1'" in said
+
+
+def test_a_loop_is_no_conflict_nor_are_two_bad_stamps():
+    loop = [(100.0 + i % 13, "gps") for i in range(200)]
+    bad = [(100.0 + i - (50.0 if i in (10, 40) else 0.0), "gps") for i in range(100)]
+    assert watched(loop).conflict == watched(bad).conflict == ""
+
+
+def test_two_publishers_of_one_clock_are_no_conflict():
+    assert watched(two((10, 10), 0.3)).conflict == ""
+
+
+def test_the_conflict_ends_with_the_second_publisher():
+    after = [(200.0 + i, "gps_0") for i in range(40)]
+    assert watched([*two((1, 1), 5.0), *after]).conflict == ""
