@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -114,7 +115,8 @@ def _evidence(
 
 def stream(seed: int, name: str, step: int, rank: int) -> np.random.SeedSequence:
     """Of random numbers of one step: going on after it needs no state of a generator."""
-    return np.random.SeedSequence([seed, len(name), step, rank])
+    phase = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return np.random.SeedSequence([seed, phase, step, rank])
 
 
 def batches(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from g2s_localizer.estimator.crop_encoder import CropEncoder
 from g2s_localizer.estimator.estimate import Estimate, Observation, Rejection, ScoreGrid
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
 from g2s_localizer.estimator.gate import GateConfig, gate, innovation, within_reach
 from g2s_localizer.estimator.read_ahead import ReadAhead
-from g2s_localizer.geometry import LocalFrame, Pose2D
+from g2s_localizer.geometry import Pose2D
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
 from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import Coverage, survey
@@ -26,7 +28,6 @@ from g2s_localizer.model import (
     RegistrationNet,
     load_checkpoint,
     prepare_ground,
-    prepare_satellite,
 )
 from g2s_localizer.model.checkpoint import SHIPPED
 from g2s_localizer.model.folding import fold_batch_norm
@@ -36,7 +37,9 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 SNAP_M = 4.0
 """Grid of the centres of satellite crops (m): a crop serves a vehicle for about this far."""
 
-_CACHE_BYTES = 256 * 1024 * 1024
+CACHE_MB = 64.0
+"""28 crops of the shipped network: more were never asked for again on a drive without a loop."""
+
 _FLAT_IMAGE_DEVIATION = 4.0
 
 
@@ -45,7 +48,8 @@ class LocalizerConfig:
     """imagery: URI as `open_imagery` takes it; checkpoint: file, "" for the one that comes with
     the package; map_sigma_m: standard deviation of the imagery's georeferencing (m per axis),
     the floor of the published covariance; where the imagery itself states a larger one, that
-    is the floor; checkpoint_sha256: what `load_checkpoint` shall find, "" for any.
+    is the floor; checkpoint_sha256: what `load_checkpoint` shall find, "" for any;
+    cache_mb: bound of the crops and features kept, MiB.
     """
 
     imagery: str
@@ -55,6 +59,7 @@ class LocalizerConfig:
     map_sigma_m: float = 0.3
     gate: GateConfig = field(default_factory=GateConfig)
     checkpoint_sha256: str = ""
+    cache_mb: float = CACHE_MB
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -63,6 +68,8 @@ class LocalizerConfig:
             )
         if not (math.isfinite(self.map_sigma_m) and self.map_sigma_m >= 0):
             raise ValueError(f"map_sigma_m must be finite and >= 0, got {self.map_sigma_m}")
+        if not (math.isfinite(self.cache_mb) and self.cache_mb > 0):
+            raise ValueError(f"cache_mb must be finite and positive, got {self.cache_mb}")
 
 
 class Localizer:
@@ -95,7 +102,8 @@ class Localizer:
         self._config = config
         map_sigma_m = max(config.map_sigma_m, imagery.georeferencing_sigma_m or 0.0)
         self._floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
-        self._cache = FeatureCache(self._encode_crop, SNAP_M, _CACHE_BYTES)
+        encoder = CropEncoder(self._network, imagery, self._device)
+        self._cache = FeatureCache(encoder, SNAP_M, round(config.cache_mb * 2**20))
         model = network.config
         self.read_ahead = ReadAhead(imagery, model.crop_m, model.gsd, SNAP_M)
 
@@ -162,16 +170,20 @@ class Localizer:
         )
         return self._conclude(observation, satellite, registration, start)
 
+    def encode_ahead(self) -> None:
+        """Encode the crop that the next images need, at most one: call it while no image waits.
+
+        Whatever goes wrong with it will be said by the image that needs it.
+        """
+        for place in self.read_ahead.next_places:
+            if not self._cache.has(*place):
+                with suppress(Exception):
+                    self._cache.get(*place)
+                return
+
     def _satellite(self, observation: Observation) -> CachedCrop:
         prior = observation.prior
         return self._cache.get(prior.frame, prior.pose.x, prior.pose.y)
-
-    def _encode_crop(self, frame: LocalFrame, x: float, y: float) -> CachedCrop:
-        model = self._network.config
-        crop = self._imagery.crop(frame.to_latlon(x, y), model.crop_m, model.gsd)
-        image = prepare_satellite(crop.image)[None].to(self._device)
-        with torch.inference_mode():
-            return CachedCrop(crop, self._network.encode_satellite(image), x, y)
 
     def _register(
         self, observation: Observation, satellite: CachedCrop, yaw_range: float | None

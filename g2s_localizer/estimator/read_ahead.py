@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.estimator.estimate import Prior
-from g2s_localizer.geometry import LatLon
+from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.imagery import Imagery
 
 FloatArray = NDArray[np.float64]
@@ -21,6 +21,9 @@ HORIZON_S = 3.0
 
 BASELINE_S = 2.0
 """Priors this far apart give the velocity; closer ones give mostly the noise of GNSS."""
+
+NEXT_S = 0.5
+"""How far ahead the places of the next images are foretold, at least the next one."""
 
 SPEEDS = (1.0, 70.0)
 """m/s. Below there is nothing ahead that is not under the vehicle; above, priors jump."""
@@ -35,6 +38,9 @@ class ReadAhead:
 
     size_m, gsd   of the crops; snap_m: grid of their centres in map (m)
 
+    `next_places` are where the next images will be taken (frame, and m in it), as far as can be
+    foretold; empty while the vehicle stands or nothing is known of its way.
+
     `failures` counts crops ahead that could not be had, `failure` is the last reason: the map
     may end ahead.
     """
@@ -46,6 +52,7 @@ class ReadAhead:
         self._size_m = size_m
         self._gsd = gsd
         self._snap_m = snap_m
+        self.next_places: list[tuple[LocalFrame, float, float]] = []
         self._trail: deque[Prior] = deque()
         self._asked: list[tuple[int, int]] = []
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="g2s-read-ahead")
@@ -54,6 +61,9 @@ class ReadAhead:
     def follow(self, prior: Prior) -> None:
         """The vehicle is at `prior` now: read what it needs until HORIZON_S from here."""
         velocity = self._velocity(prior)
+        speed = float(np.linalg.norm(velocity))
+        moving = SPEEDS[0] <= speed <= SPEEDS[1]
+        self.next_places = self._foretold(velocity) if moving else []
         if self._reading is not None:
             if not self._reading.done():
                 return
@@ -61,8 +71,7 @@ class ReadAhead:
                 self.failures += 1
                 self.failure = failure
             self._reading = None
-        speed = float(np.linalg.norm(velocity))
-        if not SPEEDS[0] <= speed <= SPEEDS[1]:
+        if not moving:
             return
         # Crops side by side up to the one at the horizon; at town speeds that is one.
         count = math.ceil(HORIZON_S * speed / self._size_m)
@@ -76,6 +85,13 @@ class ReadAhead:
             self._reading = self._executor.submit(
                 _read, self._imagery, centres, self._size_m, self._gsd
             )
+
+    def _foretold(self, velocity: FloatArray) -> list[tuple[LocalFrame, float, float]]:
+        before, here = self._trail[-2], self._trail[-1]
+        interval = (here.stamp_ns - before.stamp_ns) * 1e-9
+        times = interval * np.arange(1, max(math.floor(NEXT_S / interval), 1) + 1)
+        places = np.array([here.pose.x, here.pose.y]) + times[:, None] * velocity
+        return [(here.frame, x, y) for x, y in places.tolist()]
 
     def _velocity(self, prior: Prior) -> FloatArray:
         """(2,) m/s in map, zero while it is not known."""

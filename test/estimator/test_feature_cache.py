@@ -1,4 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import gc
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -68,3 +74,85 @@ def test_a_place_that_could_not_be_loaded_is_asked_for_again():
     with pytest.raises(MissingImagery):
         cache.get(KARLSRUHE, 0, 0)
     assert cache.get(KARLSRUHE, 0, 0).x == 0
+
+
+def test_threads_that_ask_for_the_same_place_load_it_once():
+    loads, go = Loads(), threading.Event()
+
+    def load(frame, x, y):
+        assert go.wait(10)
+        return loads(frame, x, y)
+
+    cache = FeatureCache(load, snap_m=1.0, max_bytes=10**6)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(cache.get, KARLSRUHE, 0, 0) for _ in range(8)]
+        go.set()
+        assert len({id(one.result()) for one in asked}) == 1
+    assert loads.places == [(0.0, 0.0)]
+
+
+def test_nobody_waits_for_another_place():
+    slow = threading.Event()
+
+    def load(frame, x, y):
+        assert x == 0 or slow.wait(10)
+        return entry(x, y)
+
+    cache = FeatureCache(load, snap_m=1.0, max_bytes=10**6)
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(cache.get, KARLSRUHE, 5, 0)
+        assert cache.get(KARLSRUHE, 0, 0).x == 0 and not ahead.done()
+        slow.set()
+        assert ahead.result().x == 5
+
+
+def test_those_that_waited_for_a_load_that_fails_are_told_and_the_next_tries_again():
+    go, answers = threading.Event(), [MissingImagery("store", {"19/1/2": "absent"})]
+
+    def load(frame, x, y):
+        assert go.wait(10)
+        if answers:
+            time.sleep(0.05)
+            raise answers.pop()
+        return entry(x, y)
+
+    cache = FeatureCache(load, snap_m=1.0, max_bytes=10**6)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(cache.get, KARLSRUHE, 0, 0) for _ in range(4)]
+        go.set()
+        failed = [isinstance(one.exception(), MissingImagery) for one in asked]
+    assert failed == [True] * 4 and cache.get(KARLSRUHE, 0, 0).x == 0
+
+
+def test_bytes_are_counted_right_whatever_threads_do():
+    size = entry(0, 0).nbytes
+    cache = FeatureCache(lambda frame, x, y: entry(x, y), snap_m=1.0, max_bytes=5 * size)
+
+    def drive(seed):
+        for x in np.random.default_rng(seed).integers(0, 12, 200):
+            assert cache.get(KARLSRUHE, float(x), 0.0).x == x
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(drive, range(4)))
+    assert cache.nbytes == 5 * size == sum(kept.nbytes for kept in cache._entries.values())
+
+
+def test_a_failed_load_holds_nothing_of_the_image_that_asked():
+    def load(frame, x, y):
+        raise MissingImagery("store", {"19/1/2": "absent"})
+
+    class Image:
+        pass
+
+    def ask(cache, image):
+        with pytest.raises(MissingImagery):
+            cache.get(KARLSRUHE, 0, 0)
+
+    image = Image()
+    held = weakref.ref(image)
+    gc.disable()
+    ask(FeatureCache(load, snap_m=1.0, max_bytes=10**6), image)
+    del image
+    freed = held() is None
+    gc.enable()
+    assert freed

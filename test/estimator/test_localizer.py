@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import gc
+import weakref
 from pathlib import Path
 
 import cv2
@@ -175,3 +177,27 @@ def test_a_checkpoint_whose_crops_the_node_does_not_have_is_refused(config, tmp_
     save_checkpoint(paper, build_network(ModelConfig(preset="paper-vigor", share=True)), {})
     with pytest.raises(ValueError, match="preset paper-vigor, which takes crops turned to"):
         Localizer.from_config(dataclasses.replace(config, checkpoint=str(paper)))
+
+
+def test_what_a_localizer_held_is_free_when_it_is_let_go(config):
+    localizer = Localizer.from_config(config)
+    localizer.localize(observation())
+    held = weakref.ref(localizer), weakref.ref(localizer._cache), weakref.ref(localizer._imagery)
+    gc.disable()  # a cycle would wait for the collector, which a quiet node may not run for hours
+    del localizer
+    freed = [reference() is None for reference in held]
+    gc.enable()
+    assert freed == [True, True, True]
+
+
+def test_what_is_kept_along_the_road_stays_below_cache_mb(config):
+    localizer = Localizer.from_config(dataclasses.replace(config, cache_mb=1.0))
+    for x in range(-40, 41, 4):
+        localizer.localize(observation(float(x)))
+        assert 0 < localizer._cache.nbytes <= 2**20
+
+
+@pytest.mark.parametrize("cache_mb", [0.0, -1.0, float("nan")])
+def test_a_cache_of_nothing_is_refused(cache_mb):
+    with pytest.raises(ValueError, match="cache_mb must be finite and positive"):
+        LocalizerConfig("slippy:x", cache_mb=cache_mb)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from g2s_localizer.estimator.estimate import Observation, Prior
+from g2s_localizer.estimator.estimate import Observation, Prior, Rejection
 from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
@@ -177,3 +177,57 @@ def test_localizing_reads_ahead(folder):
         assert localizer.localize(Observation(at.stamp_ns, image, CAMERA, at)).crop is not None
         rest(localizer.read_ahead)
     assert store.reads[True] > 0
+
+
+def encoded_while_waiting(folder, idle, speed=SPEED, cache_mb=64.0, until=5.0):
+    """How often an image of a drive waited for its crop to be encoded, after its first 2 s, and
+    how many crops were encoded in all.
+    """
+    localizer = Localizer(
+        G2SNet(TINY),
+        "tiny",
+        TiledImagery(SlippyStore(folder)),
+        LocalizerConfig("", cache_mb=cache_mb),
+    )
+    encode, encoded = localizer._network.encode_satellite, []
+    localizer._network.encode_satellite = lambda image: (encoded.append(t), encode(image))[1]
+    image = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    waited = 0
+    for t in np.arange(0.0, until, 0.1):
+        before, at = len(encoded), prior(t, speed * t)
+        localizer.localize(Observation(at.stamp_ns, image, CAMERA, at))
+        waited += t >= 2.0 and len(encoded) > before
+        if idle:
+            localizer.encode_ahead()
+    return waited, len(encoded)
+
+
+@pytest.mark.parametrize("speed", [8.0, 30.0])
+def test_while_no_image_waits_the_crops_ahead_are_encoded_and_hardly_another(folder, speed):
+    waited, encoded = encoded_while_waiting(folder, idle=False, speed=speed)
+    assert waited > 4
+    waited_for, encoded_too = encoded_while_waiting(folder, idle=True, speed=speed)
+    assert waited_for == 0 and encoded_too <= encoded + 6
+
+
+def test_a_crop_ahead_that_cannot_be_had_is_nobodys_failure(folder):
+    localizer = Localizer(
+        G2SNet(TINY), "tiny", TiledImagery(SlippyStore(folder)), LocalizerConfig("")
+    )
+    image = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    for t in np.arange(0.0, 2.5, 0.1):
+        at = prior(t, 360.0 + 30.0 * t)  # the imagery ends 450 m east
+        localizer.localize(Observation(at.stamp_ns, image, CAMERA, at))
+        localizer.encode_ahead()
+    assert localizer.read_ahead.next_places
+    last = localizer.localize(Observation(at.stamp_ns, image, CAMERA, at))
+    assert last.rejection is Rejection.NO_IMAGERY
+
+
+def test_standing_there_is_nothing_to_encode(folder):
+    ahead = ReadAhead(TiledImagery(SlippyStore(folder)), SIZE_M, GSD, SNAP_M)
+    drive(ahead, 3.0)
+    assert len(ahead.next_places) == 5
+    for t in np.arange(3.0, 6.0, 0.1):
+        ahead.follow(prior(t, 3.0 * SPEED))
+    assert ahead.next_places == []

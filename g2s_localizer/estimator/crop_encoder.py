@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a place to its satellite crop and the features of it: what a FeatureCache is filled by."""
+
+from __future__ import annotations
+
+import torch
+
+from g2s_localizer.estimator.feature_cache import CachedCrop
+from g2s_localizer.geometry import LocalFrame
+from g2s_localizer.imagery import Imagery
+from g2s_localizer.model import RegistrationNet, prepare_satellite
+
+
+class CropEncoder:
+    """Cuts the network's crop out of the imagery and encodes it on the network's device.
+
+    Knows neither the cache nor the localizer that use it: what they hold is free with them.
+    """
+
+    def __init__(self, network: RegistrationNet, imagery: Imagery, device: torch.device) -> None:
+        self._network = network
+        self._imagery = imagery
+        self._device = device
+
+    def __call__(self, frame: LocalFrame, x: float, y: float) -> CachedCrop:
+        """The crop centred on (x, y), metres in `frame`. Raises as Imagery.crop does."""
+        model = self._network.config
+        crop = self._imagery.crop(frame.to_latlon(x, y), model.crop_m, model.gsd)
+        image = prepare_satellite(crop.image)[None].to(self._device)
+        with torch.inference_mode():
+            return CachedCrop(crop, self._network.encode_satellite(image), x, y)
