@@ -28,6 +28,7 @@ from g2s_localizer.ros.bridge import LocalizerBridge, Outgoing
 from g2s_localizer.ros.diagnostics import Diagnostics
 from g2s_localizer.ros.extrinsics import TfExtrinsics
 from g2s_localizer.ros.parameters import NodeConfig, Parameters
+from g2s_localizer.ros.topics import image_topic
 from g2s_localizer.ros.worker import NewestWorker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -190,9 +191,8 @@ class LocalizerNode(LifecycleNode):
         ]
 
     def _create_image_subscriptions(self, transport: str, worker: NewestWorker[Any]) -> None:
-        kind, topic = (
-            (CompressedImage, "image/compressed") if transport == "compressed" else (Image, "image")
-        )
+        kind = CompressedImage if transport == "compressed" else Image
+        topic = image_topic(self, transport)
         info_qos = QoSProfile(depth=PAIRS_KEPT, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         self._image_filters = [
             compat.message_filters.Subscriber(self, kind, topic, qos_profile=IMAGE_QOS),
