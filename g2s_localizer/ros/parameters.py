@@ -22,6 +22,7 @@ from rclpy.parameter import Parameter
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import LatLon
+from g2s_localizer.geometry.mounting import check_mounting, extrinsic_from_parameters
 from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import box_around
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS, Specification, Value
@@ -86,6 +87,8 @@ class Parameters:
             optional = from_tf or spec.name == "imagery.area"
             if isinstance(spec.default, list) and not optional:
                 _require_finite(spec.name, values[spec.name])
+        if values["camera.extrinsic_source"] == "parameters":
+            _check_camera(values)
         datum = _datum(values["map.datum_latitude"], values["map.datum_longitude"])
         return NodeConfig(
             localizer=LocalizerConfig(
@@ -185,6 +188,18 @@ def _require_type(spec: Specification, value: Any) -> None:
 def _require_finite(name: str, values: Sequence[float]) -> None:
     if not all(math.isfinite(value) for value in values):
         raise ValueError(f"{name} must be given and finite, got {list(values)}")
+
+
+def _check_camera(values: dict[str, Any]) -> None:
+    """Refuse a place of the camera that cannot be true, before any image comes."""
+    names = ("camera.translation", "camera.rotation_rpy", "camera.base_link_height")
+    translation, rpy, height = (values[name] for name in names)
+    if max(abs(angle) for angle in rpy) > 2.0 * math.pi:
+        raise ValueError(f"camera.rotation_rpy is in radians, got {list(rpy)}: are they degrees?")
+    try:
+        check_mounting(extrinsic_from_parameters(translation, rpy, height))
+    except ValueError as error:
+        raise ValueError(f"{', '.join(names)}: {error}") from None
 
 
 def _datum(latitude: float, longitude: float) -> LatLon | None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from sensor_msgs.msg import CompressedImage
 from g2s_localizer.estimator.estimate import Rejection
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.geometry.mounting import OPTICAL_FROM_BODY, extrinsic_from_parameters
 from g2s_localizer.ros.bridge import BridgeConfig, LocalizerBridge
 
 OPEN = GateConfig(max_ellipse_m=1e3, max_innovation=1e3, max_entropy=1, max_peak_ratio=1)
@@ -177,3 +179,21 @@ def test_a_bag_that_starts_again_is_answered_as_the_first_time(driven, sensors):
 def test_an_image_is_ready_when_fix_and_heading_have_passed_it(driven):
     assert driven.is_ready(2_000_000_000) and not driven.is_ready(2_000_000_001)
     assert driven.prior_age(2_500_000_000) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        (np.eye(3), "^$"),
+        (np.diag([-1.0, -1.0, 1.0]), "rolled by -?180 degrees: its pictures would be upside down"),
+        (OPTICAL_FROM_BODY, "looks up by 90 degrees: are its axes those of its body"),
+    ],
+)
+def test_an_extrinsic_that_no_camera_has_is_no_camera_with_its_cause(make, sensors, turn, said):
+    T = extrinsic_from_parameters(CONFIG.camera_translation, CONFIG.camera_rpy)
+    T[:3, :3] = T[:3, :3] @ turn
+    bridge = make(lambda frame: T)
+    hear(bridge, sensors.drive(0.0, 1.0))
+    outgoing = bridge.on_image(sensors.image(0.5), sensors.camera_info(0.5))
+    assert (outgoing.estimate.rejection is Rejection.NO_CAMERA) == (said != "^$")
+    assert re.search(said, outgoing.estimate.detail)

@@ -161,3 +161,20 @@ def test_the_readme_names_every_parameter_with_its_default_and_range():
             assert (low, high) == pytest.approx((one.low, one.high), abs=1e-3), one.name
         else:
             assert limits == ", ".join(one.choices), one.name
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"camera.translation": [1080.0, -250.0, 1659.3]}, "1659 m above .* millimetres"),
+        ({"camera.base_link_height": -2.0}, "camera is -0.5 m above the ground"),
+        ({"camera.rotation_rpy": [math.pi, 0.0, 0.0]}, "upside down"),
+        ({"camera.rotation_rpy": [-math.pi / 2, 0.0, -math.pi / 2]}, "those of the optical frame"),
+        ({"camera.rotation_rpy": [0.0, 12.0, 0.0]}, "in radians.*degrees"),
+    ],
+)
+def test_a_camera_that_cannot_sit_there_is_refused_at_configure(make, given, said):
+    with pytest.raises(ValueError, match=f"camera.*{said}"):
+        make(GIVEN | given)[1].read()
+    if "camera.base_link_height" not in given:
+        make(GIVEN | given | {"camera.extrinsic_source": "tf"})[1].read()
