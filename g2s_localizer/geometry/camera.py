@@ -114,13 +114,5 @@ class Camera:
         with np.errstate(divide="ignore", invalid="ignore"):
             xy = np.asarray(camera_points[:, :2] / depth[:, None], np.float64)
         xy[~(depth > 0)] = np.nan
-        return self._to_pixels(distort(xy, self.distortion_model, self.distortion)), depth
-
-    def distort_pixels(self, uv: FloatArray) -> FloatArray:
-        """Pixels (N, 2) of the undistorted image -> where the distorted one shows the same."""
-        xy = np.asarray((uv - self.K[:2, 2]) @ np.linalg.inv(self.K[:2, :2]).T, np.float64)
-        return self._to_pixels(distort(xy, self.distortion_model, self.distortion))
-
-    def _to_pixels(self, xy: FloatArray) -> FloatArray:
-        uv: FloatArray = xy @ self.K[:2, :2].T + self.K[:2, 2]
-        return uv
+        uv = distort(xy, self.distortion_model, self.distortion) @ self.K[:2, :2].T + self.K[:2, 2]
+        return uv, depth

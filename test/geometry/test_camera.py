@@ -82,9 +82,3 @@ def test_an_equidistant_lens_is_opencvs_fisheye():
     rotation = cv2.Rodrigues(R.T)[0]
     expected, _ = cv2.fisheye.projectPoints(POINTS[:, None], rotation, -R.T @ t, K, distortion)
     np.testing.assert_allclose(ours.project(POINTS)[0], expected[:, 0], atol=1e-6)
-
-
-def test_a_pixel_of_the_undistorted_image_is_distorted_to_where_the_lens_shows_it():
-    ours = camera(distortion=np.array([-0.37, 0.2, 0.002, 0.0014, -0.07]))
-    straight, _ = ours.undistorted().project(POINTS)
-    np.testing.assert_allclose(ours.distort_pixels(straight), ours.project(POINTS)[0])
