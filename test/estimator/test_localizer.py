@@ -2,6 +2,7 @@
 import dataclasses
 import gc
 import weakref
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -201,3 +202,15 @@ def test_what_is_kept_along_the_road_stays_below_cache_mb(config):
 def test_a_cache_of_nothing_is_refused(cache_mb):
     with pytest.raises(ValueError, match="cache_mb must be finite and positive"):
         LocalizerConfig("slippy:x", cache_mb=cache_mb)
+
+
+def test_whether_an_image_is_flat_is_asked_of_few_pixels(localizer):
+    image = np.zeros((2160, 3840, 3), np.uint8)
+    camera = dataclasses.replace(CAMERA, width=3840, height=2160)
+    given = dataclasses.replace(observation(), image=image, camera=camera)
+    tracemalloc.start()
+    estimate = localizer.localize(given)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert estimate.rejection is Rejection.BAD_IMAGE
+    assert peak < image.nbytes / 10
