@@ -128,6 +128,7 @@ class LocalizerNode(LifecycleNode):
             max_wait_s=self._config.max_wait_s,
             on_replaced=self._diagnostics.record_replaced,
             on_error=self._report_failure,
+            on_idle=self._bridge.encode_ahead,
         )
         self._create_image_subscriptions(self._config.image_transport, self._worker)
         self._diagnostics.state = "active"

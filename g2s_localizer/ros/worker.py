@@ -16,7 +16,8 @@ class NewestWorker(Generic[Item]):
 
     is_ready     an item is worked on once this is true, or `max_wait_s` after it was taken
     on_replaced  called when a newer item takes the place of one that nobody worked on
-    on_error     called with what `work` raised; the thread goes on with the next item
+    on_error     called with what `work` or `on_idle` raised; the thread goes on with the next item
+    on_idle      called in the thread after an item, when no other waits
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class NewestWorker(Generic[Item]):
         max_wait_s: float,
         on_replaced: Callable[[], None],
         on_error: Callable[[Exception], None],
+        on_idle: Callable[[], None],
     ) -> None:
         self._work = work
         self._is_ready = is_ready
         self._max_wait_s = max_wait_s
         self._on_replaced = on_replaced
         self._on_error = on_error
+        self._on_idle = on_idle
         self._condition = threading.Condition()
         self._newest: Item | None = None
         self._stopping = False
@@ -62,6 +65,8 @@ class NewestWorker(Generic[Item]):
         while (item := self._take()) is not None:
             try:
                 self._work(item)
+                if self._newest is None:
+                    self._on_idle()
             except Exception as error:
                 self._on_error(error)
 

@@ -216,7 +216,7 @@ def test_a_crop_ahead_that_cannot_be_had_is_nobodys_failure(folder):
     )
     image = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
     for t in np.arange(0.0, 2.5, 0.1):
-        at = prior(t, 360.0 + 30.0 * t)  # the imagery ends 450 m east
+        at = prior(t, 430.0 + 30.0 * t)  # the imagery ends 450 to 500 m east
         localizer.localize(Observation(at.stamp_ns, image, CAMERA, at))
         localizer.encode_ahead()
     assert localizer.read_ahead.next_places

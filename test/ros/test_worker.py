@@ -9,11 +9,11 @@ from g2s_localizer.ros.worker import NewestWorker
 
 class Harness:
     def __init__(self, max_wait_s=5.0, ready=lambda item: True):
-        self.done, self.errors, self.replaced = [], [], 0
+        self.done, self.errors, self.replaced, self.idled_after = [], [], 0, []
         self.release, self.started = threading.Event(), threading.Event()
         self.worker = NewestWorker(
             self.work, is_ready=ready, max_wait_s=max_wait_s,
-            on_replaced=self.count, on_error=self.errors.append,
+            on_replaced=self.count, on_error=self.errors.append, on_idle=self.idle,
         )  # fmt: skip
 
     def work(self, item):
@@ -22,6 +22,9 @@ class Harness:
         if item == "bad":
             raise RuntimeError("bad item")
         self.done.append(item)
+
+    def idle(self):
+        self.idled_after.append(self.done[-1])
 
     def count(self):
         self.replaced += 1
@@ -90,3 +93,13 @@ def test_stopping_leaves_no_thread(harness):
     h.worker.submit(1)
     h.worker.stop()
     assert "g2s-worker" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_idle_work_is_done_once_after_an_item_and_never_while_another_waits(harness):
+    h = harness()
+    h.worker.submit(0)
+    assert h.started.wait(5)
+    h.worker.submit(1)
+    h.finish(2)
+    h.worker.stop()
+    assert h.idled_after == [1]
