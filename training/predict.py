@@ -34,6 +34,10 @@ class Prediction:
     score_map: ScoreMap
     """in the crop's axes"""
     peak_ratio: float
+    correlation: float
+    """of image and imagery at the peak, -1..1"""
+    evidence: float
+    """log-odds that the image belongs to the crop"""
     border_cells: int
     """cells between the peak and the nearest edge of the score map"""
     crop: Tensor
@@ -98,6 +102,8 @@ def _prediction(
         beyond=turn @ found.beyond @ turn.T,
         score_map=found.score_map,
         peak_ratio=found.peak_ratio,
+        correlation=found.correlation,
+        evidence=found.evidence,
         border_cells=found.modes[0].border_cells,
         crop=sample.satellite,
         gsd=sample.gsd,

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from g2s_localizer.estimator.estimate import Prior
 from g2s_localizer.estimator.gate import GateConfig, gate, within_reach
 from g2s_localizer.estimator.localizer import LocalizerConfig
+from g2s_localizer.estimator.presence import probability
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.model import RegistrationNet
@@ -109,7 +110,7 @@ def score(
     truths, labels = dataset.truths, dataset.labels
     if truths is None:
         raise ValueError("scoring needs pairs whose poses are known")
-    limits = limits or GateConfig()
+    limits = (limits or GateConfig()).with_floor(network.correlation_floor.item())
     sigma = np.array([noise.position_m, noise.position_m, math.radians(noise.yaw_deg)])
     prior_covariance = np.diag(sigma**2 / 3.0)
     floor = np.diag([LocalizerConfig.map_sigma_m**2, LocalizerConfig.map_sigma_m**2, 0.0])
@@ -176,8 +177,10 @@ def _together(answers: Sequence[_Answer], truths: Sequence[Pose2D]) -> Answers:
 
 def _passes(found: Prediction, answer: _Answer, prior: Prior, limits: GateConfig) -> bool:
     """Whether the node would publish the answer."""
-    shape = (found.score_map.entropy, found.peak_ratio)
-    refused = gate(answer.pose, answer.covariance, prior, *shape, limits)
+    evidence = found.score_map.entropy, found.peak_ratio, found.correlation
+    # the pairs are no sequence: each stands for itself
+    presence = probability(found.evidence)
+    refused = gate(answer.pose, answer.covariance, prior, *evidence, presence, limits)
     return found.border_cells > 0 and refused is None
 
 

@@ -40,12 +40,17 @@ class Rejection(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Prior:
-    """Pose of base_link in `frame` at `stamp_ns`, with covariance (3, 3) of (x, y, yaw)."""
+    """Pose of base_link in `frame` at `stamp_ns`, with covariance (3, 3) of (x, y, yaw).
+
+    confirmed  False while nothing has shown yet that the heading points where the vehicle drives:
+               the localizer then asks for more evidence
+    """
 
     stamp_ns: int
     pose: Pose2D
     covariance: FloatArray
     frame: LocalFrame
+    confirmed: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +96,8 @@ class Estimate:
     peak_ratio         probability of the second mode over the first, 0..1
     correlation        of image and imagery at the place found, -1..1
     min_correlation    least correlation that the gate accepts
-    latency_s          seconds of work; all six NaN where not computed
+    presence           probability that this image and those before it belong to the imagery, 0..1
+    latency_s          seconds of work; all seven NaN where not computed
     warnings           sentences of the watches on the set-up
     """
 
@@ -108,6 +114,7 @@ class Estimate:
     peak_ratio: float = math.nan
     correlation: float = math.nan
     min_correlation: float = math.nan
+    presence: float = math.nan
     latency_s: float = math.nan
     warnings: tuple[str, ...] = ()
 

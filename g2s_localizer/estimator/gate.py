@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.estimator.estimate import Prior, Rejection
 from g2s_localizer.geometry import Pose2D
+from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.model.score_map import Region
 
 FloatArray = NDArray[np.float64]
+
+
+UNCONFIRMED = 0.9
+"""Presence that is wanted while the heading of the prior is not confirmed: under a heading that is
+far off an image finds a place that looks alike now and then, but not for long."""
 
 
 @dataclass(frozen=True)
@@ -21,25 +27,40 @@ class GateConfig:
     """Limits beyond which an estimate is refused.
 
     max_ellipse_m   one-sigma length of the long axis of the position ellipse (m)
-    max_innovation  Mahalanobis distance between pose and prior. Its square follows a chi-square
-                    law of two degrees of freedom when both covariances are honest, so that a
-                    limit d refuses exp(-d^2 / 2) of good estimates: 2.45 5 %, 3.03 1 %, 3.72 0.1 %
+    max_innovation  Mahalanobis distance between pose and prior in x, y and yaw. Its square follows
+                    a chi-square law of three degrees of freedom when both covariances are honest:
+                    2.80 refuses 5 % of good estimates, 3.37 1 %, 4.03 0.1 %
     max_entropy     of the score map, as a share of a flat one's, 0..1
     max_peak_ratio  probability of the second mode over the first, 0..1
+    min_correlation of image and imagery at the place found, -1..1; NaN: the floor that calibration
+                    stored with the checkpoint
+    min_presence    probability that the image, with those before it, belongs to the imagery, 0..1
     """
 
     max_ellipse_m: float = 8.0
-    max_innovation: float = 3.72
+    max_innovation: float = 4.03
     max_entropy: float = 0.8
     max_peak_ratio: float = 0.7
+    min_correlation: float = math.nan
+    min_presence: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("max_ellipse_m", "max_innovation"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"GateConfig.{name} must be positive, got {getattr(self, name)}")
-        for name in ("max_entropy", "max_peak_ratio"):
+        for name in ("max_entropy", "max_peak_ratio", "min_presence"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"GateConfig.{name} must lie in (0, 1], got {getattr(self, name)}")
+        if not (math.isnan(self.min_correlation) or -1 <= self.min_correlation <= 1):
+            raise ValueError(
+                f"GateConfig.min_correlation must lie in [-1, 1], got {self.min_correlation}"
+            )
+
+    def with_floor(self, correlation_floor: float) -> GateConfig:
+        """Return these limits with the checkpoint's floor where `min_correlation` is NaN."""
+        if math.isnan(self.min_correlation):
+            return replace(self, min_correlation=correlation_floor)
+        return self
 
 
 def gate(
@@ -48,12 +69,22 @@ def gate(
     prior: Prior,
     entropy: float,
     peak_ratio: float,
+    correlation: float,
+    presence: float,
     config: GateConfig,
 ) -> tuple[Rejection, str] | None:
-    """None when the estimate may be published, else the first limit it breaks, in words.
+    """Return None when the estimate may be published, else the first limit it breaks, in words.
 
-    covariance: (3, 3) of (x, y, yaw). A NaN breaks the limit it is compared with.
+    covariance: (3, 3) of (x, y, yaw). A NaN breaks the limit it is compared with; a limit that is
+    NaN (no floor calibrated) refuses everything, see `GateConfig.with_floor`.
     """
+    least = config.min_presence if prior.confirmed else max(config.min_presence, UNCONFIRMED)
+    for name, value, limit in (
+        ("correlation", correlation, config.min_correlation),
+        ("presence", presence, least),
+    ):
+        if not value >= limit:
+            return Rejection.NOT_HERE, f"{name} {value:.3g}, at least {limit:.3g} wanted"
     checks = (
         (Rejection.FLAT_SCORE, "entropy", entropy, config.max_entropy, ""),
         (Rejection.AMBIGUOUS, "peak ratio", peak_ratio, config.max_peak_ratio, ""),
@@ -85,9 +116,12 @@ def within_reach(
 
 
 def innovation(pose: Pose2D, covariance: FloatArray, prior: Prior) -> float:
-    """Mahalanobis distance of (pose - prior) in position under the sum of their covariances."""
-    difference = np.array([pose.x - prior.pose.x, pose.y - prior.pose.y])
-    total = np.asarray(covariance)[:2, :2] + prior.covariance[:2, :2]
+    """Return the Mahalanobis distance of (pose - prior) in x, y and yaw under the sum of their
+    covariances (3, 3).
+    """
+    turn = wrap_angle(pose.yaw - prior.pose.yaw)
+    difference = np.array([pose.x - prior.pose.x, pose.y - prior.pose.y, turn])
+    total = np.asarray(covariance) + prior.covariance
     return math.sqrt(float(difference @ np.linalg.solve(total, difference)))
 
 

@@ -18,8 +18,10 @@ from g2s_localizer.estimator.crop_encoder import CropEncoder
 from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection, ScoreGrid
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
 from g2s_localizer.estimator.gate import GateConfig, gate, innovation, within_reach
+from g2s_localizer.estimator.presence import Presence, probability
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, Pose2D
+from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
 from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import Coverage, survey
@@ -100,7 +102,9 @@ class Localizer:
         self._network.precision = PRECISIONS[config.precision]
         self._imagery = imagery
         self._config = config
+        self._limits = config.gate.with_floor(network.correlation_floor.item())
         map_sigma_m = max(config.map_sigma_m, imagery.georeferencing_sigma_m or 0.0)
+        self._presence = Presence()
         self._floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
         encoder = CropEncoder(self._network, imagery, self._device)
         self._cache = FeatureCache(encoder, SNAP_M, round(config.cache_mb * 2**20))
@@ -169,10 +173,14 @@ class Localizer:
             return refuse(Rejection.NO_IMAGERY, str(error))
         finally:
             self.read_ahead.follow(prior)
-        registration = self._register(
-            prior, ground, satellite, yaw_reach if yaw_reach > yaw_range else None
-        )
-        return self._conclude(observation, satellite, registration, start)
+        searched = max(yaw_reach, yaw_range)
+        try:
+            registration = self._register(
+                prior, ground, satellite, searched if searched > yaw_range else None
+            )
+        except FloatingPointError as error:
+            return refuse(Rejection.FLAT_SCORE, str(error))
+        return self._conclude(observation, satellite, registration, searched, start)
 
     def encode_ahead(self) -> None:
         """Encode the crop that the next images need, at most one: call it while no image waits.
@@ -198,7 +206,7 @@ class Localizer:
     ) -> Registration:
         image, camera = ground
         spread = self._floor[:2, :2] + self._network.config.cell_m**2 * np.eye(2)
-        region = within_reach(prior, (satellite.x, satellite.y), spread, self._config.gate)
+        region = within_reach(prior, (satellite.x, satellite.y), spread, self._limits)
         registration: Registration = self._network.register(
             image[None].to(self._device),
             self._tensor(camera.K),
@@ -215,6 +223,7 @@ class Localizer:
         observation: Observation,
         satellite: CachedCrop,
         registration: Registration,
+        searched: float,
         start: float,
     ) -> Estimate:
         prior = observation.prior
@@ -222,14 +231,11 @@ class Localizer:
         x, y = registration.x, registration.y
         pose = Pose2D(satellite.x + x, satellite.y + y, registration.yaw)
         covariance = registration.covariance + self._floor
-        entropy, peak_ratio = score_map.entropy, registration.peak_ratio
-        if registration.modes[0].border_cells == 0:
-            refused: tuple[Rejection, str] | None = (
-                Rejection.AT_BORDER,
-                f"at ({x:.1f}, {y:.1f}) m from the crop's centre",
-            )
-        else:
-            refused = gate(pose, covariance, prior, entropy, peak_ratio, self._config.gate)
+        log_odds = self._presence.update(observation.stamp_ns, registration.evidence)
+        evidence = score_map.entropy, registration.peak_ratio, registration.correlation
+        refused = gate(pose, covariance, prior, *evidence, probability(log_odds), self._limits)
+        if refused is None or refused[0] is not Rejection.NOT_HERE:
+            refused = _at_border(registration, prior, searched) or refused
         rejection, detail = refused or (None, "")
         return Estimate(
             stamp_ns=observation.stamp_ns,
@@ -243,8 +249,11 @@ class Localizer:
             ),
             crop=satellite.crop,
             innovation=innovation(pose, covariance, prior),
-            entropy=entropy,
-            peak_ratio=peak_ratio,
+            entropy=score_map.entropy,
+            peak_ratio=registration.peak_ratio,
+            correlation=registration.correlation,
+            min_correlation=self._limits.min_correlation,
+            presence=probability(log_odds),
             latency_s=time.perf_counter() - start,
         )
 
@@ -264,3 +273,22 @@ class Localizer:
 
     def _zeros(self, *shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=torch.uint8, device=self._device)
+
+
+def _at_border(
+    registration: Registration, prior: Prior, searched: float
+) -> tuple[Rejection, str] | None:
+    """Return the rejection of a peak at the edge of the search in position or heading: what lies
+    beyond it was not looked at. searched: largest residual heading looked at (rad).
+    """
+    if registration.modes[0].border_cells == 0:
+        at = f"at ({registration.x:.1f}, {registration.y:.1f}) m from the crop's centre"
+        return Rejection.AT_BORDER, at
+    turn = wrap_angle(registration.yaw - prior.pose.yaw)
+    if abs(turn) > searched:
+        return (
+            Rejection.AT_BORDER,
+            f"heading {math.degrees(turn):+.1f} degrees from the prior's, "
+            f"searched {math.degrees(searched):.1f}",
+        )
+    return None

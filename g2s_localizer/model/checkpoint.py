@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 
 from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.network import build_network
-from g2s_localizer.model.registration import RegistrationNet
+from g2s_localizer.model.registration import UNCALIBRATED, RegistrationNet
 from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 
 FORMAT = "g2s_localizer checkpoint 1"
@@ -89,6 +89,9 @@ def load_checkpoint(path: Path, sha256: str = "") -> tuple[RegistrationNet, str]
         tensors = load(payload)
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a safetensors file: {error}") from error
+    # Checkpoints written before these were calibrated have none.
+    for name, value in UNCALIBRATED.items():
+        tensors.setdefault(name, torch.tensor(value))
     _check(path, tensors, wanted)
     network = build_network(config)
     network.load_state_dict(tensors)

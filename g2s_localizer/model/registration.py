@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +18,12 @@ from g2s_localizer.model.score_map import Mode, Region, ScoreMap
 
 MODE_RADIUS_M = 4.0
 """Radius of the window that makes up one peak of the score map (m)."""
+
+UNCALIBRATED: dict[str, float | list[float]] = {
+    "correlation_floor": -1.0,
+    "evidence_weights": [0.0, 0.0, 0.0, 20.0],
+}
+"""Buffers of a network that nobody asked which images belong to its crops: all of them do."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,13 @@ class Registration:
     score_map: ScoreMap
     modes: list[Mode]
     """the two highest peaks of the score map, or the one"""
+    correlation: float
+    """of the overhead view with the satellite features at the first of the modes, -1..1: absolute
+    evidence, where the score map only compares the places of one crop with each other"""
+    evidence: float
+    """log-odds that the image belongs to the crop, were both equally likely beforehand: linear in
+    the correlation and in the logarithms of the standard deviations `within` the peak, which a
+    network that finds nothing alike makes large. Calibrated; 20 without calibration"""
 
     @property
     def covariance(self) -> NDArray[np.float64]:
@@ -76,12 +90,16 @@ class RegistrationNet(nn.Module):
     A preset's network gives the four parts: `encode_satellite`, `encode_ground`,
     `residual_yaw`, `overhead`.
 
-    Buffers that calibration sets after training: `temperature` of the score map, and
-    `covariance_scale` of position and yaw at the peak.
+    Buffers that calibration sets after training: `temperature` of the score map,
+    `covariance_scale` of position and yaw at the peak, `correlation_floor`, the least correlation
+    at the peak of an image that belongs to the crop (-1: not calibrated), and `evidence_weights`
+    of `evidence_features`.
     """
 
     temperature: Tensor
     covariance_scale: Tensor
+    correlation_floor: Tensor
+    evidence_weights: Tensor
     any_heading = False
     """Whether `search` takes a yaw_range wider than the configured one."""
 
@@ -92,6 +110,8 @@ class RegistrationNet(nn.Module):
         """Type the extractors compute in; geometry and correlation are always float32."""
         self.register_buffer("temperature", torch.tensor(50.0))
         self.register_buffer("covariance_scale", torch.ones(2))
+        for name, value in UNCALIBRATED.items():
+            self.register_buffer(name, torch.tensor(value))
 
     def encode_satellite(self, image: Tensor) -> Any:
         """Satellite crops (B, 3, S, S) uint8 -> all that registration needs of them; its `fine`
@@ -171,27 +191,37 @@ class RegistrationNet(nn.Module):
         metres per pixel; None: the configured one. yaw_range: how far from the prior's the
         heading may lie (rad), None: as configured; pi for a heading that nobody knows. region:
         where the covariance looks for other places that the vehicle may stand at; the place
-        itself is looked for everywhere.
+        itself is looked for everywhere. Raises FloatingPointError for scores that are not finite.
         """
         camera = CameraInput(K, T_base_camera)
         features = self.encode_ground(ground, camera)
         prior_yaw = torch.full((1,), yaw, device=ground.device)
         gsds = None if gsd is None else torch.full_like(prior_yaw, gsd)
         score, found = self.search(features, camera, prior_yaw, satellite, gsds, yaw_range)
+        if not torch.isfinite(score).all():
+            raise FloatingPointError(
+                f"scores of the network are not finite in {self.precision}: its weights are "
+                "damaged, or the precision is too narrow for them"
+            )
         cell_m = self.config.cell_m if gsd is None else gsd * self.config.stride
         score_map = ScoreMap.from_scores(score[0], self.temperature, cell_m)
         modes = score_map.modes(2, MODE_RADIUS_M)
         placed = self.place(features, satellite, score_map, modes[0], found, region)
         scale = self.covariance_scale[[0, 0, 1]].double().sqrt()
         x, y, yaw = placed.pose.tolist()
+        within = (placed.within.double() * scale * scale[:, None]).cpu().numpy()
+        correlation = score[0][modes[0].cell].item()
+        features = evidence_features(correlation, within)
         return Registration(
             x=x,
             y=y,
             yaw=yaw,
-            within=(placed.within.double() * scale * scale[:, None]).cpu().numpy(),
+            within=within,
             beyond=placed.beyond.double().cpu().numpy(),
             score_map=score_map,
             modes=modes,
+            correlation=correlation,
+            evidence=float(self.evidence_weights.double().cpu().numpy() @ features),
         )
 
     def place(
@@ -226,3 +256,12 @@ class RegistrationNet(nn.Module):
         lower = self.precision != torch.float32
         kind = self.precision if lower else torch.bfloat16
         return torch.autocast(device.type, kind, enabled=lower)
+
+
+def evidence_features(correlation: float, within: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (4,) what evidence is linear in: the correlation at the peak, the logarithms of the
+    standard deviations of position (m, geometric mean of the axes) and yaw (rad) within it, and 1.
+    """
+    position = 0.25 * math.log(max(float(np.linalg.det(within[:2, :2])), 1e-12))
+    yaw = 0.5 * math.log(max(float(within[2, 2]), 1e-12))
+    return np.array([correlation, position, yaw, 1.0])

@@ -105,6 +105,7 @@ def registration_message(
     msg.innovation, msg.entropy = estimate.innovation, estimate.entropy
     msg.peak_ratio, msg.latency = estimate.peak_ratio, estimate.latency_s
     msg.correlation, msg.min_correlation = estimate.correlation, estimate.min_correlation
+    msg.presence = estimate.presence
     msg.latency_from_arrival = msg.latency_from_stamp = math.nan
     msg.warnings = list(estimate.warnings)
     msg.map_offset_east, msg.map_offset_north = map_offset_m

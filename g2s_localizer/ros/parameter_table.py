@@ -208,8 +208,8 @@ SPECIFICATIONS = (
     Specification(
         "gate.max_innovation",
         GateConfig.max_innovation,
-        "largest Mahalanobis distance between pose and prior (square: chi-square of 2 degrees of "
-        "freedom; 3.03 refuses 1 % of honest estimates, 3.72 0.1 %)",
+        "largest Mahalanobis distance between pose and prior in x, y, yaw (square: chi-square of 3 "
+        "degrees of freedom; 3.37 refuses 1 % of honest estimates, 4.03 0.1 %)",
         0.1,
         100.0,
     ),
@@ -224,6 +224,20 @@ SPECIFICATIONS = (
         "gate.max_peak_ratio",
         GateConfig.max_peak_ratio,
         "largest probability of the second peak over the first",
+        0.001,
+        1.0,
+    ),
+    Specification(
+        "gate.min_correlation",
+        GateConfig.min_correlation,
+        "least correlation of image and imagery at the place found (-1 .. 1); NaN: the floor that "
+        "calibration stored with the checkpoint",
+    ),
+    Specification(
+        "gate.min_presence",
+        GateConfig.min_presence,
+        "least probability that the image, with those before it, belongs to the imagery around "
+        "the prior",
         0.001,
         1.0,
     ),

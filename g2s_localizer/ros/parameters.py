@@ -103,6 +103,8 @@ class Parameters:
                     max_innovation=values["gate.max_innovation"],
                     max_entropy=values["gate.max_entropy"],
                     max_peak_ratio=values["gate.max_peak_ratio"],
+                    min_correlation=values["gate.min_correlation"],
+                    min_presence=values["gate.min_presence"],
                 ),
             ),
             area=_area(values["imagery.area"], datum),

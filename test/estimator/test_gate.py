@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,19 @@ from g2s_localizer.estimator.gate import GateConfig, gate, innovation, long_axis
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotate_covariance
 
-CONFIG = GateConfig(max_ellipse_m=2.0, max_innovation=3.0, max_entropy=0.8, max_peak_ratio=0.7)
+CONFIG = GateConfig(
+    max_ellipse_m=2.0, max_innovation=3.0, max_entropy=0.8, max_peak_ratio=0.7, min_correlation=0.2
+)
 PRIOR = Prior(0, Pose2D(10, 20, 0), np.diag([24.0, 24.0, 0.01]), LocalFrame(LatLon(49.0, 8.4)))
 COVARIANCE = np.diag([1.0, 1.0, 0.001])
 
 
-def judged(x=11.0, y=21.0, covariance=COVARIANCE, entropy=0.3, peak_ratio=0.2):
-    return gate(Pose2D(x, y, 0), covariance, PRIOR, entropy, peak_ratio, CONFIG)
+def judged(
+    x=11.0, y=21.0, yaw=0.0, covariance=COVARIANCE, entropy=0.3, peak_ratio=0.2, correlation=0.3,
+    presence=0.8, prior=PRIOR,
+):  # fmt: skip
+    evidence = entropy, peak_ratio, correlation, presence
+    return gate(Pose2D(x, y, yaw), covariance, prior, *evidence, CONFIG)
 
 
 def test_a_good_estimate_passes():
@@ -29,6 +36,9 @@ def test_a_good_estimate_passes():
         ({"peak_ratio": 0.75}, Rejection.AMBIGUOUS, "peak ratio 0.75, limit 0.7"),
         ({"covariance": np.diag([0.1, 6.25, 0.001])}, Rejection.WIDE_ELLIPSE, "sigma 2.5 m"),
         ({"x": 30.0}, Rejection.INNOVATION, "Mahalanobis distance 4"),
+        ({"yaw": 0.4}, Rejection.INNOVATION, "Mahalanobis distance 3.8"),
+        ({"correlation": 0.1}, Rejection.NOT_HERE, "correlation 0.1, at least 0.2"),
+        ({"presence": 0.4}, Rejection.NOT_HERE, "presence 0.4, at least 0.5"),
     ],
 )
 def test_each_limit_refuses_by_name_with_the_value_and_the_limit(change, rejection, detail):
@@ -37,10 +47,20 @@ def test_each_limit_refuses_by_name_with_the_value_and_the_limit(change, rejecti
     assert detail in verdict[1]
 
 
-@pytest.mark.parametrize("name", ["entropy", "peak_ratio", "covariance"])
+@pytest.mark.parametrize("name", ["entropy", "peak_ratio", "covariance", "correlation", "presence"])
 def test_a_nan_never_passes(name):
     value = np.full((3, 3), np.nan) if name == "covariance" else math.nan
     assert judged(**{name: value}) is not None
+
+
+def test_more_evidence_is_wanted_while_the_heading_is_not_confirmed():
+    assert judged(presence=0.8, prior=replace(PRIOR, confirmed=False))[0] is Rejection.NOT_HERE
+    assert judged(presence=0.95, prior=replace(PRIOR, confirmed=False)) is None
+
+
+def test_the_floor_is_the_checkpoints_unless_the_user_gives_one():
+    assert GateConfig().with_floor(0.21).min_correlation == 0.21
+    assert GateConfig(min_correlation=0.1).with_floor(0.21).min_correlation == 0.1
 
 
 def test_innovation_counts_sigmas_of_the_summed_covariance():
@@ -59,6 +79,8 @@ def test_the_long_axis_does_not_depend_on_the_heading(yaw):
         ("max_innovation", math.nan),
         ("max_entropy", 1.1),
         ("max_peak_ratio", -0.1),
+        ("min_correlation", 1.5),
+        ("min_presence", 0.0),
     ],
 )
 def test_a_limit_that_limits_nothing_is_refused_by_name(name, value):

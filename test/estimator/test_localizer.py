@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import gc
-import weakref
 import tracemalloc
+import weakref
 from pathlib import Path
 
 import cv2
