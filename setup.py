@@ -57,7 +57,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "g2s-node = g2s_localizer.ros.node:main",
+            "g2s-node = g2s_localizer.ros.main:main",
             "g2s-kitti-to-rosbag2 = g2s_localizer.tools.kitti_to_rosbag2:main",
             "g2s-benchmark = g2s_localizer.tools.benchmark:main",
             "g2s-tiles = g2s_localizer.tools.tiles:main",

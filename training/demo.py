@@ -104,7 +104,7 @@ def demo(out: Path, frames: int = FRAMES) -> int:
     )
 
     node = [str(_BIN / "g2s-node"), "--ros-args", "--params-file"]
-    node += [str(_ROOT / "config" / "localizer.yaml"), "-p", "use_sim_time:=true"]
+    node += [str(_ROOT / "config" / "kitti.yaml"), "-p", "use_sim_time:=true"]
     node += ["-p", f"imagery.uri:=slippy:{drive / 'imagery'}"]
     for topic, source in (
         ("image", "/camera/image_raw"),

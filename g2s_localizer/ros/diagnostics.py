@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -34,7 +34,7 @@ class Diagnostics:
     ERROR  a set-up fault, missing imagery or no usable camera, or LOST_AFTER rejections in a row
     WARN   a rejection, a dropped message or a failure since the last report; imagery that does
            not cover the planned area
-    STALE  active, but no image answered for SILENT_AFTER_S; or not active
+    STALE  active, but no image answered for SILENT_AFTER_S, and why; or not active
     OK     otherwise
     Thread-safe. Times are those of the caller's clock, in seconds.
     """
@@ -102,8 +102,16 @@ class Diagnostics:
         drop_reason: Mapping[str, str],
         frame: LocalFrame | None,
         read_ahead: ReadAhead | None = None,
+        unpublished: Sequence[str] = (),
+        why_silent: str = "",
+        pairing: Mapping[str, str] | None = None,
     ) -> DiagnosticStatus:
-        """The state since `start`; levels and rate look at what changed since the last call."""
+        """The state since `start`; levels and rate look at what changed since the last call.
+
+        unpublished  a sentence for each topic that nobody publishes
+        why_silent   why no image can be answered, as far as the images tell
+        pairing      values about images and their CameraInfo
+        """
         with self._lock:
             counts = Counter(
                 answered=self._accepted + self._rejected.total(),
@@ -115,6 +123,10 @@ class Diagnostics:
             elapsed_s = now_s - self._reported_s if self._reported_s is not None else math.nan
             self._reported, self._reported_s = counts, now_s
             level, message = self._judge(now_s, changed, drop_reason)
+            if self.state == "active" and level != OK:
+                silent = level == STALE and not unpublished
+                causes = [*unpublished, *([why_silent] if silent and why_silent else [])]
+                message = ": ".join([message, *(["; ".join(causes)] if causes else [])])
             values = {
                 "state": self.state,
                 **self.facts,
@@ -130,6 +142,8 @@ class Diagnostics:
                 "rejected in a row": str(self._rejected_in_a_row),
                 "last rejection": self._last.reason if self._last else "",
                 **{f"received {topic}": str(n) for topic, n in sorted(received.items())},
+                **(pairing or {}),
+                "topics without a publisher": "; ".join(unpublished),
                 "images replaced by newer ones": str(self._replaced),
                 "dropped": str(counts["dropped"]),
                 **{

@@ -25,6 +25,7 @@ class Specification:
     high: float = math.inf
     choices: tuple[str, ...] = ()
     read_only: bool = False
+    frame_id: bool = False
 
     def descriptor(self) -> ParameterDescriptor:
         descriptor = ParameterDescriptor(
@@ -42,6 +43,8 @@ class Specification:
         """What rclpy's own check of type and range does not see."""
         if self.choices and value not in self.choices:
             return f"{self.name} must be one of {', '.join(self.choices)}, got '{value}'"
+        if self.frame_id and (not value.strip() or value.startswith("/")):
+            return f"{self.name} must be the name of a frame without a leading /, got '{value}'"
         if isinstance(self.default, list) and len(value) != len(self.default):
             return f"{self.name} needs {len(self.default)} numbers, got {list(value)}"
         return None
@@ -82,7 +85,12 @@ SPECIFICATIONS = (
     Specification(
         "precision", "fp32", "arithmetic of the network", choices=("fp32", "bf16", "fp16")
     ),
-    Specification("map.frame_id", "map", "frame of the published poses: ENU, origin at the datum"),
+    Specification(
+        "map.frame_id",
+        "map",
+        "frame of the published poses: ENU, origin at the datum",
+        frame_id=True,
+    ),
     Specification(
         "map.datum_latitude", math.nan, "origin of map (degrees, WGS 84); NaN: the first fix"
     ),
@@ -100,6 +108,7 @@ SPECIFICATIONS = (
         "base_frame",
         "base_link",
         "frame whose pose is published (x forward, y left, z up); tf looks it up",
+        frame_id=True,
     ),
     Specification(
         "camera.extrinsic_source",

@@ -9,8 +9,9 @@ configured, so that the process stays manageable and the value can be set again.
 from __future__ import annotations
 
 import math
+import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from g2s_localizer.geometry import LatLon
 from g2s_localizer.geometry.mounting import check_mounting, extrinsic_from_parameters
 from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import box_around
+from g2s_localizer.ros.parameter_files import for_other_nodes
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS, Specification, Value
 from g2s_localizer.ros.sensor_input import BridgeConfig
 
@@ -52,10 +54,17 @@ class Parameters:
 
     That is rclpy's public way to see every override, declared or not: they are undeclared again,
     and declared with their descriptors.
+
+    arguments  of ROS, that name the parameter files; None: those of the process
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, arguments: Sequence[str] | None = None) -> None:
         self._node = node
+        self._elsewhere = for_other_nodes(
+            sys.argv if arguments is None else arguments, node.get_fully_qualified_name()
+        )
+        if self._elsewhere:
+            node.get_logger().warning(self._elsewhere)
         self._by_name = {spec.name: spec for spec in SPECIFICATIONS}
         self._faults: dict[str, str] = {}
         overrides = {
@@ -71,25 +80,27 @@ class Parameters:
             self._declare(spec, overrides.get(spec.name))
 
     def read(self) -> NodeConfig:
-        """Raises ValueError naming every parameter that is wrong, with its value."""
-        if self._faults:
-            raise ValueError("; ".join(self._faults.values()))
+        """Raises ValueError naming all that is missing or wrong, each with its value."""
         values = {spec.name: self[spec.name] for spec in SPECIFICATIONS}
-        if not values["imagery.uri"]:
-            raise ValueError("imagery.uri is empty: give a folder or file of imagery")
+        faults = [*self._faults.values(), *self._missing(values)]
         if not values["imagery.offline"]:
-            raise ValueError(
+            faults.append(
                 "imagery.offline is false: this node never fetches imagery; run g2s-tiles fetch "
                 "before the drive"
             )
-        for spec in SPECIFICATIONS:
-            from_tf = spec.name.startswith("camera.") and values["camera.extrinsic_source"] == "tf"
-            optional = from_tf or spec.name == "imagery.area"
-            if isinstance(spec.default, list) and not optional:
-                _require_finite(spec.name, values[spec.name])
+        datum, area = None, None
+        try:
+            datum = _datum(values["map.datum_latitude"], values["map.datum_longitude"])
+            area = _area(values["imagery.area"], datum)
+        except ValueError as error:
+            faults.append(str(error))
         if values["camera.extrinsic_source"] == "parameters":
-            _check_camera(values)
-        datum = _datum(values["map.datum_latitude"], values["map.datum_longitude"])
+            try:
+                _check_camera(values)
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ValueError("; ".join(faults))
         return NodeConfig(
             localizer=LocalizerConfig(
                 imagery=values["imagery.uri"],
@@ -107,7 +118,7 @@ class Parameters:
                     min_presence=values["gate.min_presence"],
                 ),
             ),
-            area=_area(values["imagery.area"], datum),
+            area=area,
             bridge=BridgeConfig(
                 map_frame=values["map.frame_id"],
                 datum=datum,
@@ -128,6 +139,22 @@ class Parameters:
             extrinsic_source=values["camera.extrinsic_source"],
             max_wait_s=values["prior.max_wait_s"],
         )
+
+    def _missing(self, values: Mapping[str, Any]) -> Iterator[str]:
+        """What has no default, and was not given."""
+        missing = []
+        if not values["imagery.uri"].strip() and "imagery.uri" not in self._faults:
+            missing.append("imagery.uri is empty: give a folder or file of imagery")
+        for spec in SPECIFICATIONS:
+            from_tf = spec.name.startswith("camera.") and values["camera.extrinsic_source"] == "tf"
+            optional = from_tf or spec.name == "imagery.area"
+            if isinstance(spec.default, list) and not optional and spec.name not in self._faults:
+                value = list(values[spec.name])
+                if not all(math.isfinite(number) for number in value):
+                    missing.append(f"{spec.name} must be given and finite, got {value}")
+        yield from missing
+        if missing and self._elsewhere:
+            yield self._elsewhere
 
     def __getitem__(self, name: str) -> Any:
         return self._node.get_parameter(name).value
@@ -187,15 +214,12 @@ def _require_type(spec: Specification, value: Any) -> None:
         )
 
 
-def _require_finite(name: str, values: Sequence[float]) -> None:
-    if not all(math.isfinite(value) for value in values):
-        raise ValueError(f"{name} must be given and finite, got {list(values)}")
-
-
 def _check_camera(values: dict[str, Any]) -> None:
     """Refuse a place of the camera that cannot be true, before any image comes."""
     names = ("camera.translation", "camera.rotation_rpy", "camera.base_link_height")
     translation, rpy, height = (values[name] for name in names)
+    if not all(math.isfinite(value) for value in (*translation, *rpy)):
+        return  # that they must be given has been said
     if max(abs(angle) for angle in rpy) > 2.0 * math.pi:
         raise ValueError(f"camera.rotation_rpy is in radians, got {list(rpy)}: are they degrees?")
     try:

@@ -106,12 +106,12 @@ def save_accepting_network(checkpoint: Path, imagery: str) -> None:
 
 
 class NodeProcess:
-    """`g2s-node` with the shipped YAML and changes, output in a file; ended by SIGINT."""
+    """`g2s-node` with KITTI's YAML and changes, output in a file; ended by SIGINT."""
 
     def __init__(self, folder: Path, changes: dict, *remaps: str):
         parameters = {"/**": {"ros__parameters": changes}}
         (folder / "changes.yaml").write_text(yaml.safe_dump(parameters))
-        files = [ROOT / "config" / "localizer.yaml", folder / "changes.yaml"]
+        files = [ROOT / "config" / "kitti.yaml", folder / "changes.yaml"]
         command = [sys.executable, "-m", "g2s_localizer.ros.node", "--ros-args"]
         for file in files:
             command += ["--params-file", str(file)]

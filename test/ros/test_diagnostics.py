@@ -91,6 +91,30 @@ def test_no_image_for_long_is_stale_and_so_is_a_node_that_is_not_active(active):
     assert report(active, 103.5)[:2] == (DiagnosticStatus.STALE, "inactive")
 
 
+def silent(diagnostics, now, **why):
+    return diagnostics.status(now, {}, {}, {}, FRAME, **why).message
+
+
+def test_silence_names_its_cause(active):
+    active.record(GOOD, 0.0, 100.0)
+    pairs = "9 images and no CameraInfo"
+    assert silent(active, 103.0, why_silent=pairs) == f"no image answered for 3.0 s: {pairs}"
+    nobody = ["nobody publishes /fix", "nobody publishes /imu"]
+    said = silent(active, 104.0, unpublished=nobody, why_silent=pairs)
+    assert said == "no image answered for 4.0 s: nobody publishes /fix; nobody publishes /imu"
+    active.record(rejected(Rejection.NO_PRIOR), 0.0, 104.1)
+    assert silent(active, 105.0, unpublished=nobody).endswith(": " + "; ".join(nobody))
+
+
+def test_pairing_and_topics_without_a_publisher_are_values(active):
+    status = active.status(
+        100.1, {}, {}, {}, FRAME, unpublished=["nobody publishes /fix"], pairing={"pairs": "7"}
+    )
+    values = {item.key: item.value for item in status.values}
+    assert values["topics without a publisher"] == "nobody publishes /fix"
+    assert values["pairs"] == "7"
+
+
 def test_a_failure_and_a_setup_fault_are_errors_in_words(active):
     active.record_failure(RuntimeError("out of memory"))
     assert report(active, 100.5)[:2] == (DiagnosticStatus.ERROR, "RuntimeError: out of memory")

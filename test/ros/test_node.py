@@ -2,7 +2,9 @@
 """The real node in a process of its own, over DDS on loopback."""
 
 import math
+import os
 import signal
+from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -119,6 +121,60 @@ def test_a_broken_set_up_fails_configure_by_name_and_can_be_mended(start_node, p
     assert node.stop() == 0
 
 
+TOO_LONG = "/" + "a" * 300
+"""A name that ROS takes as a remap and refuses as a topic."""
+
+
+def wait_for_fault(peer, wait, said):
+    """The newest diagnosis is an error that says so."""
+    peer.diagnostics.clear()
+    wait(lambda: peer.diagnostics and said in peer.diagnosis()["message"], 60)
+    assert peer.diagnosis()["level"] == str(DiagnosticStatus.ERROR[0])
+
+
+@pytest.mark.parametrize("topic", ["fix", "~/pose", "~/overlay"])
+def test_a_topic_that_cannot_be_fails_configure_and_leaves_the_node_unconfigured(
+    start_node, peer, wait, store, topic
+):
+    node = start_node(store, f"{topic}:={TOO_LONG}")
+    wait_for_fault(peer, wait, "configure failed: failed to resolve name: topic length")
+    assert "configure failed: failed to resolve name" in node.output.read_text()
+    assert not peer.change_state(Transition.TRANSITION_CONFIGURE)
+    assert peer.state() == "unconfigured"
+    assert node.stop() == 0
+
+
+def test_without_the_generated_message_configure_fails_and_says_how_to_make_it(
+    start_node, peer, wait, store, monkeypatch
+):
+    paths = os.environ["PYTHONPATH"].split(":")
+    ours = [path for path in paths if not Path(path, "g2s_localizer", "msg").is_dir()]
+    monkeypatch.setenv("PYTHONPATH", ":".join(ours))
+    start_node(store)
+    wait_for_fault(peer, wait, "configure failed: g2s_localizer/Registration is not generated")
+    assert peer.state() == "unconfigured"
+
+
+def test_a_topic_that_cannot_be_fails_activate_and_leaves_the_node_inactive(
+    start_node, peer, wait, store
+):
+    node = start_node(store, f"image:={TOO_LONG}")
+    wait_for_fault(peer, wait, "activate failed: failed to resolve name: topic length")
+    assert "activate failed: failed to resolve name" in node.output.read_text()
+    assert not peer.change_state(Transition.TRANSITION_ACTIVATE)
+    assert peer.state() == "inactive"
+    assert peer.change_state(Transition.TRANSITION_CLEANUP)
+    assert peer.change_state(Transition.TRANSITION_CONFIGURE)
+
+
+def test_a_transition_that_the_state_does_not_have_is_refused_and_survived(
+    start_node, peer, wait, store
+):
+    start_node(store | {"autostart": False})
+    assert not peer.change_state(Transition.TRANSITION_ACTIVATE)
+    assert peer.state() == "unconfigured"
+
+
 def test_an_unknown_name_in_the_yaml_fails_configure(start_node, peer, wait, store):
     node = start_node(store | {"gate.max_entropi": 0.5})
     wait(lambda: "gate.max_entropi = 0.5" in node.output.read_text(), 60)
@@ -168,3 +224,24 @@ def test_imagery_that_does_not_cover_the_planned_area_warns_and_hinders_nothing(
     values = peer.diagnosis()
     assert values["level"] == str(DiagnosticStatus.WARN[0])
     assert "missing at 49.0" in values["coverage of the planned area"]
+
+
+def test_a_node_without_images_says_why_in_the_log_and_where_map_begins(
+    start_node, peer, wait, store, sensors
+):
+    node = start(start_node, peer, wait, store)
+    peer.publish(sensors.image(7.0), sensors.camera_info(6.9))
+    wait(lambda: "no image answered for " in node.output.read_text())
+    log = node.output.read_text()
+    assert "no two of them with one stamp" in log and "0.100 s after the newest CameraInfo" in log
+    assert "datum, the origin of map: 49.01000000, 8.42000000" in log
+    values = peer.diagnosis()
+    assert (values["received image"], values["received camera_info"]) == ("1", "1")
+    assert values["images with their camera_info"] == "0"
+
+
+def test_two_nodes_in_two_namespaces_have_two_names(start_node, peer, wait, store):
+    for name in ("front", "rear"):
+        start_node(store | {"autostart": False}, f"__ns:=/{name}")
+    full = {f"/{name}/localizer: registration" for name in ("front", "rear")}
+    wait(lambda: {array.status[0].name for array in peer.diagnostics} == full, 60)

@@ -20,11 +20,11 @@ GIVEN = {"imagery.uri": "slippy:tiles", "camera.translation": [1.0, 0.0, 1.5]}
 
 @pytest.fixture
 def make():
-    """make(overrides) -> (node, Parameters)"""
+    """make(overrides, arguments) -> (node, Parameters)"""
     context, nodes = rclpy.Context(), []
     rclpy.init(context=context)
 
-    def make(overrides):
+    def make(overrides, arguments=()):
         node = Node(
             f"parameters{len(nodes)}",
             context=context,
@@ -32,7 +32,7 @@ def make():
             automatically_declare_parameters_from_overrides=True,
         )
         nodes.append(node)
-        return node, Parameters(node)
+        return node, Parameters(node, arguments)
 
     yield make
     for node in nodes:
@@ -111,12 +111,42 @@ def test_a_datum_is_a_place(make):
         ({"imagery.offline": False}, "imagery.offline is false.*g2s-tiles fetch"),
         ({"imagery.area": [8.0, 49.0, 8.0, 50.0]}, r"imagery.area: .*\(8.0, 49.0, 8.0, 50.0\)"),
         ({"imagery.area": [8.0, math.nan, 9.0, 50.0]}, r"imagery.area: .*\(8.0, nan"),
+        ({"map.frame_id": ""}, "map.frame_id must be the name of a frame .* got ''"),
+        ({"map.frame_id": "/map"}, "map.frame_id must be .* got '/map'"),
+        ({"base_frame": " "}, "base_frame must be the name of a frame .* got ' '"),
         ({"map.datum_latitude": 49.0}, r"map.datum_longitude: .*\(49.0, nan\)"),
     ],
 )
 def test_what_is_wrong_is_refused_by_name_with_the_value(make, given, said):
     with pytest.raises(ValueError, match=said):
         make(GIVEN | given)[1].read()
+
+
+def shipped(name):
+    tree = yaml.safe_load((ROOT / "config" / name).read_text())
+    return dict(flat(tree["/**"]["ros__parameters"]))
+
+
+def test_the_shipped_yaml_must_be_filled_in_and_all_that_is_missing_is_told_at_once(make):
+    with pytest.raises(ValueError, match=r"imagery.uri is.*translation must.*rotation_rpy must"):
+        make(shipped("localizer.yaml"))[1].read()
+    filled = GIVEN | {"camera.rotation_rpy": [0.0, 0.1, 0.0]}
+    assert make(shipped("localizer.yaml") | filled)[1].read().bridge.camera_rpy == (0.0, 0.1, 0.0)
+
+
+def test_kittis_yaml_needs_imagery_only(make):
+    with pytest.raises(ValueError, match=r"^imagery.uri is empty[^;]*$"):
+        make(shipped("kitti.yaml"))[1].read()
+    bridge = make(shipped("kitti.yaml") | {"imagery.uri": "tiles"})[1].read().bridge
+    assert bridge.camera_translation == (1.0805, -0.25, 1.6593)
+
+
+def test_missing_parameters_that_a_file_gives_to_another_node_are_found(make, tmp_path):
+    file = tmp_path / "car.yaml"
+    file.write_text("localiser: {ros__parameters: {imagery: {uri: tiles}}}")
+    _, parameters = make({}, ["--ros-args", "--params-file", str(file)])
+    with pytest.raises(ValueError, match=f"uri is empty.*{file} holds parameters of /localiser"):
+        parameters.read()
 
 
 def test_all_faults_are_told_at_once(make):

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images with the CameraInfo of the same stamp, and why there are none when there are none."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from g2s_localizer.ros import compat
+from g2s_localizer.ros.conversions import stamp_ns
+from g2s_localizer.ros.topics import image_topic
+
+IMAGE_QOS = QoSProfile(
+    depth=1,
+    history=QoSHistoryPolicy.KEEP_LAST,
+    reliability=QoSReliabilityPolicy.BEST_EFFORT,
+)
+PAIRS_KEPT = 5
+"""Images and CameraInfos that wait for their partner of the same stamp."""
+
+RECENT_S = 2.0
+"""A pair that came within so long (s of wall time) counts as coming."""
+
+
+class ImageInput:
+    """Subscribes to image and camera_info and calls `on_pair(image, info)` for equal stamps.
+
+    received       messages by topic, and "pairs"
+    subscriptions  the two of them, for who asks whether anybody publishes
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        transport: str,
+        on_pair: Callable[[Image | CompressedImage, CameraInfo], None],
+    ) -> None:
+        self._node = node
+        self._on_pair = on_pair
+        self._since_pair: Counter[str] = Counter()
+        self._newest_ns: dict[str, int] = {}
+        self._paired_s = -math.inf
+        self.received: Counter[str] = Counter({"image": 0, "camera_info": 0, "pairs": 0})
+        self.subscriptions: list[Any] = []
+        kind = CompressedImage if transport == "compressed" else Image
+        topic = image_topic(node, transport)
+        info_qos = QoSProfile(depth=PAIRS_KEPT, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        filters = []
+        try:
+            for name, what, where, qos in (
+                ("image", kind, topic, IMAGE_QOS),
+                ("camera_info", CameraInfo, "camera_info", info_qos),
+            ):
+                one = compat.message_filters.Subscriber(node, what, where, qos_profile=qos)
+                one.registerCallback(lambda msg, name=name: self._count(name, msg))
+                self.subscriptions.append(one.sub)
+                filters.append(one)
+        except BaseException:
+            self.close()
+            raise
+        self._pairs = compat.message_filters.TimeSynchronizer(filters, PAIRS_KEPT)
+        self._pairs.registerCallback(self._pair)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        for subscription in self.subscriptions:
+            self._node.destroy_subscription(subscription)
+        self.subscriptions = []
+
+    def clear(self) -> None:
+        """Forget what waits: a full queue of later stamps would throw out each earlier one."""
+        for queue in self._pairs.queues:
+            queue.clear()
+        self._newest_ns.clear()
+
+    def values(self) -> dict[str, str]:
+        """What /diagnostics says of the pairing."""
+        return {
+            "images with their camera_info": str(self.received["pairs"]),
+            "newest image - newest camera_info (s)": f"{self._difference_s():.3f}",
+        }
+
+    def silence(self) -> str:
+        """Why no image can be answered, as far as what has arrived tells."""
+        images, infos = self._since_pair["image"], self._since_pair["camera_info"]
+        if time.monotonic() - self._paired_s < RECENT_S:
+            return "images arrive with their CameraInfo, and none of them is answered"
+        since = " since the last pair" if self.received["pairs"] else ""
+        if images and infos:
+            return (
+                f"{images} images and {infos} CameraInfos{since}, no two of them with one stamp "
+                f"(the newest image is {self._difference_s():.3f} s after the newest CameraInfo): "
+                "an image and its CameraInfo must carry the same stamp"
+            )
+        if images or infos:
+            seen = f"{images} images and no CameraInfo" if images else f"{infos} CameraInfos and no"
+            return f"{seen}{since}" if images else f"{seen} image{since}"
+        return f"neither an image nor a CameraInfo{since}"
+
+    def _count(self, name: str, msg: Any) -> None:
+        self.received[name] += 1
+        self._since_pair[name] += 1
+        self._newest_ns[name] = stamp_ns(msg.header)
+
+    def _pair(self, image: Image | CompressedImage, info: CameraInfo) -> None:
+        self.received["pairs"] += 1
+        self._since_pair.clear()
+        self._paired_s = time.monotonic()
+        self._on_pair(image, info)
+
+    def _difference_s(self) -> float:
+        if len(self._newest_ns) < 2:
+            return math.nan
+        return (self._newest_ns["image"] - self._newest_ns["camera_info"]) * 1e-9

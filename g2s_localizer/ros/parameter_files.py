@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For which nodes the parameter files of this process are: names that the YAML gives them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_FLAGS = ("--params-file", "--param-file")
+
+
+def for_other_nodes(arguments: Sequence[str], node: str) -> str:
+    """A sentence on parameter files that hold nothing for `node`, a fully qualified name.
+
+    arguments  of the process, as ROS reads them (`--params-file FILE`)
+    """
+    said = []
+    for flag, file in pairwise(arguments):
+        if flag not in _FLAGS:
+            continue
+        names = _names(Path(file))
+        if names and not any(_matches(name, node) for name in names):
+            listed = ", ".join(sorted(set(names)))
+            said.append(f"{file} holds parameters of {listed}, none of this node, {node}")
+    return "; ".join(said)
+
+
+def _names(file: Path) -> list[str]:
+    """Node names of a parameter file; none where it cannot be read, which ROS has said by then."""
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return list(_walk(tree, ""))
+
+
+def _walk(tree: Any, above: str) -> Iterator[str]:
+    for key, below in tree.items() if isinstance(tree, dict) else ():
+        if key == "ros__parameters":
+            yield above
+        else:
+            yield from _walk(below, f"{above.rstrip('/')}/{str(key).strip('/')}")
+
+
+def _matches(name: str, node: str) -> bool:
+    """`*` stands for one part of a name, `**` for any number of them."""
+    parts = {"/**": r"(/[^/]+)*", "/*": r"/[^/]+"}
+    pattern = re.sub(r"/\*\*|/\*|[^/]+|/", lambda one: parts.get(one[0]) or re.escape(one[0]), name)
+    return re.fullmatch(pattern, node) is not None

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who publishes what a node listens to: the sentence that leads from silence to its cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rclpy.node import Node
+
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+TRANSPORTS = {IMAGE: (COMPRESSED, "compressed"), COMPRESSED: (IMAGE, "raw")}
+"""Of a subscribed image type: the other one, and the image.transport that reads it."""
+
+NAMED = 3
+"""Topics that are named where the type is published elsewhere."""
+
+
+def unpublished(node: Node, subscriptions: Iterable[Any]) -> list[str]:
+    """One sentence for every subscription of `node` that no publisher serves, with the cause."""
+    return [said for one in subscriptions if (said := _fault(node, one.topic_name, one.msg_type))]
+
+
+def type_name(message: type[Any]) -> str:
+    """package/msg/Name of a message class."""
+    return f"{message.__module__.partition('.')[0]}/msg/{message.__name__}"
+
+
+def _fault(node: Node, topic: str, message: type[Any]) -> str | None:
+    wanted = type_name(message)
+    carried = {info.topic_type for info in node.get_publishers_info_by_topic(topic)}
+    if wanted in carried:
+        return None
+    said = f"nobody publishes {topic} ({wanted})"
+    if carried:
+        said = f"{topic} carries {', '.join(sorted(carried))}, not {wanted}"
+    other, transport = TRANSPORTS.get(wanted, ("", ""))
+    if other in carried:
+        return f"{said}: image.transport: {transport} reads that"
+    if elsewhere := _published(node, wanted):
+        return f"{said}; that type is on {elsewhere}: remap the topic"
+    if other and (elsewhere := _published(node, other)):
+        return f"{said}; {other} is on {elsewhere}: image.transport: {transport} reads that"
+    return said
+
+
+def _published(node: Node, wanted: str) -> str:
+    """Topics of this type that others publish."""
+    own = f"{node.get_fully_qualified_name()}/"
+    topics = [
+        topic
+        for topic, types in node.get_topic_names_and_types()
+        if wanted in types and not topic.startswith(own) and node.count_publishers(topic)
+    ]
+    more = f" and {len(topics) - NAMED} more" if len(topics) > NAMED else ""
+    return ", ".join(sorted(topics)[:NAMED]) + more

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image, NavSatFix
+
+from g2s_localizer.ros.image_input import ImageInput
+from g2s_localizer.ros.publishers import unpublished
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def graph(wait):
+    """A node that listens and one that publishes: (node, driver, publish(topic, message))."""
+    context, other, publishers = rclpy.Context(), rclpy.Context(), {}
+    rclpy.init(context=context, args=["--ros-args", "-r", "image:=/front/image_raw"])
+    rclpy.init(context=other)
+    node, driver = Node("localizer", context=context), Node("driver", context=other)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def publish(topic, message):
+        publisher = publishers.get(topic) or driver.create_publisher(type(message), topic, 10)
+        publishers[topic] = publisher
+        wait(lambda: publisher.get_subscription_count())
+        publisher.publish(message)
+        executor.spin_once(timeout_sec=1.0)
+
+    yield node, driver, publish
+    node.destroy_node()
+    driver.destroy_node()
+    context.try_shutdown()
+    other.try_shutdown()
+
+
+def test_equal_stamps_make_a_pair_and_all_is_counted(graph, sensors):
+    node, _, publish = graph
+    pairs = []
+    images = ImageInput(node, "raw", lambda image, info: pairs.append((image, info)))
+    publish("/front/image_raw", sensors.image(1.0))
+    publish("/camera_info", sensors.camera_info(1.0))
+    assert [info.header for _, info in pairs] == [sensors.image(1.0).header]
+    assert images.received == {"image": 1, "camera_info": 1, "pairs": 1}
+    assert "none of them is answered" in images.silence()
+
+
+def test_other_stamps_are_named_with_their_difference(graph, sensors):
+    node, _, publish = graph
+    images = ImageInput(node, "raw", lambda image, info: None)
+    publish("/front/image_raw", sensors.image(1.0))
+    assert "1 images and no CameraInfo" in images.silence()
+    publish("/camera_info", sensors.camera_info(0.75))
+    assert "1 images and 1 CameraInfos, no two of them with one stamp" in images.silence()
+    assert "0.250 s after the newest CameraInfo" in images.silence()
+    assert images.values()["newest image - newest camera_info (s)"] == "0.250"
+
+
+@pytest.mark.parametrize(
+    ("message", "topic", "said"),
+    [
+        (Image, "/front/image_raw", ""),
+        (CompressedImage, "/front/image_raw/compressed", "image.transport: compressed reads that"),
+        (CompressedImage, "/front/image_raw", "carries sensor_msgs/msg/CompressedImage, not"),
+        (Image, "/rear/image", "that type is on /rear/image: remap the topic"),
+        (NavSatFix, "/gps", "nobody publishes /front/image_raw (sensor_msgs/msg/Image)"),
+    ],
+)
+def test_a_topic_nobody_publishes_is_named_with_where_to_look(graph, wait, message, topic, said):
+    node, driver, _ = graph
+    subscription = node.create_subscription(Image, "image", print, 1)
+    driver.create_publisher(message, topic, 1)
+    wait(lambda: node.count_publishers(topic))
+    told = "".join(unpublished(node, [subscription]))
+    assert said in told and bool(said) == bool(told)
