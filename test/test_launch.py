@@ -183,7 +183,8 @@ def test_topics_are_remapped_from_those_the_node_takes(load):
     [localizer] = kind(entities, "LifecycleNode")
     arguments = defaults(entities) | {"image": "/front/image_raw"}
     remapped = {name: perform(topic, arguments) for name, topic in localizer.remappings}
-    source = (ROOT / "g2s_localizer" / "ros" / "node.py").read_text()
+    files = ("node.py", "image_input.py")
+    source = "".join((ROOT / "g2s_localizer" / "ros" / file).read_text() for file in files)
     assert all(f'"{name}"' in source for name in remapped)
     assert remapped["image"] == "/front/image_raw"
     assert remapped["image/compressed"] == "/front/image_raw/compressed"
@@ -199,6 +200,10 @@ def test_the_shipped_yaml_has_the_types_and_lengths_of_the_node():
         assert type(value) is type(declared[name]), name
         if isinstance(value, list):
             assert len(value) == len(declared[name]), name
+
+
+def test_the_yaml_of_kitti_names_parameters_of_the_node():
+    assert set(parameters_of("kitti.yaml", "/**")) <= set(declared_by_the_node())
 
 
 def test_launch_sets_parameters_that_the_node_has(load):
