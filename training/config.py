@@ -13,7 +13,7 @@ from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.imagery.yaml_file import read_yaml
 from g2s_localizer.model import ModelConfig
 from g2s_localizer.model.config import LIFT
-from training.data_config import DataConfig, require
+from training.data_config import UNKNOWN, DataConfig, require, require_heading_sought
 
 ConfigT = TypeVar("ConfigT")
 
@@ -133,6 +133,20 @@ class TrainingConfig:
             raise ValueError("the preset lift is trained by training.distil, not in stages")
         if self.rotation is None and self.translation is None:
             raise ValueError("needs at least one stage: rotation or translation")
+        if self.rotation is not None and self.model.yaw_range_deg == 0:
+            raise ValueError(
+                "there is no rotation to train with a model.yaw_range_deg of 0: leave out the "
+                "rotation stage, or say how far the heading may lie from the prior's"
+            )
+        vigor = self.data.vigor
+        if vigor is not None:
+            require_heading_sought(vigor.rotation_deg, vigor.heading, self.model.yaw_range_deg)
+            sought = vigor.rotation_deg > 0 and vigor.heading == UNKNOWN
+            if sought and self.rotation is None and not self.init_from:
+                raise ValueError(
+                    "data.vigor.heading is unknown and nothing learns to find it: needs a "
+                    "rotation stage, or init_from a network that had one"
+                )
 
 
 def flat(config: dict[str, Any], where: str = "") -> dict[str, Any]:

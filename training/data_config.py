@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from training.datasets.rosbag import BagConfig
 from training.datasets.sample import PriorNoise
 
+KNOWN, UNKNOWN = "known", "unknown"
+HEADINGS = (KNOWN, UNKNOWN)
+
 
 def require(config: object, **holds: bool) -> None:
     """Raises ValueError naming a field of `config` that does not hold, and its value."""
@@ -16,6 +19,19 @@ def require(config: object, **holds: bool) -> None:
             raise ValueError(
                 f"{type(config).__name__}.{name} is out of range: {getattr(config, name)!r}"
             )
+
+
+def require_heading_sought(rotation_deg: float, heading: str, yaw_range_deg: float) -> None:
+    """Raises ValueError where panoramas are rolled further than the network looks and nobody tells
+    it by how much.
+    """
+    if heading == UNKNOWN and rotation_deg > yaw_range_deg:
+        raise ValueError(
+            f"VIGOR's panoramas are rolled by up to rotation_deg {rotation_deg:g} and their "
+            f"heading is unknown, but the network looks for it within yaw_range_deg "
+            f"{yaw_range_deg:g}: either the network has to find it (model.yaw_range_deg "
+            f"{rotation_deg:g} and a rotation stage) or it is told (heading known)"
+        )
 
 
 @dataclass(frozen=True)
@@ -65,7 +81,10 @@ class VigorConfig:
     area: str
     """same: all four cities; cross: New York and Seattle to train, the others to test"""
     rotation_deg: float = 0.0
-    """panoramas are rolled by up to this angle: 0 (aligned) or 180 (unknown heading)"""
+    """panoramas are rolled by up to this angle: 0 (aligned) or 180 (any heading)"""
+    heading: str = UNKNOWN
+    """of a rolled panorama: unknown, the prior says north and the network has to find it; known,
+    the prior says it and position alone is sought (the paper's 2-DoF with rotation_range 180)"""
     validation_share: float = 0.02
 
     def __post_init__(self) -> None:
@@ -73,6 +92,7 @@ class VigorConfig:
             self,
             area=self.area in ("same", "cross"),
             rotation_deg=0 <= self.rotation_deg <= 180,
+            heading=self.heading in HEADINGS,
             validation_share=0 < self.validation_share < 1,
         )
 

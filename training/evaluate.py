@@ -3,7 +3,7 @@
 
 python -m training.evaluate --dataset simulated --seeds 2001-2010 --frames 100 --json OUT.json
 python -m training.evaluate --dataset kitti --root KITTI --imagery URI --split test2_files.txt
-python -m training.evaluate --dataset vigor --root VIGOR --area cross [--rotation 180]
+python -m training.evaluate --dataset vigor --root VIGOR --area cross --rotation 180
 python -m training.evaluate --dataset bags --config training/configs/distil/bags_lift.yaml
 """
 
@@ -20,6 +20,7 @@ from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import ModelConfig, RegistrationNet, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from training.config import read_data_config
+from training.data_config import HEADINGS, UNKNOWN
 from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.simulated import open_drives, simulated_dataset
 from training.plots import draw_all
@@ -113,9 +114,13 @@ def open_dataset(
             raise ValueError(f"{arguments.config} has no data.bags")
         held_out = bag_dataset(data.bags.held_out, data.bags, model)
         return held_out, data.noise, f"recorded bags {', '.join(data.bags.held_out)}"
-    pairs = vigor_dataset(arguments.root, arguments.area, "test", model, arguments.rotation, 0)
-    described = f"VIGOR, {arguments.area} area, rotation {arguments.rotation:g} degrees"
-    return pairs, vigor_noise(model, arguments.rotation), described
+    rolled = arguments.rotation, arguments.heading
+    pairs = vigor_dataset(arguments.root, arguments.area, "test", model, *rolled, 0)
+    described = (
+        f"VIGOR, {arguments.area} area, rolled by up to {arguments.rotation:g} degrees, "
+        f"heading {arguments.heading}"
+    )
+    return pairs, vigor_noise(model, *rolled), described
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -147,6 +152,12 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     real.add_argument("--split", type=Path, help="kitti: a list of the papers, test1_files.txt")
     real.add_argument("--area", choices=["same", "cross"], help="vigor")
     real.add_argument("--rotation", type=float, default=0.0, help="vigor: degrees")
+    real.add_argument(
+        "--heading",
+        choices=HEADINGS,
+        default=UNKNOWN,
+        help="vigor: whether the prior knows by how much a panorama is rolled",
+    )
     bags = parser.add_argument_group("bags")
     bags.add_argument("--config", type=Path, help="of a training: its data.bags.held_out")
 

@@ -12,7 +12,14 @@ import numpy as np
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.model import ModelConfig
 from training.config import TrainingConfig
-from training.data_config import BagsConfig, KittiConfig, SimulatedConfig, VigorConfig
+from training.data_config import (
+    KNOWN,
+    BagsConfig,
+    KittiConfig,
+    SimulatedConfig,
+    VigorConfig,
+    require_heading_sought,
+)
 from training.datasets.crops import ProcessImagery
 from training.datasets.kitti import KittiDataset
 from training.datasets.rosbag import RosbagDataset
@@ -73,24 +80,36 @@ def kitti_dataset(
 
 
 def vigor_dataset(
-    root: Path, area: str, part: str, model: ModelConfig, rotation_deg: float, seed: int
+    root: Path,
+    area: str,
+    part: str,
+    model: ModelConfig,
+    rotation_deg: float,
+    heading: str,
+    seed: int,
 ) -> VigorDataset:
-    """The pairs of an area ("same" or "cross") and part ("train" or "test")."""
-    require_prior_fits(model, vigor_noise(model, rotation_deg), along_heading=False, aligned=False)
+    """The pairs of an area ("same" or "cross") and part ("train" or "test"), rolled by up to
+    `rotation_deg` to a heading that the prior knows ("known") or not ("unknown"). Raises
+    ValueError where the network does not look for an unknown one.
+    """
+    require_heading_sought(rotation_deg, heading, model.yaw_range_deg)
+    noise = vigor_noise(model, rotation_deg, heading)
+    require_prior_fits(model, noise, along_heading=False, aligned=False)
     return VigorDataset(
         root,
         area,
         part,
         rotation_range=rotation_deg,
+        heading_known=heading == KNOWN,
         seed=seed,
         ground_size=(model.ground_height, model.ground_width),
         satellite_size=round(model.crop_m / model.gsd),
     )
 
 
-def vigor_noise(model: ModelConfig, rotation_deg: float) -> PriorNoise:
+def vigor_noise(model: ModelConfig, rotation_deg: float, heading: str) -> PriorNoise:
     """A VIGOR camera stands within the middle quarter of its tile."""
-    return PriorNoise(model.crop_m / 4.0, rotation_deg)
+    return PriorNoise(model.crop_m / 4.0, 0.0 if heading == KNOWN else rotation_deg)
 
 
 def _simulated(config: SimulatedConfig, noise: PriorNoise, model: ModelConfig) -> Pairs:
@@ -126,7 +145,7 @@ def _kitti(config: KittiConfig, noise: PriorNoise, model: ModelConfig, seed: int
 
 def _vigor(config: VigorConfig, model: ModelConfig, seed: int) -> Pairs:
     dataset = vigor_dataset(
-        Path(config.root), config.area, "train", model, config.rotation_deg, seed
+        Path(config.root), config.area, "train", model, config.rotation_deg, config.heading, seed
     )
     order = np.random.default_rng([seed, 13]).permutation(len(dataset)).tolist()
     count = max(1, round(config.validation_share * len(dataset)))

@@ -44,14 +44,10 @@ class Losses:
 
 
 def stage_losses(name: str, config: TrainingConfig, dataset: PairDataset) -> Losses:
-    """Raises ValueError when a term looks at positions that the dataset does not know, or when
-    the network has no rotation to train.
-    """
+    """Raises ValueError when a term looks at positions that the dataset does not know."""
     if name == "rotation" and config.model.preset == COMPACT:
         return Losses(rotation_loss, rotation_loss)
     if name == "rotation":
-        if config.model.yaw_range_deg == 0:
-            raise ValueError("there is no rotation to train with a yaw_range_deg of 0")
         return Losses(PaperRotationLoss(), paper_rotation_error)
     assert config.translation is not None
     terms = config.translation.loss

@@ -75,6 +75,45 @@ def test_a_key_that_is_wrong_is_named_with_the_file(tmp_path, old, new, message)
         load_config(broken)
 
 
+VIGOR_ALIGNED = CONFIGS[0].parent / "vigor_same.yaml"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("data: {vigor: {rotation_deg: 180}}", "heading is unknown, but the network looks for it"),
+        (
+            "data: {vigor: {rotation_deg: 90}}\nmodel: {yaw_range_deg: 45}",
+            "within yaw_range_deg 45",
+        ),
+        ("data: {vigor: {rotation_deg: 180, heading: no}}", "heading must be text, got False"),
+        ("data: {vigor: {heading: guessed}}", "VigorConfig.heading is out of range: 'guessed'"),
+        ("rotation: {steps: 1, batch: 2, learning_rate: 0.1}", "no rotation to train with a model"),
+    ],
+)
+def test_a_heading_that_nobody_tells_and_the_network_does_not_seek_is_refused(
+    tmp_path, changes, message
+):
+    (tmp_path / "vigor_same.yaml").write_text(VIGOR_ALIGNED.read_text())
+    (tmp_path / "run.yaml").write_text(f"extends: vigor_same.yaml\n{changes}\n")
+    with pytest.raises(ValueError, match=f"run.yaml: .*{message}"):
+        load_config(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        "data: {vigor: {rotation_deg: 180, heading: known}}",
+        "data: {vigor: {rotation_deg: 180, heading: unknown}}\nmodel: {yaw_range_deg: 180}\n"
+        "rotation: {steps: 1, batch: 2, learning_rate: 0.1}",
+    ],
+)
+def test_a_rolled_panorama_s_heading_is_told_or_sought(tmp_path, changes):
+    (tmp_path / "vigor_same.yaml").write_text(VIGOR_ALIGNED.read_text())
+    (tmp_path / "run.yaml").write_text(f"extends: vigor_same.yaml\n{changes}\n")
+    assert load_config(tmp_path / "run.yaml").data.vigor.rotation_deg == 180
+
+
 def test_data_come_from_exactly_one_source(tmp_path):
     file = tmp_path / "none.yaml"
     file.write_text("out: a\ndata: {share: 0.5}\n")

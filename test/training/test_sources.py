@@ -13,7 +13,7 @@ from g2s_localizer.model import ModelConfig, load_checkpoint
 from training.data_config import KittiConfig, SimulatedConfig
 from training.datasets.sample import PriorNoise
 from training.datasets.selection import Part
-from training.sources import hold_out, kitti_dataset, open_pairs
+from training.sources import hold_out, kitti_dataset, open_pairs, vigor_dataset, vigor_noise
 from training.train import main
 
 
@@ -80,6 +80,13 @@ def test_our_own_presets_see_kitti_north_up(kitti_list, tiny_model, preset):
     model = ModelConfig.from_dict({**asdict(tiny_model), "preset": preset})
     pairs = kitti_dataset(root, split, imagery, model, PriorNoise(), seed=0)
     assert [pairs[i].crop_yaw for i in range(len(pairs))] == [0.0] * len(pairs)
+
+
+def test_a_network_that_seeks_no_heading_is_not_scored_on_panoramas_of_unknown_heading(tmp_path):
+    model = ModelConfig(preset="paper-vigor")
+    with pytest.raises(ValueError, match="rolled by up to rotation_deg 180 .*heading known"):
+        vigor_dataset(tmp_path, "same", "test", model, 180.0, "unknown", 0)
+    assert vigor_noise(model, 180.0, "known").yaw_deg == 0.0
 
 
 @pytest.mark.slow

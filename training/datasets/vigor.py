@@ -8,7 +8,8 @@ Conventions, here and nowhere else:
 - A panorama as published has south in its first column and north in its middle one; azimuth
   grows clockwise to the right. Its heading is that of the middle column: yaw pi / 2.
 - Rolled by k of W columns to the right, its middle column looks 2 pi k / W further to the left,
-  counter-clockwise. That is the true yaw; the prior goes on to say north.
+  counter-clockwise. That is the true yaw; the prior goes on to say north, or knows it where
+  `heading_known` says so.
 """
 
 from __future__ import annotations
@@ -118,9 +119,10 @@ class VigorDataset:
     area, part      "same" or "cross", "train" or "test"
     rotation_range  degrees: panoramas are rolled by a uniform angle within it to either side,
                     drawn once, from `seed` and the panorama's name alone; 0 or 180 in the papers
+    heading_known   whether the label's heading is that of the rolled panorama, or north
     ground_size     (height, width) of the panorama, satellite_size pixels of the tile, resized
 
-    A label is the tile's centre and north: positions are metres from there, so each pair has a
+    A label is the tile's centre: positions are metres from there, so each pair has a
     frame of its own. A line whose panorama or tile is not there is left out, counted and named
     in `missing`. Raises ValueError when none is there, or when a list is broken.
     """
@@ -132,6 +134,7 @@ class VigorDataset:
         part: str,
         *,
         rotation_range: float = 0.0,
+        heading_known: bool = False,
         seed: int = 0,
         ground_size: tuple[int, int] = (320, 640),
         satellite_size: int = 512,
@@ -162,10 +165,10 @@ class VigorDataset:
         self.missing = tuple(missing)
         width = ground_size[1]
         self._rolls = [_roll(pair, rotation_range, width, seed) for pair in self._pairs]
-        self.labels = [Pose2D(0.0, 0.0, NORTH)] * len(self._pairs)
+        yaws = [NORTH + 2.0 * math.pi * roll / width for roll in self._rolls]
+        self.labels = [Pose2D(0.0, 0.0, yaw if heading_known else NORTH) for yaw in yaws]
         self.truths = [
-            Pose2D(*pair.camera_xy, NORTH + 2.0 * math.pi * roll / width)
-            for pair, roll in zip(self._pairs, self._rolls, strict=True)
+            Pose2D(*pair.camera_xy, yaw) for pair, yaw in zip(self._pairs, yaws, strict=True)
         ]
 
     def __len__(self) -> int:
@@ -214,7 +217,7 @@ class VigorDataset:
             T_base_camera=T_base_camera,
             satellite=prepare_satellite(tile),
             gsd=GSD[label.city] * TILE_PIXELS / self._satellite_size,
-            yaw=NORTH,
+            yaw=self.labels[index].yaw,
         )
 
     def _satellite(self, label: VigorLabel) -> NDArray[np.uint8]:

@@ -90,6 +90,12 @@ def test_the_prior_does_not_know_the_rotation(vigor):
     assert len({t.yaw for t in dataset.truths}) == len(dataset)
 
 
+def test_a_heading_that_is_known_is_the_rolled_panorama_s(vigor):
+    dataset = VigorDataset(vigor, "cross", "train", rotation_range=180.0, heading_known=True)
+    assert [dataset[i].yaw for i in range(len(dataset))] == [t.yaw for t in dataset.truths]
+    assert len({p.yaw for p in dataset.labels}) == len(dataset)
+
+
 def test_no_two_samples_of_a_batch_share_a_tile_semi_positives_included(vigor):
     dataset = VigorDataset(vigor, "cross", "train")
     a, b, c = 0, 1, 2
