@@ -14,6 +14,7 @@ from g2s_localizer.imagery.yaml_file import read_yaml
 from g2s_localizer.model import ModelConfig
 from g2s_localizer.model.config import LIFT
 from training.data_config import UNKNOWN, DataConfig, require, require_heading_sought
+from training.sizes import require_sizes
 
 ConfigT = TypeVar("ConfigT")
 
@@ -131,6 +132,7 @@ class TrainingConfig:
         )
         if self.model.preset == LIFT:
             raise ValueError("the preset lift is trained by training.distil, not in stages")
+        require_sizes(self.model)
         if self.rotation is None and self.translation is None:
             raise ValueError("needs at least one stage: rotation or translation")
         if self.rotation is not None and self.model.yaw_range_deg == 0:

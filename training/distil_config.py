@@ -11,6 +11,7 @@ from g2s_localizer.model import ModelConfig
 from training.config import read_config
 from training.data_config import DataConfig
 from training.prior_fit import require_prior_fits
+from training.sizes import require_sizes
 from training.trajectory import OdometryNoise
 
 LABELS = ("uniform", "gaussian", "exact")
@@ -77,6 +78,7 @@ class DistilConfig:
             raise ValueError(f"device must be auto or cpu, got {self.device!r}")
         if self.fuse_every < 1:
             raise ValueError(f"fuse_every must be 1 or more, got {self.fuse_every}")
+        require_sizes(self.model)
         for phase in filter(None, (self.first, self.second)):
             if not 2.0 * self.model.reach_m + 8.0 <= phase.crop_m <= self.model.crop_m:
                 raise ValueError(

@@ -26,7 +26,7 @@ from training.datasets.simulated import open_drives, simulated_dataset
 from training.plots import draw_all
 from training.scoring import NETWORK, Scores, score
 from training.sources import bag_dataset, kitti_dataset, vigor_dataset, vigor_noise
-from training.table import markdown
+from training.table import markdown, plain
 
 WORST = 10
 
@@ -74,7 +74,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     (out / "table.md").write_text(text + "\n")
     for file in {out / "table.json", arguments.json or out / "table.json"}:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(report, indent=2) + "\n")
+        file.write_text(json.dumps(plain(report), indent=2, allow_nan=False) + "\n")
     draw_all(out, first, groups, str(report["data"]))
     print(f"{out}/: table.md, table.json, error_cdf.png, error_over_time.png, worst.png")
     return 0
@@ -195,6 +195,7 @@ def _report(
         "checkpoint": identity,
         "mode": arguments.mode,
         "prior": asdict(noise),
+        "worst": [{"name": each.name, "error_m": each.error_m} for each in scores.worst],
         "unreadable": [f"{left.name}: {left.reason}" for left in scores.unreadable],
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -64,7 +65,7 @@ def _draw_over_time(file: Path, scores: Scores, groups: Sequence[int], title: st
 def _draw_worst(file: Path, pictures: Sequence[Picture], title: str) -> None:
     columns = 5
     rows = max(1, -(-len(pictures) // columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3.2 * rows), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3.5 * rows), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, picture in zip(axes.flat, pictures, strict=False):
@@ -76,7 +77,8 @@ def _draw_worst(file: Path, pictures: Sequence[Picture], title: str) -> None:
         axis.imshow(np.ones_like(heat), extent=extent, cmap="autumn", alpha=heat, vmin=1, vmax=2)
         axis.plot(*picture.truth, "+", color="cyan", ms=10, mew=2, label="truth")
         axis.plot(*picture.estimate, "x", color="lime", ms=8, mew=2, label="estimate")
-        axis.set_title(f"frame {picture.index}: {picture.error_m:.1f} m", fontsize=9)
+        name = fill(picture.name, 34, max_lines=3)
+        axis.set_title(f"{name}\n{picture.error_m:.1f} m", fontsize=7)
     if pictures:
         axes[0, 0].legend(loc="lower left", fontsize=7)
     figure.suptitle(f"The largest errors. {title}", fontsize=10)

@@ -63,7 +63,8 @@ class Picture:
     """
 
     error_m: float
-    index: int
+    name: str
+    """of the drive (or city) and the frame"""
     crop: NDArray[np.uint8]
     log_probability: NDArray[np.float32]
     cell_m: float
@@ -138,7 +139,7 @@ def score(
         answered.append(answer)
         if _passes(found, answer, Prior(0, label, prior_covariance, _NOWHERE), limits):
             published.append(answer)
-        picture = _picture(found, label, truths[found.index])
+        picture = _picture(found, dataset.name(found.index), label, truths[found.index])
         heapq.heappush(pictures, (picture.error_m, found.index, picture))
         if len(pictures) > worst:
             heapq.heappop(pictures)
@@ -184,14 +185,14 @@ def _passes(found: Prediction, answer: _Answer, prior: Prior, limits: GateConfig
     return found.border_cells > 0 and refused is None
 
 
-def _picture(found: Prediction, label: Pose2D, truth: Pose2D) -> Picture:
+def _picture(found: Prediction, name: str, label: Pose2D, truth: Pose2D) -> Picture:
     into_crop = rotation(found.crop_yaw).T
     estimate, true = (
         into_crop @ (pose.x - label.x, pose.y - label.y) for pose in (found.pose, truth)
     )
     return Picture(
         error_m=math.hypot(*(estimate - true)),
-        index=found.index,
+        name=name,
         crop=found.crop.permute(1, 2, 0).numpy(),
         log_probability=found.score_map.log_probability.float().cpu().numpy(),
         cell_m=found.score_map.cell_m,

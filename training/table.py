@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,9 @@ _COLUMNS = {
 
 
 def markdown(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, float]]) -> str:
-    """One line a method; lateral and longitudinal are along the axes of the true heading."""
+    """One line a method; lateral and longitudinal are along the axes of the true heading. A dash
+    stands for what no frame tells.
+    """
     lines = [
         f"Data: {report['data']}. Prior within ±{report['prior']['position_m']:g} m and "
         f"±{report['prior']['yaw_deg']:g}°, single frames; checkpoint {report['checkpoint']}; "
@@ -41,5 +44,16 @@ def markdown(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, float]])
 def _cell(key: str, value: float) -> str:
     if key == "frames":
         return str(value)
+    if math.isnan(value):
+        return "–"
     share = "within" in key or "coverage" in key
     return f"{100 * value:.1f}" if share else f"{value:.2f}"
+
+
+def plain(value: Any) -> Any:
+    """Mappings and lists of figures as JSON has them: null for what no frame tells."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

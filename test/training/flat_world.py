@@ -66,6 +66,9 @@ class FlatWorld:
     def __len__(self):
         return len(self.labels)
 
+    def name(self, index):
+        return f"flat world, frame {index}"
+
     def group(self, index):
         return 0
 
@@ -76,7 +79,7 @@ class FlatWorld:
 
     def __getitem__(self, index):
         if index in self._broken:
-            return Unreadable(index, f"flat world, frame {index}", "made unreadable")
+            return Unreadable(index, self.name(index), "made unreadable")
         label, truth, model = self.labels[index], self.truths[index], self._model
         crop_yaw = 0.0 if model.preset == "compact" else label.yaw
         side = self._pixels

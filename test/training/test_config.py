@@ -75,6 +75,28 @@ def test_a_key_that_is_wrong_is_named_with_the_file(tmp_path, old, new, message)
         load_config(broken)
 
 
+@pytest.mark.parametrize(
+    ("base", "model", "message"),
+    [
+        ("synthetic", "{ground_height: 100}", "ground_height must be divisible by 32.* take 96"),
+        ("synthetic", "{ground_width: 500}", "ground_width must be divisible by 32.* take 512"),
+        ("synthetic", "{crop_m: 100.0}", "crop_m 100 at gsd 0.25, in pixels must be .*400"),
+        ("kitti_weak", "{ground_height: 250}", "ground_height must be divisible by 8"),
+        ("kitti_weak", "{crop_m: 104.4, gsd: 0.2}", "crop_m 104.4 at gsd 0.2.* got 522"),
+        ("kitti_weak", "{crop_m: 104.0, gsd: 0.2}", "130 cells of 0.8 m.* crop_m of 102.4"),
+    ],
+)
+def test_a_size_that_no_extractor_takes_is_refused_when_the_configuration_is_read(
+    tmp_path, base, model, message
+):
+    text = (CONFIGS[0].parent / f"{base}.yaml").read_text().replace("model:", "before:", 1)
+    kept = [line for line in text.splitlines() if not line.startswith("before:")]
+    preset = "preset: paper-kitti, " if base == "kitti_weak" else ""
+    (tmp_path / "run.yaml").write_text("\n".join([*kept, f"model: {{{preset}{model[1:]}"]))
+    with pytest.raises(ValueError, match=f"run.yaml: .*{message}"):
+        load_config(tmp_path / "run.yaml")
+
+
 VIGOR_ALIGNED = CONFIGS[0].parent / "vigor_same.yaml"
 
 

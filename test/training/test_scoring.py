@@ -12,10 +12,11 @@ from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.model import G2SNet
 from g2s_localizer.model.registration import Placed
 from training.calibration import calibrate
+from training.datasets.selection import Part
 from training.plots import draw_all
 from training.predict import Prediction, predict
 from training.scoring import CENTRE, GATED, NETWORK, PRIOR, score
-from training.table import markdown
+from training.table import markdown, plain
 
 WORLD = FlatWorld(12, 9, broken=(4,))
 ANY = GateConfig(max_ellipse_m=1e6, max_innovation=1e6, max_entropy=1.0, max_peak_ratio=1.0)
@@ -76,6 +77,24 @@ def test_the_table_has_a_line_for_each_method_and_shares_in_percent(scores):
     within = rows[PRIOR]["lateral_within_5m"]
     (prior,) = (line for line in lines if line.startswith(f"| {PRIOR} |"))
     assert f"/ {100 * within:.1f} |" in prior
+
+
+def test_a_row_of_no_frames_has_dashes_and_json_has_nulls(network):
+    nothing = score(network, WORLD, NOISE, limits=GateConfig(max_entropy=1e-9))
+    report = {
+        "data": "a flat world", "prior": {"position_m": 5.0, "yaw_deg": 5.0}, "checkpoint": "none",
+        "published_share": 0.0, "unreadable": [],
+    }  # fmt: skip
+    gated = nothing.methods[GATED].figures
+    (row,) = (line for line in markdown(report, {GATED: gated}).splitlines() if GATED in line)
+    assert "nan" not in row and row.endswith("| 0 |") and "| – / – |" in row
+    assert plain({"a": [gated["median_m"], 1.0]}) == {"a": [None, 1.0]}
+
+
+def test_the_worst_are_named_by_drive_and_frame(network, scores):
+    part = Part(WORLD, [7, 3, 5])
+    named = {picture.name for picture in score(network, part, NOISE, worst=3).worst}
+    assert named == {f"flat world, frame {i}" for i in (7, 3, 5)}
 
 
 def test_the_plots_are_drawn(scores, tmp_path):

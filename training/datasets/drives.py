@@ -120,6 +120,10 @@ class DriveDataset:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    def name(self, index: int) -> str:
+        drive, k = self._frame(index)
+        return f"{drive.name}, frame {drive.frames[k]}"
+
     def group(self, index: int) -> int:
         return bisect_right(self._ends, index)
 
@@ -139,8 +143,7 @@ class DriveDataset:
     def __getitem__(self, index: int) -> Sample | Unreadable:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        drive = self.drives[self.group(index)]
-        k = index - self._ends[self.group(index)] + len(drive.frames)
+        drive, k = self._frame(index)
         label, model = self.labels[index], self._model
         crop_yaw = label.yaw if self._aligned else 0.0
         place = drive.frame.to_latlon(label.x, label.y)
@@ -148,7 +151,7 @@ class DriveDataset:
             ground, camera = self._ground(drive, drive.frames[k])
             crop = crop_pixels(drive.imagery, place, self._crop_m, model.gsd, crop_yaw)
         except (_NoImage, MissingImagery) as error:
-            return Unreadable(index, f"{drive.name}, frame {drive.frames[k]}", str(error))
+            return Unreadable(index, self.name(index), str(error))
         return Sample(
             index=index,
             ground=ground,
@@ -159,6 +162,11 @@ class DriveDataset:
             yaw=label.yaw - crop_yaw,
             crop_yaw=crop_yaw,
         )
+
+    def _frame(self, index: int) -> tuple[LabelledDrive, int]:
+        """The drive of a sample, and the place of its image among the drive's frames."""
+        drive = self.drives[self.group(index)]
+        return drive, index - self._ends[self.group(index)] + len(drive.frames)
 
     def _ground(self, drive: LabelledDrive, frame: int) -> tuple[Tensor, Camera]:
         size = (self._model.ground_height, self._model.ground_width)

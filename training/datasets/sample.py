@@ -131,6 +131,9 @@ class PairDataset(Protocol):
 
     def __getitem__(self, index: int) -> Sample | Unreadable: ...
 
+    def name(self, index: int) -> str:
+        """Of the drive (or city) and the frame, as the files have them."""
+
     def group(self, index: int) -> int:
         """The drive (or city) that a sample comes from."""
 

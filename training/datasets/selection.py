@@ -35,6 +35,9 @@ class Part:
     def __getitem__(self, index: int) -> Sample | Unreadable:
         return replace(self._dataset[self._indices[index]], index=index)
 
+    def name(self, index: int) -> str:
+        return self._dataset.name(self._indices[index])
+
     def group(self, index: int) -> int:
         return self._dataset.group(self._indices[index])
 

@@ -174,6 +174,9 @@ class VigorDataset:
     def __len__(self) -> int:
         return len(self._pairs)
 
+    def name(self, index: int) -> str:
+        return f"{self._pairs[index].city}/{self._pairs[index].panorama}"
+
     def group(self, index: int) -> int:
         return self._cities.index(self._pairs[index].city)
 
@@ -204,7 +207,7 @@ class VigorDataset:
             panorama = read_picture(city / "panorama" / label.panorama)
             tile = self._satellite(label)
         except (OSError, ValueError) as error:
-            return Unreadable(index, f"{label.city}/{label.panorama}", str(error))
+            return Unreadable(index, self.name(index), str(error))
         panorama = cv2.resize(panorama, (width, height), interpolation=cv2.INTER_AREA)
         rolled = np.roll(panorama, self._rolls[index], axis=1)
         T_base_camera = torch.tensor(

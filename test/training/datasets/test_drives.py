@@ -12,7 +12,7 @@ from g2s_localizer.estimator.estimate import Observation, Prior
 from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.imagery import SatelliteCrop
-from g2s_localizer.model import G2SNet, ModelConfig
+from g2s_localizer.model import G2SNet
 from training.datasets.crops import ProcessImagery, crop_pixels
 from training.datasets.drives import DriveDataset, pieces
 from training.datasets.sample import PriorNoise, Unreadable, collate
@@ -78,10 +78,17 @@ def test_a_label_outside_the_imagery_is_a_named_skip(drive, tiny):
     assert "simulated drive 31, frame 0" in sample.name and "lacks" in sample.reason
 
 
-def test_a_crop_that_cannot_be_is_an_error_and_no_skip(drive):
-    huge = ModelConfig(crop_m=16384.0, gsd=0.5, reach_m=24.0)
+def test_a_crop_that_cannot_be_is_an_error_and_no_skip(dataset):
     with pytest.raises(ValueError, match="8192"):
-        simulated_dataset([drive], huge, PriorNoise())[0]
+        dataset.widened(20_000)[0]
+
+
+def test_a_sample_is_named_by_its_drive_and_frame(drive, tiny):
+    labelled = drive.labelled(PriorNoise())
+    dataset = DriveDataset([labelled, replace(labelled, name="again").taken([3, 1])], tiny)
+    assert [dataset.name(i) for i in (4, 5, 6)] == [
+        "simulated drive 31, frame 4", "again, frame 3", "again, frame 1",
+    ]  # fmt: skip
 
 
 def test_nearness_is_that_of_the_labels_on_the_ground(drive, tiny):
