@@ -46,7 +46,7 @@ class SimulatedConfig:
     rate: float
     """frames a second"""
     validation: dict[str, list[int]] = field(default_factory=dict)
-    """drives of the label-free criterion; never trained on. Empty: those of `calibration`"""
+    """drives of the criterion; never trained on. Empty: those of `calibration`"""
 
     def __post_init__(self) -> None:
         require(self, frames=self.frames >= 2, rate=self.rate > 0)
@@ -66,7 +66,7 @@ class KittiConfig:
     split: str
     """file of `date/drive/frame.png` lines to train on"""
     validation_share: float = 0.02
-    """of the drives' frames at the end of the list: label-free criterion and calibration"""
+    """of the drives' frames at the end of the list: criterion and calibration"""
 
     def __post_init__(self) -> None:
         require(self, validation_share=0 < self.validation_share < 1)
@@ -103,7 +103,7 @@ class BagsConfig:
 
     train: list[str]
     held_out: list[str]
-    """bags of the label-free criterion; never trained on"""
+    """bags of the criterion; never trained on"""
     imagery: str
     bag: BagConfig
 

@@ -45,6 +45,7 @@ from training.distil_config import DistilConfig, Phase, load_distil_config
 from training.interruption import Interrupted, Interruption
 from training.placing import batches, place_again, placed_drives, stream
 from training.pretrained import begin_with_imagenet
+from training.provenance import commit
 from training.registration import registration_loss
 from training.run_folder import read_state, write_whole
 from training.scoring import score
@@ -109,6 +110,7 @@ def distil(
         "data": sources.description,
         "labels": _DESCRIPTION[config.labels],
         "command": command,
+        "commit": commit(),
         "config": asdict(config),
         "minutes": round((time.monotonic() - began) / 60.0, 1),
         "processes": _ranks(),

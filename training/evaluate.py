@@ -25,6 +25,7 @@ from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.simulated import open_drives, simulated_dataset
 from training.plots import draw_all
 from training.scoring import NETWORK, Scores, score
+from training.sizes import require_sizes
 from training.sources import bag_dataset, kitti_dataset, vigor_dataset, vigor_noise
 from training.table import markdown, plain
 
@@ -91,6 +92,7 @@ def open_dataset(
             raise ValueError(f"the crop of the preset {network.config.preset} cannot be widened")
         values = {**asdict(network.config), "crop_m": arguments.crop_m}
         network.config = ModelConfig.from_dict(values)
+        require_sizes(network.config)
     model = network.config
     noise = PriorNoise(arguments.position_m, arguments.yaw_deg)
     if arguments.dataset == "simulated":

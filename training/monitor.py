@@ -57,6 +57,10 @@ class Monitor:
         best = "the best so far" if best_step == step else f"the best was step {best_step}"
         self._say(f"{self._stage}, step {step}: criterion {criterion:.4f}, {best}")
 
+    def figures(self, step: int, figures: dict[str, float]) -> None:
+        """Errors in metres and degrees, to look at."""
+        self._scalars(step, figures)
+
     def pictures(self, step: int, batch: Batch, scores: Tensor, cell_m: float) -> None:
         """Crops with the scores (B, n, n) of their own ground images over them."""
         if self._writer is None:

@@ -24,9 +24,25 @@ _POSITION_TEMPERATURE = 30.0
 
 
 def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
-    """Stage 0: yaw and position between two views of the same satellite imagery.
+    """Stage 0: yaw and position between two views of the same satellite imagery."""
+    log_probability, yaw, scores, cell = own_pairs(network, batch)
+    return yaw_loss(log_probability, network.rotation.residuals, yaw) + position_loss(
+        scores, cell, _POSITION_TEMPERATURE
+    )
 
-    The second is turned against the first by a known angle within the yaw range, moved within
+
+def rotation_errors(network: G2SNet, batch: Batch) -> dict[str, float]:
+    """Median errors of pairs made as in `rotation_loss`: in degrees and, at the true heading, m."""
+    log_probability, yaw, scores, cell = own_pairs(network, batch)
+    found = network.rotation.residuals[log_probability.argmax(dim=1)]
+    return _median_errors(found - yaw, _peaks(scores) - cell, 2 * network.config.cell_m)
+
+
+def own_pairs(network: G2SNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log-probability (B, R) of the network's headings, the true one (B,); scores (B, n, n) of
+    the positions at the true heading, in cells twice as large, and the true cell (B, 2).
+
+    The second view is turned against the first by a known angle within the yaw range, moved within
     the search window and recoloured, its features masked to what the camera would see, so that
     it stands in for the overhead view. Neither ground image nor pose is used. batch: its crops
     as wide as `wide_pixels` says.
@@ -62,9 +78,7 @@ def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
     log_probability = network.rotation.log_probability(torch.stack(best, dim=1))
     aligned = correlate(turn_overhead(view, yaw, cells), weight, satellite.coarse)
     cell = offset_cells(offset, aligned.shape[-1], config.cell_m * 2)
-    return yaw_loss(log_probability, network.rotation.residuals, yaw) + position_loss(
-        aligned, cell, _POSITION_TEMPERATURE
-    )
+    return log_probability, yaw, aligned, cell
 
 
 class PaperRotationLoss(nn.Module):
@@ -88,6 +102,14 @@ def paper_rotation_error(network: PaperNet, batch: Batch) -> Tensor:
     """Mean of |du| + |dv| + |dheading|, normalised, over pairs made as in PaperRotationLoss."""
     delta, target, _, _ = paper_pairs(network, batch)
     return (delta - target).abs().sum(dim=1).mean()
+
+
+def paper_rotation_errors(network: PaperNet, batch: Batch) -> dict[str, float]:
+    """Median errors of pairs made as in PaperRotationLoss: in degrees and m."""
+    delta, target, _, _ = paper_pairs(network, batch)
+    shift_m, yaw = motion_range(network.config)
+    missed = delta - target
+    return _median_errors(missed[:, 2] * yaw, missed[:, :2], shift_m)
 
 
 def paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -147,3 +169,17 @@ def recolour(images: Tensor) -> Tensor:
     value = share * blurred + (1 - share) * value
     strength = 20.0 * torch.rand(size, 1, 1, 1, device=images.device)
     return value + strength * torch.randn_like(value)
+
+
+def _peaks(scores: Tensor) -> Tensor:
+    """(B, 2) row and column of the highest of scores (B, n, n)."""
+    peak = scores.flatten(1).argmax(dim=1)
+    return torch.stack([peak // scores.shape[-1], peak % scores.shape[-1]], dim=1)
+
+
+def _median_errors(yaw: Tensor, place: Tensor, unit_m: float) -> dict[str, float]:
+    """Of yaws (B,) in rad and places (B, 2) in units of `unit_m` that were missed by so much."""
+    return {
+        "pair_yaw_median_deg": math.degrees(float(yaw.abs().median())),
+        "pair_median_m": unit_m * float(place.norm(dim=1).median()),
+    }

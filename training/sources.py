@@ -33,7 +33,7 @@ from training.prior_fit import require_prior_fits
 @dataclass(frozen=True)
 class Pairs:
     """training    what the losses see
-    validation  what the label-free criterion sees; never trained on
+    validation  what the criterion sees; never trained on
     calibration pairs with exact poses for temperature and covariance; None where there are none
     description what a checkpoint's provenance says of them
     """

@@ -19,7 +19,13 @@ from training.config import LossConfig, TrainingConfig
 from training.datasets.sample import Batch, PairDataset
 from training.label_cells import window_half_width
 from training.losses import dense_triplet_loss, gps_window_loss, weak_loss
-from training.satellite_pairs import PaperRotationLoss, paper_rotation_error, rotation_loss
+from training.satellite_pairs import (
+    PaperRotationLoss,
+    paper_rotation_error,
+    paper_rotation_errors,
+    rotation_errors,
+    rotation_loss,
+)
 from training.targets import Targets, offset_cells
 
 LossOf = Callable[[Any, Batch], Tensor]
@@ -34,30 +40,44 @@ _WEAK_ALONE = LossConfig()
 @dataclass(frozen=True)
 class Losses:
     """training   what a stage minimises; a module where it has parameters of its own
-    criterion  what tells when to stop and which network to keep; it sees no label but the weak
+    criterion  the same loss of held-out pairs: what tells when to stop and which network to keep.
+               It sees exact poses only where the loss does
     scores     (network, batch) -> (B, B, n, n) of all pairs, for pictures; None: there are none
+    errors     (network, batch) -> errors of made pairs by their names, to look at; None: there are
+               no made pairs
     """
 
     training: LossOf
     criterion: LossOf
     scores: LossOf | None = None
+    errors: Callable[[Any, Batch], dict[str, float]] | None = None
 
 
-def stage_losses(name: str, config: TrainingConfig, dataset: PairDataset) -> Losses:
-    """Raises ValueError when a term looks at positions that the dataset does not know."""
+def stage_losses(
+    name: str, config: TrainingConfig, dataset: PairDataset, held_out: PairDataset
+) -> Losses:
+    """The losses of a stage on the pairs that are trained on and on those held out.
+
+    Raises ValueError when a term looks at positions that one of the datasets does not know.
+    """
     if name == "rotation" and config.model.preset == COMPACT:
-        return Losses(rotation_loss, rotation_loss)
+        return Losses(rotation_loss, rotation_loss, errors=rotation_errors)
     if name == "rotation":
-        return Losses(PaperRotationLoss(), paper_rotation_error)
+        return Losses(PaperRotationLoss(), paper_rotation_error, errors=paper_rotation_errors)
     assert config.translation is not None
     terms = config.translation.loss
-    fixes = exact = None
-    if terms.gps_window > 0:
-        fixes = Targets.fixes(dataset, terms.gps_error_m, config.seed)
-    if terms.supervised > 0:
-        exact = Targets.exact(dataset)
-    training = partial(translation_loss, terms=terms, fixes=fixes, exact=exact)
-    return Losses(training, translation_loss, pair_scores)
+    training, criterion = (
+        partial(
+            translation_loss,
+            terms=terms,
+            fixes=Targets.fixes(pairs, terms.gps_error_m, config.seed)
+            if terms.gps_window
+            else None,
+            exact=Targets.exact(pairs) if terms.supervised else None,
+        )
+        for pairs in (dataset, held_out)
+    )
+    return Losses(training, criterion, pair_scores)
 
 
 def trained_parameters(network: RegistrationNet, stage: str) -> list[nn.Parameter]:

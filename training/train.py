@@ -25,17 +25,18 @@ from accelerate.utils import set_seed
 from g2s_localizer.model import RegistrationNet, load_checkpoint
 from training.calibration import calibrate
 from training.config import StageConfig, TrainingConfig, load_config, reseeded
-from training.datasets.sample import PairDataset
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner, open_accelerator
-from training.loading import FIRST, Position, endless, held_out_batches, listed, shuffled
+from training.loading import FIRST, Position, endless, held_out_batches, shuffled
 from training.monitor import Monitor
+from training.provenance import commit
 from training.pseudo_pairs import surroundings
 from training.run_folder import RunFolder
 from training.scoring import score
 from training.sources import Pairs, open_pairs
-from training.stages import STAGES, Losses, hand_over, stage_losses, trained_parameters
+from training.stages import STAGES, hand_over, stage_losses, trained_parameters
 from training.start import open_network, open_state
+from training.validation import criterion, errors, sum_over_ranks
 
 OpenPairs = Callable[[TrainingConfig], Pairs]
 
@@ -94,7 +95,7 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
     """One stage, from its beginning or from `state`; leaves its best weights in `network`."""
     config, accelerator, pairs = run.config, run.accelerator, run.pairs
     stage: StageConfig = getattr(config, name)
-    losses = stage_losses(name, config, pairs.training)
+    losses = stage_losses(name, config, pairs.training, pairs.validation)
     training, validation = pairs.training, pairs.validation
     if name == "rotation":
         training, validation = (surroundings(part, config.model) for part in (training, validation))
@@ -129,13 +130,17 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
                 ) from error
             progress = replace(progress, step=progress.step + 1, position=taken[-1][1])
             monitor.step(progress.step, update, [batch for batch, _ in taken])
-            asked = _sum_over_ranks(accelerator, interruption.asked) > 0
+            asked = sum_over_ranks(accelerator, interruption.asked) > 0
             due = progress.step == steps or _divides(stage.validate_every, progress.step)
             if due:
-                value = _validate(
-                    run, learner.averaged, losses, validation, held_out, monitor, progress.step
+                kept = learner.averaged
+                value = criterion(
+                    accelerator, kept, losses, validation, held_out, monitor, progress.step
                 )
-                progress = _judged(run, name, learner.averaged, value, progress)
+                if show:
+                    figures = errors(kept, pairs.validation, held_out, name)
+                    monitor.figures(progress.step, figures)
+                progress = _judged(run, name, kept, value, progress)
                 monitor.validation(progress.step, value, progress.best_step)
             if due or asked:
                 _save(run, name, learner, progress)
@@ -148,32 +153,6 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
     accelerator.free_memory()
     best, _ = load_checkpoint(run.folder.best(name))
     network.load_state_dict(best.state_dict())
-
-
-def _validate(
-    run: _Run,
-    network: RegistrationNet,
-    losses: Losses,
-    validation: PairDataset,
-    held_out: Sequence[list[int]],
-    monitor: Monitor,
-    step: int,
-) -> float:
-    """Mean of the label-free criterion over the held-out batches, dealt out to the ranks."""
-    rank, ranks = run.accelerator.process_index, run.accelerator.num_processes
-    device = run.accelerator.device
-    network.eval()
-    total = 0.0
-    with torch.no_grad():
-        mine = held_out[rank::ranks]
-        for k, batch in enumerate(listed(validation, mine, device)):
-            # the same random numbers at every validation, on however many ranks
-            set_seed(rank + k * ranks)
-            total += float(losses.criterion(network, batch))
-            if rank == k == 0 and losses.scores is not None:
-                own = losses.scores(network, batch).diagonal().permute(2, 0, 1)
-                monitor.pictures(step, batch, own, network.config.cell_m)
-    return _sum_over_ranks(run.accelerator, total) / len(held_out)
 
 
 def _judged(
@@ -231,6 +210,7 @@ def _provenance(run: _Run) -> dict[str, Any]:
         "labels": "exact poses in the loss" if exact else "weak: poses as noisy as the prior",
         "calibration_labels": "exact poses set temperature and covariance scale, nothing else",
         "command": run.command,
+        "commit": commit(),
         "config": asdict(run.config),
         "processes": run.accelerator.num_processes,
         "torch": torch.__version__,
@@ -240,11 +220,6 @@ def _provenance(run: _Run) -> dict[str, Any]:
 def _seed_of(seed: int, stage: str, step: int, rank: int) -> int:
     """Every step draws from a stream of its own: going on needs no state of a generator."""
     return int(np.random.SeedSequence([seed, STAGES.index(stage), step, rank]).generate_state(1)[0])
-
-
-def _sum_over_ranks(accelerator: Accelerator, value: float) -> float:
-    total = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
-    return float(accelerator.reduce(total, "sum"))
 
 
 def _divides(every: int, step: int) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stages' losses, for the compact network and those of the paper."""
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import ModelConfig, build_network, load_checkpoint
 from training.config import LossConfig
 from training.datasets.sample import collate
-from training.pseudo_pairs import wide_pixels
+from training.pseudo_pairs import motion_range, wide_pixels
 from training.run_folder import RunFolder
 from training.satellite_pairs import paper_pairs
 from training.stages import stage_losses, trained_parameters, translation_loss
@@ -76,8 +77,24 @@ def test_a_term_that_looks_at_positions_needs_pairs_whose_poses_are_known(config
     unknown = SimpleNamespace(labels=[Pose2D(0.0, 0.0, 0.0)], truths=None)
     for loss in ({"gps_window": 1.0}, {"supervised": 1.0}):
         with pytest.raises(ValueError, match="whose true poses are known"):
-            stage_losses("translation", config(translation={"loss": loss}), unknown)
-    stage_losses("translation", config(), unknown)
+            stage_losses("translation", config(translation={"loss": loss}), unknown, unknown)
+        with pytest.raises(ValueError, match="whose true poses are known"):
+            known = FlatWorld(4, 5)
+            stage_losses("translation", config(translation={"loss": loss}), known, unknown)
+    stage_losses("translation", config(), unknown, unknown)
+
+
+@pytest.mark.parametrize("terms", [{"weak": 1}, {"weak": 0, "supervised": 1}, {"gps_window": 1}])
+def test_the_criterion_is_the_stage_s_own_loss_on_the_held_out_pairs(config, terms):
+    run, network = config(translation={"loss": terms}), network_of(MODEL).eval()
+    worlds = FlatWorld(4, 5), FlatWorld(4, 6)
+    losses = stage_losses("translation", run, *worlds)
+    swapped = stage_losses("translation", run, *reversed(worlds))
+    values = []
+    for loss_of in (losses.criterion, swapped.training):
+        torch.manual_seed(1)
+        values.append(loss_of(network, batch_of(worlds[1])).item())
+    assert values[0] == values[1]
 
 
 def test_a_made_pair_matches_at_its_cell_even_before_training():
@@ -90,6 +107,18 @@ def test_a_made_pair_matches_at_its_cell_even_before_training():
     peak = scores.flatten(1).argmax(dim=1)
     found = torch.stack([peak // scores.shape[-1], peak % scores.shape[-1]], dim=1)
     assert (found - cell).abs().amax(dim=1).median() <= 1
+
+
+@pytest.mark.parametrize("model", [MODEL, PAPER_KITTI], ids=lambda model: model.preset)
+def test_errors_of_made_pairs_are_in_degrees_and_metres(config, model):
+    network = network_of(model).eval()
+    world = FlatWorld(4, 5, (), model).widened(wide_pixels(model))
+    losses = stage_losses("rotation", replace(config(), model=model), world, world)
+    with torch.no_grad():
+        found = losses.errors(network, batch_of(world))
+    offset_m, yaw = motion_range(model)
+    assert 0 < found["pair_yaw_median_deg"] < 4 * math.degrees(yaw)
+    assert 0 < found["pair_median_m"] < 4 * offset_m
 
 
 def pairs_of(model):

@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from g2s_localizer.model import load_checkpoint
 from training.datasets.selection import Part
 from training.interruption import Interrupted
+from training.provenance import commit
 from training.run_folder import RunFolder
 from training.train import train
 
@@ -147,6 +148,29 @@ def test_a_run_shows_scalars_and_score_maps(config, pairs):
     assert len(scalars(run, "translation", "criterion")) == 3
     events = EventAccumulator(str(run_folder(run).tensorboard / "translation")).Reload()
     assert events.Images("translation/score map")
+
+
+def test_a_run_shows_errors_in_metres_and_degrees_where_poses_are_known(config, pairs):
+    run = config()
+    train(run, pairs, "")
+    for name in ("median_m", "lateral_within_1m", "longitudinal_within_1m", "yaw_median_deg"):
+        assert np.isfinite(scalars(run, "translation", name)).all()
+    for name in ("yaw_median_deg", "pair_yaw_median_deg", "pair_median_m"):
+        (value,) = scalars(run, "rotation", name)
+        assert 0 <= value < 20
+    unknown = Part(pairs.validation, range(8))
+    unknown.truths = None
+    other = config("other")
+    train(other, replace(pairs, validation=unknown, calibration=None), "")
+    with pytest.raises(KeyError):
+        scalars(other, "translation", "median_m")
+
+
+def test_a_checkpoint_says_which_code_made_it(config, pairs):
+    run = config(rotation={"steps": 1}, translation={"steps": 1})
+    train(run, pairs, "")
+    written = json.loads(run_folder(run).finished.with_suffix(".json").read_text())
+    assert written["provenance"]["commit"] == commit()
 
 
 def test_a_run_goes_on_from_a_checkpoint_of_the_same_network_only(config, pairs):
