@@ -160,9 +160,11 @@ SPECIFICATIONS = (
     Specification(
         "heading.source",
         "imu",
-        "imu: orientation of sensor_msgs/Imu; odometry: of nav_msgs/Odometry, which must then be "
-        "in an ENU frame (an EKF's global estimate, not wheel odometry from zero)",
-        choices=("imu", "odometry"),
+        "imu: orientation of sensor_msgs/Imu, ENU, yaw 0 = true east where the vehicle is; "
+        "odometry: that of nav_msgs/Odometry, whose axes must be map's (an EKF's global estimate, "
+        "not wheel odometry from zero); course: the way driven between the fixes, for a vehicle "
+        "without a compass, none below 2 m/s",
+        choices=("imu", "odometry", "course"),
     ),
     Specification(
         "heading.offset",
@@ -186,6 +188,23 @@ SPECIFICATIONS = (
         3.2,
     ),
     Specification(
+        "prior.source",
+        "sensors",
+        "sensors: from fix and heading; pose: from prior_pose "
+        "(geometry_msgs/PoseWithCovarianceStamped in map, of a filter that does not use this "
+        "node's poses), which needs map.datum_latitude and map.datum_longitude",
+        choices=("sensors", "pose"),
+    ),
+    Specification(
+        "prior.motion",
+        "odometry",
+        "what carries the prior from the newest fix to the image, while it comes: odometry: twist "
+        "of nav_msgs/Odometry; twist: geometry_msgs/TwistWithCovarianceStamped; fixes: neither, "
+        "always the straight line of the fixes. Both twists are base_frame's own: forward m/s, "
+        "yaw rate rad/s counter-clockwise",
+        choices=("odometry", "twist", "fixes"),
+    ),
+    Specification(
         "prior.max_gap_s",
         2.5,
         "fixes or headings further apart in time are not interpolated (s)",
@@ -194,16 +213,16 @@ SPECIFICATIONS = (
     ),
     Specification(
         "prior.max_extrapolation_s",
-        1.2,
+        1.5,
         "how far past the newest fix or heading there is still a prior, its covariance growing (s)",
         0.0,
         10.0,
     ),
     Specification(
         "prior.max_wait_s",
-        0.15,
-        "how long an image waits for a fix and a heading newer than itself (s of wall time); the "
-        "prior is extrapolated after that",
+        0.0,
+        "how long an image waits for a fix and a heading newer than itself (s of wall time), while "
+        "no other is worked on; 0: the prior is carried to the image by the motion before it",
         0.0,
         5.0,
     ),

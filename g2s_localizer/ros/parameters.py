@@ -134,6 +134,8 @@ class Parameters:
                 heading_default_sigma=values["heading.default_sigma"],
                 max_gap_s=values["prior.max_gap_s"],
                 max_extrapolation_s=values["prior.max_extrapolation_s"],
+                prior_source=values["prior.source"],
+                motion_source=values["prior.motion"],
             ),
             image_transport=values["image.transport"],
             extrinsic_source=values["camera.extrinsic_source"],
