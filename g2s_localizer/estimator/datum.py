@@ -44,7 +44,7 @@ class Datum:
 
     frame    ENU frame at the datum; None until there is one
     warning  a standing sentence on a datum far from the fixes, "" without
-    notes    what happened to the datum, one sentence each, for the log
+    notes    on data given up, one sentence each, for the log
     odd      fixes that no other agreed with, one sentence each
     """
 
@@ -90,10 +90,10 @@ class Datum:
         if self.frame is not None:
             self.notes.append(
                 f"the datum {_text(self.frame.datum)} is {_km(self.frame.datum, fix.place)} from "
-                "where the fixes are: given up, no pose was published in it"
+                f"where the fixes are: given up for {_text(first.place)}, as no pose was published "
+                "in it"
             )
         self.frame, self._waiting = LocalFrame(first.place), None
-        self.notes.append(f"the datum, origin of map, is the fix at {_text(first.place)}")
         return [first, fix]
 
     def _warn(self, frame: LocalFrame, fix: PlacedFix) -> list[PlacedFix]:

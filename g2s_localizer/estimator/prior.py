@@ -206,7 +206,7 @@ class PriorBuffer:
         return told
 
     def take_notes(self) -> list[str]:
-        """What happened to the datum since the last call, one sentence each."""
+        """Return what was given up as the datum since the last call, one sentence each."""
         told, self._datum.notes = self._datum.notes, []
         return told
 

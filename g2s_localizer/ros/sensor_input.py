@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from geometry_msgs.msg import (
     PoseWithCovarianceStamped,
@@ -65,6 +66,16 @@ class BridgeConfig:
     motion_source: str = "odometry"
 
 
+@dataclass(frozen=True)
+class Topic:
+    """What to subscribe to, and who takes its messages; not `needed`: used where it comes."""
+
+    kind: type[Any]
+    name: str
+    take: Callable[[Any], None]
+    needed: bool = True
+
+
 class SensorInput:
     """Hears the sensors. A message that cannot be used is dropped: `dropped` counts them by topic,
     `drop_reason` holds the latest reason of each. Nothing that a message holds raises. Thread-safe.
@@ -86,6 +97,24 @@ class SensorInput:
         self.received: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.drop_reason: dict[str, str] = {}
+
+    def topics(self) -> list[Topic]:
+        """Return what the config wants to be heard."""
+        heading, motion = self._config.heading_source, self._config.motion_source
+        odometry_heads = heading == "odometry"
+        wanted = []
+        if self._config.prior_source == "pose":
+            wanted.append(Topic(PoseWithCovarianceStamped, "prior_pose", self.on_prior_pose))
+            odometry_heads = False
+        else:
+            wanted.append(Topic(NavSatFix, "fix", self.on_fix))
+            if heading == "imu":
+                wanted.append(Topic(Imu, "imu", self.on_imu))
+        if odometry_heads or motion == "odometry":
+            wanted.append(Topic(Odometry, "odometry", self.on_odometry, odometry_heads))
+        if motion == "twist":
+            wanted.append(Topic(TwistWithCovarianceStamped, "twist", self.on_twist, False))
+        return wanted
 
     @property
     def frame(self) -> LocalFrame | None:
@@ -159,7 +188,7 @@ class SensorInput:
             self._image_order.clear()
 
     def take_notes(self) -> list[str]:
-        """What happened to the datum since the last call, one sentence each, for the log."""
+        """Return what was given up as the datum since the last call, one sentence each."""
         with self._lock:
             return self._priors.take_notes()
 

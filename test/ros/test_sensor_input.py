@@ -104,11 +104,29 @@ def test_a_first_fix_at_null_island_is_not_the_datum(sensors):
     assert "(0, 0)" in heard.drop_reason["fix"]
 
 
-def test_the_datum_is_told_once_for_the_log(sensors):
+def test_a_datum_that_is_given_up_is_told_once_for_the_log(sensors):
     heard = made()
-    hear(heard, sensors.drive(1.0, 2.0))
-    assert heard.take_notes() == ["the datum, origin of map, is the fix at 49.0100000, 8.4200000"]
-    assert heard.take_notes() == []
+    for i in range(4):
+        message = sensors.fix(1.0 + i)
+        message.latitude += 2.0 if i < 2 else 0.0
+        hear(heard, [message])
+    (note,) = heard.take_notes()
+    assert "km from where the fixes are: given up for 49.01" in note and heard.take_notes() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed", "optional"),
+    [
+        ({}, ["fix", "imu"], ["odometry"]),
+        ({"heading_source": "odometry"}, ["fix", "odometry"], []),
+        ({"heading_source": "course", "motion_source": "twist"}, ["fix"], ["twist"]),
+        ({"prior_source": "pose", "motion_source": "fixes"}, ["prior_pose"], []),
+    ],
+)
+def test_what_is_heard_is_what_the_config_uses(changes, needed, optional):
+    topics = made(**changes).topics()
+    assert [topic.name for topic in topics if topic.needed] == needed
+    assert [topic.name for topic in topics if not topic.needed] == optional
 
 
 def test_a_compass_is_turned_into_the_plane_of_the_datum_and_an_odometry_is_in_it(sensors):

@@ -47,7 +47,7 @@ class Clockwork:
         # The wait is that of simulated time: `is_ready` ends it.
         self.worker = NewestWorker(
             self.work, is_ready=self.is_ready, max_wait_s=20.0,
-            on_replaced=self.close_one, on_error=self.fail,
+            on_replaced=self.close_one, on_error=self.fail, on_idle=lambda: None,
         )  # fmt: skip
 
     def localize(self, observation: Observation) -> Estimate:
