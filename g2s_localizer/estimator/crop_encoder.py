@@ -28,4 +28,5 @@ class CropEncoder:
         crop = self._imagery.crop(frame.to_latlon(x, y), model.crop_m, model.gsd)
         image = prepare_satellite(crop.image)[None].to(self._device)
         with torch.inference_mode():
-            return CachedCrop(crop, self._network.encode_satellite(image), x, y)
+            features = self._network.encode_satellite(image)
+        return CachedCrop(crop, features, x, y, frame.convergence(crop.centre))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from g2s_localizer.geometry import LatLon, LocalFrame
+from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.model import SatelliteFeatures
 
@@ -19,12 +19,20 @@ Key = tuple[LatLon, int, int]
 
 @dataclass(frozen=True)
 class CachedCrop:
-    """A satellite crop with its features; x, y are its centre in map (m)."""
+    """A satellite crop with its features; x, y are its centre in map (m), turn the yaw of its
+    east, true east there, in map (rad).
+    """
 
     crop: SatelliteCrop
     features: SatelliteFeatures
     x: float
     y: float
+    turn: float = 0.0
+
+    @property
+    def pose(self) -> Pose2D:
+        """Return T_map_crop."""
+        return Pose2D(self.x, self.y, self.turn)
 
     @property
     def nbytes(self) -> int:

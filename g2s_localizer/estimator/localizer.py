@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from g2s_localizer.estimator.gate import GateConfig, gate, innovation, within_re
 from g2s_localizer.estimator.presence import Presence, probability
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, Pose2D
-from g2s_localizer.geometry.pose import wrap_angle
+from g2s_localizer.geometry.pose import rotate_covariance, wrap_angle
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
 from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import Coverage, survey
@@ -174,9 +174,14 @@ class Localizer:
         finally:
             self.read_ahead.follow(prior)
         searched = max(yaw_reach, yaw_range)
+        in_crop = replace(
+            prior,
+            pose=satellite.pose.between(prior.pose),
+            covariance=rotate_covariance(prior.covariance, -satellite.turn),
+        )
         try:
             registration = self._register(
-                prior, ground, satellite, searched if searched > yaw_range else None
+                in_crop, ground, satellite, searched if searched > yaw_range else None
             )
         except FloatingPointError as error:
             return refuse(Rejection.FLAT_SCORE, str(error))
@@ -204,9 +209,13 @@ class Localizer:
         satellite: CachedCrop,
         yaw_range: float | None,
     ) -> Registration:
+        """Register with the prior as it is in the crop: metres from its centre, yaw from its east.
+
+        yaw_range: headings looked at to each side (rad), None: those of the network.
+        """
         image, camera = ground
         spread = self._floor[:2, :2] + self._network.config.cell_m**2 * np.eye(2)
-        region = within_reach(prior, (satellite.x, satellite.y), spread, self._limits)
+        region = within_reach(prior, (0.0, 0.0), spread, self._limits)
         registration: Registration = self._network.register(
             image[None].to(self._device),
             self._tensor(camera.K),
@@ -228,14 +237,13 @@ class Localizer:
     ) -> Estimate:
         prior = observation.prior
         score_map = registration.score_map
-        x, y = registration.x, registration.y
-        pose = Pose2D(satellite.x + x, satellite.y + y, registration.yaw)
-        covariance = registration.covariance + self._floor
+        pose = satellite.pose @ Pose2D(registration.x, registration.y, registration.yaw)
+        covariance = rotate_covariance(registration.covariance, satellite.turn) + self._floor
         log_odds = self._presence.update(observation.stamp_ns, registration.evidence)
         evidence = score_map.entropy, registration.peak_ratio, registration.correlation
         refused = gate(pose, covariance, prior, *evidence, probability(log_odds), self._limits)
         if refused is None or refused[0] is not Rejection.NOT_HERE:
-            refused = _at_border(registration, prior, searched) or refused
+            refused = _at_border(registration, prior.pose.yaw - satellite.turn, searched) or refused
         rejection, detail = refused or (None, "")
         return Estimate(
             stamp_ns=observation.stamp_ns,
@@ -276,15 +284,16 @@ class Localizer:
 
 
 def _at_border(
-    registration: Registration, prior: Prior, searched: float
+    registration: Registration, prior_yaw: float, searched: float
 ) -> tuple[Rejection, str] | None:
     """Return the rejection of a peak at the edge of the search in position or heading: what lies
-    beyond it was not looked at. searched: largest residual heading looked at (rad).
+    beyond it was not looked at. prior_yaw in the crop; searched: largest residual heading looked
+    at (rad).
     """
     if registration.modes[0].border_cells == 0:
         at = f"at ({registration.x:.1f}, {registration.y:.1f}) m from the crop's centre"
         return Rejection.AT_BORDER, at
-    turn = wrap_angle(registration.yaw - prior.pose.yaw)
+    turn = wrap_angle(registration.yaw - prior_yaw)
     if abs(turn) > searched:
         return (
             Rejection.AT_BORDER,

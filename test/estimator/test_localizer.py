@@ -12,9 +12,10 @@ import torch
 
 from g2s_localizer.estimator.estimate import Observation, Prior, Rejection
 from g2s_localizer.estimator.gate import GateConfig, long_axis
-from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.estimator.localizer import SNAP_M, Localizer, LocalizerConfig
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
+from g2s_localizer.geometry.pose import rotate_covariance
 from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
 from g2s_localizer.model import G2SNet, ModelConfig, build_network, save_checkpoint
 from g2s_localizer.model.checkpoint import CheckpointError
@@ -75,6 +76,32 @@ def test_the_estimate_lies_in_the_search_window_and_carries_the_images_stamp(loc
     assert abs(estimate.pose.x - 4.0) <= TINY.search_m
     assert abs(estimate.pose.y + 4.0) <= TINY.search_m
     assert estimate.crop.centre == LocalFrame(PLACE).to_latlon(4.0, -4.0)
+
+
+def on_the_grid(place, west_m):
+    """A frame whose datum lies `west_m` (m) west of `place`, which is on its grid of crops."""
+    datum = LocalFrame(place).to_latlon(-west_m, 0.0)
+    for _ in range(4):
+        xy = np.array(LocalFrame(datum).to_xy(place))
+        datum = LocalFrame(datum).to_latlon(*(xy - SNAP_M * np.round(xy / SNAP_M)))
+    return LocalFrame(datum)
+
+
+def test_a_far_datum_turns_the_pose_with_the_plane_and_moves_nothing(localizer):
+    here, far = LocalFrame(PLACE), on_the_grid(PLACE, 80_000.0)
+    seen = observation(0.0, 0.0, sigma=2.0)
+    turn = far.convergence(PLACE)
+    pose = Pose2D(*far.to_xy(PLACE), seen.prior.pose.yaw + turn)
+    covariance = rotate_covariance(seen.prior.covariance, turn)
+    near = localizer.localize(seen)
+    moved = localizer.localize(dataclasses.replace(seen, prior=Prior(7, pose, covariance, far)))
+    assert abs(turn) > 0.01
+    assert here.to_xy(far.to_latlon(moved.pose.x, moved.pose.y)) == pytest.approx(
+        (near.pose.x, near.pose.y), abs=0.01
+    )
+    assert moved.pose.yaw - turn == pytest.approx(near.pose.yaw, abs=1e-3)
+    expected = rotate_covariance(near.covariance, turn)
+    np.testing.assert_allclose(moved.covariance, expected, rtol=0.02, atol=1e-3)
 
 
 def test_the_same_observation_gives_the_same_estimate(localizer):
