@@ -149,6 +149,23 @@ def test_a_compressed_image_that_is_none_says_its_format_and_size(name, data, sa
         image_from(SimpleNamespace(format=name, data=np.frombuffer(data, np.uint8)))
 
 
+def test_a_compressed_image_that_lost_bytes_is_named_as_damaged():
+    rng = np.random.default_rng(0)
+    noise = cv2.GaussianBlur(rng.integers(0, 256, (200, 320, 3), dtype=np.uint8), (0, 0), 2)
+    message = compressed(noise, ".jpg", "rgb8; jpeg compressed bgr8")
+    image_from(message)
+    message.data = np.delete(message.data, slice(4000, 4900))
+    with pytest.raises(ValueError, match="'rgb8; jpeg compressed bgr8': damaged.*Corrupt JPEG"):
+        image_from(message)
+
+
+def test_a_picture_of_gigabytes_is_refused_by_its_header():
+    message = compressed(np.zeros((1, 1), np.uint8), ".png", "png")
+    message.data[16:24] = np.array([30_000, 30_000], ">u4").view(np.uint8)
+    with pytest.raises(ValueError, match="format 'png': 30000 x 30000 pixels .* limit is 67"):
+        image_from(message)
+
+
 def info(**changes):
     roi = {"x_offset": 0, "y_offset": 0, "width": 0, "height": 0}
     fields = {

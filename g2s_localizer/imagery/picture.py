@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from g2s_localizer.imagery.complaints import decode_listening
+
 Image = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 
@@ -114,14 +116,20 @@ def read_header(encoded: bytes) -> ImageHeader | None:
 
 def _decoded(encoded: bytes, header: ImageHeader, flags: int) -> NDArray[Any]:
     """Pixels as OpenCV gives them, of the size that the header says."""
+    complaint = ""
     try:
-        pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+        if header.format == 1:
+            pixels, complaint = decode_listening(encoded, flags)
+        else:
+            pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
         raise UnusablePicture(f"cannot be decoded: {error}") from error
     if pixels is None:
         raise UnusablePicture(
             f"{len(encoded)} bytes of {NAMES[header.format]} that cannot be decoded"
         )
+    if complaint:
+        raise UnusablePicture(f"damaged, bytes are missing or wrong: {complaint}")
     if pixels.shape[:2] != (header.height, header.width):
         raise UnusablePicture(
             f"{header.width} x {header.height} pixels by its header, "
