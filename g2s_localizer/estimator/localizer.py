@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,7 +52,8 @@ class LocalizerConfig:
     the package; map_sigma_m: standard deviation of the imagery's georeferencing (m per axis),
     the floor of the published covariance; where the imagery itself states a larger one, that
     is the floor; checkpoint_sha256: what `load_checkpoint` shall find, "" for any;
-    cache_mb: bound of the crops and features kept, MiB.
+    cache_mb: bound of the crops and features kept, MiB; threads: that compute on the CPU, in all
+    of the process, 0: as PyTorch chooses.
     """
 
     imagery: str
@@ -62,6 +64,7 @@ class LocalizerConfig:
     gate: GateConfig = field(default_factory=GateConfig)
     checkpoint_sha256: str = ""
     cache_mb: float = CACHE_MB
+    threads: int = 0
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -72,6 +75,8 @@ class LocalizerConfig:
             raise ValueError(f"map_sigma_m must be finite and >= 0, got {self.map_sigma_m}")
         if not (math.isfinite(self.cache_mb) and self.cache_mb > 0):
             raise ValueError(f"cache_mb must be finite and positive, got {self.cache_mb}")
+        if self.threads < 0:
+            raise ValueError(f"threads must be >= 0, got {self.threads}")
 
 
 class Localizer:
@@ -118,6 +123,9 @@ class Localizer:
             Path(config.checkpoint or SHIPPED), config.checkpoint_sha256
         )
         fold_batch_norm(network)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+            cv2.setNumThreads(config.threads)
         return cls(network, checkpoint_id, open_imagery(config.imagery), config)
 
     def warm_up(self) -> None:

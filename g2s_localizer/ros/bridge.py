@@ -96,6 +96,10 @@ class LocalizerBridge(SensorInput):
         estimate = self._said_with_datum(estimate)
         return self._outgoing(estimate, camera if isinstance(camera, Camera) else None, image)
 
+    def encode_ahead(self) -> None:
+        """Work ahead on the crop that the next images need, while no image waits."""
+        self._localizer.encode_ahead()
+
     def _said_with_datum(self, estimate: Estimate) -> Estimate:
         """The estimate, if it is in the frame of map that all others will be in."""
         with self._lock:

@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
 from g2s_localizer.estimator.gate import GateConfig
+from g2s_localizer.estimator.localizer import CACHE_MB
 
-Value = str | bool | float | list[float]
+Value = str | bool | int | float | list[float]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class Specification:
         if isinstance(self.default, float) and math.isfinite(self.low):
             descriptor.floating_point_range = [
                 FloatingPointRange(from_value=self.low, to_value=self.high)
+            ]
+        if type(self.default) is int:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(self.low), to_value=int(self.high))
             ]
         return descriptor
 
@@ -84,6 +89,22 @@ SPECIFICATIONS = (
     Specification("device", "cpu", "PyTorch device: cpu, cuda or cuda:N"),
     Specification(
         "precision", "fp32", "arithmetic of the network", choices=("fp32", "bf16", "fp16")
+    ),
+    Specification(
+        "threads",
+        1,
+        "threads that compute an image on the CPU; 0: as PyTorch chooses. More than one pays only "
+        "on cores that are otherwise idle: they wait for each other without sleeping",
+        0,
+        256,
+    ),
+    Specification(
+        "cache_mb",
+        CACHE_MB,
+        "bound of the satellite crops and features kept (MiB), the least recently used leaving "
+        "first; the shipped network's take 2.3 MiB each, one every 4 m",
+        1.0,
+        65536.0,
     ),
     Specification(
         "map.frame_id",

@@ -108,6 +108,8 @@ class Parameters:
                 checkpoint_sha256=values["checkpoint_sha256"],
                 device=values["device"],
                 precision=values["precision"],
+                threads=values["threads"],
+                cache_mb=values["cache_mb"],
                 map_sigma_m=values["map.sigma_m"],
                 gate=GateConfig(
                     max_ellipse_m=values["gate.max_ellipse_m"],

@@ -3,6 +3,7 @@ import dataclasses
 import gc
 import tracemalloc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -241,3 +242,16 @@ def test_whether_an_image_is_flat_is_asked_of_few_pixels(localizer):
     tracemalloc.stop()
     assert estimate.rejection is Rejection.BAD_IMAGE
     assert peak < image.nbytes / 10
+
+
+def test_the_threads_that_are_asked_for_are_those_of_every_thread(config):
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        for threads in (2, 1):
+            Localizer.from_config(dataclasses.replace(config, threads=threads))
+            with ThreadPoolExecutor(1) as worker:
+                assert worker.submit(torch.get_num_threads).result() == threads
+            assert cv2.getNumThreads() == threads
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])

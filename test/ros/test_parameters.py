@@ -62,9 +62,9 @@ def test_every_parameter_is_described_and_numbers_have_a_range(make):
     for spec in SPECIFICATIONS:
         descriptor = node.describe_parameter(spec.name)
         assert descriptor.description
-        ranged = bool(descriptor.floating_point_range)
+        ranged = bool(descriptor.floating_point_range or descriptor.integer_range)
         absent = isinstance(spec.default, float) and math.isnan(spec.default)
-        assert ranged == (isinstance(spec.default, float) and not absent)
+        assert ranged == (type(spec.default) in (int, float) and not absent)
 
 
 def test_parameters_reach_the_configurations(make):
@@ -74,6 +74,12 @@ def test_parameters_reach_the_configurations(make):
     assert (config.localizer.gate.max_entropy, config.localizer.map_sigma_m) == (0.5, 1.0)
     assert config.bridge.heading_offset == 0.244
     assert config.bridge.datum is None
+
+
+def test_the_bounds_of_threads_and_memory_reach_the_localizer(make):
+    assert make(GIVEN)[1].read().localizer.threads == 1
+    config = make(GIVEN | {"threads": 3, "cache_mb": 20})[1].read().localizer
+    assert (config.threads, config.cache_mb) == (3, 20.0)
 
 
 def test_the_pin_of_the_checkpoint_reaches_the_localizer(make):
@@ -102,6 +108,9 @@ def test_a_datum_is_a_place(make):
         ({"gate.max_entropy": 1.5}, "gate.max_entropy out of range .* 1.5"),
         ({"gnss.default_sigma_m": math.nan}, "gnss.default_sigma_m out of range .* nan"),
         ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16, got 'fp8'"),
+        ({"threads": -1}, "threads out of range.* -1"),
+        ({"threads": 1.5}, "threads must be integer, got double 1.5"),
+        ({"cache_mb": 0.0}, "cache_mb out of range .* 0.0"),
         ({"device": 3}, "device must be string, got integer 3"),
         ({"camera.rectified": 1}, "camera.rectified must be bool, got integer 1"),
         ({"gnss.antenna_offset": [1.0]}, "gnss.antenna_offset needs 2 numbers, got"),
