@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry.camera import Camera
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
 from g2s_localizer.geometry.pose import wrap_angle
+from g2s_localizer.imagery.picture import UnusablePicture, decode_picture
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -28,6 +29,11 @@ OXTS_COLUMNS = (
 # fmt: on
 """Columns of an OXTS record: degrees, metres, radians, m/s, m/s^2, rad/s."""
 
+_LOG = logging.getLogger(__name__)
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""Of images, the better one first: a drive may hold a frame as more than one."""
+
 IMU_HEIGHT = 0.93
 """Height of the OXTS unit above the road (m), from KITTI's drawing of the vehicle."""
 
@@ -38,21 +44,29 @@ class KittiDrive:
     root   folder that holds the date folders
     drive  "2011_09_26_drive_0005_sync"; "_sync" may be left out
 
-    Images may be missing: `frames` names those that exist. An OXTS record is that of the
-    vehicle at base_link, the point of the road under the OXTS unit, axes those of the unit.
-    Raises FileNotFoundError naming the file or folder that is not there, ValueError naming
-    the file and what is wrong in it.
+    Images (PNG or JPEG, in the folder `images`) may be missing: `frames` names those that exist
+    and have a stamp. An OXTS record is that of the vehicle at base_link, the point of the road
+    under the OXTS unit, axes those of the unit. Raises FileNotFoundError naming the file or
+    folder that is not there, ValueError naming the file and what is wrong in it.
     """
 
     def __init__(self, root: Path, drive: str) -> None:
+        if drive.endswith("_extract"):
+            raise ValueError(
+                f"{drive} is not rectified, and its records are not those of its images: take "
+                f"{drive.removesuffix('_extract')}_sync"
+            )
         self.name = drive if drive.endswith("_sync") else f"{drive}_sync"
         self._date = root / self.name[:10]
-        self._images = self._date / self.name / "image_02"
+        self._require_folder()
+        self.images = self._date / self.name / "image_02" / "data"
         oxts = self._date / self.name / "oxts"
-        self.image_stamps = _read_stamps(self._images / "timestamps.txt")
-        self.oxts_stamps = _read_stamps(oxts / "timestamps.txt")
+        image_stamps = _read_stamps(self.images.parent / "timestamps.txt")
+        self.image_stamps = np.array([stamp or 0 for stamp in image_stamps], np.int64)
+        self.oxts_stamps = _require_all(oxts / "timestamps.txt")
         self.oxts = _read_oxts(oxts, len(self.oxts_stamps))
-        self.frames = self._find_frames()
+        self._files = _numbered(self.images, _SUFFIXES)
+        self.frames = self._find_frames(image_stamps)
 
     @cached_property
     def camera(self) -> Camera:
@@ -73,18 +87,19 @@ class KittiDrive:
 
     def image(self, frame: int) -> NDArray[np.uint8]:
         """The rectified image of `frame`: (H, W, 3) uint8 RGB."""
-        file = self._image_file(frame)
+        file = self._files.get(frame, self.images / f"{frame:010d}.png")
         if not file.is_file():
             raise FileNotFoundError(f"no such image: {file}")
-        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-        if image is None:
-            raise ValueError(f"{file} cannot be decoded")
+        try:
+            image = decode_picture(file.read_bytes())
+        except UnusablePicture as error:
+            raise ValueError(f"{file}: {error}") from error
         if image.shape[:2] != (self.camera.height, self.camera.width):
             raise ValueError(
                 f"{file} has {image.shape[1]} x {image.shape[0]} pixels, S_rect_02 says "
                 f"{self.camera.width} x {self.camera.height}"
             )
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        return image
 
     def latlon(self, record: int) -> LatLon:
         """Where OXTS record `record` puts base_link."""
@@ -123,18 +138,29 @@ class KittiDrive:
         rates = (self.oxts[:, OXTS_COLUMNS.index(name)] for name in ("vf", "vl", "wu"))
         return dead_reckon(seconds, *rates)
 
-    def _image_file(self, frame: int) -> Path:
-        return self._images / "data" / f"{frame:010d}.png"
-
-    def _find_frames(self) -> tuple[int, ...]:
-        names = [file.stem for file in (self._images / "data").glob("*.png")]
-        frames = tuple(sorted(int(name) for name in names if name.isdecimal()))
-        if frames and frames[-1] >= len(self.image_stamps):
-            raise ValueError(
-                f"{self._image_file(frames[-1])} has no line among the {len(self.image_stamps)} "
-                f"of {self._images / 'timestamps.txt'}"
+    def _require_folder(self) -> None:
+        folder = self._date / self.name
+        extract = folder.with_name(folder.name.removesuffix("_sync") + "_extract")
+        if not folder.is_dir() and extract.is_dir():
+            raise FileNotFoundError(
+                f"no such folder: {folder}; {extract.name} beside it is the drive as it was "
+                "recorded, neither rectified nor synchronised"
             )
-        return frames
+
+    def _find_frames(self, stamps: list[int | None]) -> tuple[int, ...]:
+        frames = sorted(self._files)
+        if frames and frames[-1] >= len(stamps):
+            raise ValueError(
+                f"{self._files[frames[-1]]} has no line among the {len(stamps)} of "
+                f"{self.images.parent / 'timestamps.txt'}"
+            )
+        if blank := [frame for frame in frames if stamps[frame] is None]:
+            _LOG.warning(
+                "%s: %d images have no stamp, their lines in timestamps.txt are blank: left out, "
+                "the first of them is frame %d",
+                *(self.name, len(blank), blank[0]),
+            )
+        return tuple(frame for frame in frames if stamps[frame] is not None)
 
 
 def dead_reckon(
@@ -185,24 +211,48 @@ def _read_calibration(file: Path) -> _Calibration:
     return _Calibration(file, {name.strip(): values for name, _, values in named})
 
 
-def _read_stamps(file: Path) -> IntArray:
-    """Lines "2011-09-26 13:04:32.345808896", taken as UTC -> (N,) int64 ns, rising."""
-    stamps = []
+def _read_stamps(file: Path) -> list[int | None]:
+    """Lines "2011-09-26 13:04:32.345808896", taken as UTC -> ns, rising; None for a blank one."""
+    stamps: list[int | None] = []
+    newest = None
     for number, line in enumerate(_read_lines(file), start=1):
+        if not line.strip():
+            stamps.append(None)
+            continue
         try:
-            stamps.append(np.datetime64(line.strip(), "ns").astype(np.int64))
+            stamp = int(np.datetime64(line.strip(), "ns").astype(np.int64))
         except ValueError as error:
             raise ValueError(f'{file}, line {number}: "{line}" is no timestamp') from error
-    result = np.array(stamps, np.int64)
-    falls = np.flatnonzero(np.diff(result) <= 0)
-    if falls.size:
-        raise ValueError(f"{file}, line {falls[0] + 2}: earlier than the line before it")
-    return result
+        if newest is not None and stamp <= newest:
+            raise ValueError(f"{file}, line {number}: earlier than the line before it")
+        newest = stamp
+        stamps.append(stamp)
+    return stamps
+
+
+def _require_all(file: Path) -> IntArray:
+    """`_read_stamps` (N,) of a file in which every line has one."""
+    stamps = _read_stamps(file)
+    if None in stamps:
+        raise ValueError(
+            f"{file}, line {stamps.index(None) + 1} is blank: its record has no stamp; where the "
+            "record is one of a gap, give it a stamp between those beside it"
+        )
+    return np.array(stamps, np.int64)
+
+
+def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
+    """Files of a folder whose names are a number, by it; others (._ of macOS) are none of ours."""
+    found: dict[int, Path] = {}
+    for suffix in reversed(suffixes):
+        files = (file for file in folder.glob("*") if file.suffix.lower() == suffix)
+        found |= {int(file.stem): file for file in files if file.stem.isdecimal()}
+    return found
 
 
 def _read_oxts(folder: Path, count: int) -> FloatArray:
     """(count, 30) records, one file each."""
-    files = sorted((folder / "data").glob("*.txt"))
+    files = _numbered(folder / "data", (".txt",))
     if len(files) != count:
         raise ValueError(
             f"{folder / 'data'} holds {len(files)} records, "
@@ -223,10 +273,10 @@ def _read_oxts(folder: Path, count: int) -> FloatArray:
 def _read_lines(file: Path) -> list[str]:
     if not file.is_file():
         raise FileNotFoundError(f"no such file: {file}")
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not lines:
+    text = file.read_text(encoding="utf-8").rstrip()
+    if not text:
         raise ValueError(f"{file} is empty")
-    return lines
+    return text.splitlines()
 
 
 def _numbers(text: str, where: str) -> FloatArray:

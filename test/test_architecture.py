@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each room of the package, and the rooms it may import from (besides itself).
 MAY_IMPORT = {
     "geometry": set(),
-    "kitti": {"geometry"},
+    "kitti": {"geometry", "imagery"},
     "bag_reader": set(),
     "imagery": {"geometry"},
     "model": {"geometry"},

@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -163,3 +164,61 @@ def test_an_image_without_a_stamp_is_named(copy):
     shutil.copy(images / "0000000000.png", images / "0000000154.png")
     with pytest.raises(ValueError, match="0000000154.png has no line among the 154"):
         KittiDrive(copy.parents[1], DRIVE)
+
+
+def encode_anew(images, suffix):
+    """The first image in another format, in place of the PNG."""
+    [png] = images.glob("*.png")
+    assert cv2.imwrite(str(images / f"0000000000{suffix}"), cv2.imread(str(png)))
+    png.unlink()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg"])
+def test_a_drive_of_jpegs_has_its_images(copy, suffix):
+    encode_anew(copy / "image_02" / "data", suffix)
+    drive = KittiDrive(copy.parents[1], DRIVE)
+    assert (drive.frames, drive.image(0).shape) == ((0,), (375, 1242, 3))
+    assert np.abs(drive.image(0).astype(int) - KittiDrive(ROOT, DRIVE).image(0)).mean() < 5
+
+
+def test_an_image_whose_line_is_blank_is_left_out_and_shifts_no_other(copy, caplog):
+    file = copy / "image_02" / "timestamps.txt"
+    lines = file.read_text().splitlines()
+    shutil.copy(copy / "image_02/data/0000000000.png", copy / "image_02/data/0000000003.png")
+    file.write_text("\n".join(["", *lines[1:]]) + "\n\n")
+    drive = KittiDrive(copy.parents[1], DRIVE)
+    assert drive.frames == (3,) and "the first of them is frame 0" in caplog.text
+    assert drive.image_stamps[3] == KittiDrive(ROOT, DRIVE).image_stamps[3]
+
+
+def test_a_record_without_a_stamp_is_named_by_its_line(copy):
+    file = copy / "oxts" / "timestamps.txt"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:7], "   ", *lines[8:]]))
+    with pytest.raises(ValueError, match="oxts/timestamps.txt, line 8 is blank: its record has no"):
+        KittiDrive(copy.parents[1], DRIVE)
+
+
+def test_files_that_macos_left_are_none_of_the_drive_s(copy):
+    for name in ("oxts/data/._0000000000.txt", "image_02/data/._0000000000.png"):
+        (copy / name).write_bytes(b"Mac OS X")
+    drive = KittiDrive(copy.parents[1], DRIVE)
+    assert (drive.frames, len(drive.oxts)) == ((0,), 154)
+
+
+def test_an_extract_drive_is_refused_with_its_reason(copy):
+    extract = DRIVE.replace("_sync", "_extract")
+    with pytest.raises(ValueError, match=f"{extract} is not rectified.* take {DRIVE}"):
+        KittiDrive(copy.parents[1], extract)
+    copy.rename(copy.with_name(extract))
+    with pytest.raises(FileNotFoundError, match=f"{DRIVE}; {extract} beside it"):
+        KittiDrive(copy.parents[1], DRIVE)
+
+
+def test_an_image_too_large_to_be_one_is_refused_before_it_is_decoded(copy):
+    file = copy / "image_02/data/0000000000.png"
+    bomb = bytearray(file.read_bytes())
+    bomb[16:24] = (30_000).to_bytes(4, "big") * 2
+    file.write_bytes(bomb)
+    with pytest.raises(ValueError, match="0000000000.png: 30000 x 30000 pixels by its header"):
+        KittiDrive(copy.parents[1], DRIVE).image(0)

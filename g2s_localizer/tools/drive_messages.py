@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from rosbags.typesys.store import Typestore
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
-from g2s_localizer.kitti import IMU_HEIGHT, OXTS_COLUMNS, KittiDrive, integrate
+from g2s_localizer.kitti import IMU_HEIGHT, OXTS_COLUMNS, KittiDrive
 from g2s_localizer.tools.gauss_markov import gauss_markov
+from g2s_localizer.tools.vehicle_odometry import VehicleOdometry
 
 FloatArray = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ ATTITUDE_STD = math.radians(0.5)
 """Least standard deviation (rad) that /imu/data claims for its orientation."""
 
 TURN_RATE_STD = math.radians(0.1)
-"""Standard deviation (rad/s) that /imu/data and /odometry claim for their turn rates."""
+"""Standard deviation (rad/s) that /imu/data claims for its turn rates."""
 
 ACCELERATION_STD = 0.1
 """Standard deviation (m/s^2) that /imu/data claims for its accelerations."""
@@ -45,6 +46,7 @@ class DriveMessages:
 
     gnss_noise     standard deviation per axis (m) of the noise added to /gnss/fix
     heading_noise  standard deviation (deg) of the noise added to the yaw of /imu/data
+    odometry_noise  errors of /odometry and odom -> base_link, as VehicleOdometry has them
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class DriveMessages:
         typestore: Typestore,
         gnss_noise: float,
         heading_noise: float,
+        odometry_noise: float,
         seed: int,
     ) -> None:
         self._drive = drive
@@ -65,11 +68,9 @@ class DriveMessages:
             gauss_markov(seconds, sigma, TIME_CONSTANT, CLIP, rng)
             for sigma in (gnss_noise, gnss_noise, self._heading_noise)
         )
-        speed_std = drive.oxts[:, OXTS_COLUMNS.index("vel_accuracy")]
-        self._path = drive.dead_reckoned
-        # As if the errors of speed and turn rate never changed: the worst case.
-        self._path_std = np.stack([integrate(seconds, speed_std), TURN_RATE_STD * seconds], axis=1)
-        self._map = LocalFrame(drive.latlon(0))
+        self._odometry = VehicleOdometry(drive, odometry_noise, seed)
+        # As the node's, whose datum is the first fix.
+        self._map = LocalFrame(self._antenna(0))
 
     def image(self, frame: int) -> Any:
         pixels = self._drive.image(frame)
@@ -110,11 +111,9 @@ class DriveMessages:
 
     def fix(self, record: int) -> Any:
         """NavSatFix of the antenna, which rides IMU_HEIGHT above base_link, with its noise."""
-        place = self._drive.latlon(record)
-        if self._gnss_noise:
-            place = LocalFrame(place).to_latlon(self._east[record], self._north[record])
         std = max(self._gnss_noise, self._value(record, "pos_accuracy"))
-        return self._nav_sat_fix(record, "gnss", place, self._value(record, "alt"), std)
+        altitude = self._value(record, "alt")
+        return self._nav_sat_fix(record, "gnss", self._antenna(record), altitude, std)
 
     def truth_fix(self, record: int) -> Any:
         """NavSatFix of base_link without noise."""
@@ -140,9 +139,11 @@ class DriveMessages:
 
     def odometry(self, record: int) -> Any:
         """Twist of base_link, and the pose dead-reckoned from it: zero at the first record."""
-        x, y, yaw = self._path[record]
-        xy_std, yaw_std = self._path_std[record]
-        speed_std = self._value(record, "vel_accuracy")
+        measured = self._odometry
+        x, y, yaw = measured.path[record]
+        xy_std, yaw_std = measured.path_std[record]
+        speed = measured.forward[record], measured.left[record], self._value(record, "vu")
+        turn = self._value(record, "wf"), self._value(record, "wl"), measured.turn[record]
         return self._new(
             "nav_msgs/msg/Odometry",
             header=self._header(int(self._drive.oxts_stamps[record]), "odom"),
@@ -156,15 +157,23 @@ class DriveMessages:
                 "geometry_msgs/msg/TwistWithCovariance",
                 twist=self._new(
                     "geometry_msgs/msg/Twist",
-                    linear=self._vector([self._value(record, v) for v in ("vf", "vl", "vu")]),
-                    angular=self._vector([self._value(record, w) for w in ("wf", "wl", "wu")]),
+                    linear=self._vector(speed),
+                    angular=self._vector(turn),
                 ),
-                covariance=_diagonal([speed_std] * 3 + [TURN_RATE_STD] * 3),
+                covariance=_diagonal([measured.speed_std[record]] * 3 + [measured.turn_std] * 3),
             ),
         )
 
+    def tf(self, record: int) -> Any:
+        """odom -> base_link, the pose of /odometry."""
+        x, y, yaw = self._odometry.path[record]
+        T = np.eye(4)
+        T[:3, :3] = _rotation(0.0, 0.0, yaw)
+        T[:2, 3] = x, y
+        return self._transforms(int(self._drive.oxts_stamps[record]), "odom", {"base_link": T})
+
     def truth_pose(self, stamp: int) -> Any:
-        """Exact pose of base_link at `stamp` (ns) in the ENU map at the first exact position.
+        """Exact pose of base_link at `stamp` (ns) in the ENU map at the first message of /gnss/fix.
 
         Roll, pitch and height are those of the nearest record.
         """
@@ -186,12 +195,22 @@ class DriveMessages:
             "imu_link": T_base_imu,
             "gnss": T_base_imu,
         }
+        return self._transforms(stamp, "base_link", children)
+
+    def _antenna(self, record: int) -> LatLon:
+        """Where the receiver believes the antenna to be."""
+        place = self._drive.latlon(record)
+        if not self._gnss_noise:
+            return place
+        return LocalFrame(place).to_latlon(self._east[record], self._north[record])
+
+    def _transforms(self, stamp: int, parent: str, children: dict[str, FloatArray]) -> Any:
         return self._new(
             "tf2_msgs/msg/TFMessage",
             transforms=[
                 self._new(
                     "geometry_msgs/msg/TransformStamped",
-                    header=self._header(stamp, "base_link"),
+                    header=self._header(stamp, parent),
                     child_frame_id=child,
                     transform=self._new(
                         "geometry_msgs/msg/Transform",

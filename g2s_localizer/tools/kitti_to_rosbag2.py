@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import sys
 from collections import Counter
@@ -26,6 +27,12 @@ from tqdm import tqdm
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.tools.bag import jazzy_types, new_bag
 from g2s_localizer.tools.drive_messages import DriveMessages
+from g2s_localizer.tools.vehicle_odometry import (
+    SPEED_NOISE,
+    SPEED_SCALE,
+    TURN_RATE_BIAS,
+    TURN_RATE_NOISE,
+)
 
 
 def _qos(depth: int, reliability: QosReliability, durability: QosDurability) -> Qos:
@@ -54,6 +61,7 @@ TOPICS = {
     "/gnss/fix": ("sensor_msgs/msg/NavSatFix", RECORDS),
     "/imu/data": ("sensor_msgs/msg/Imu", RECORDS),
     "/odometry": ("nav_msgs/msg/Odometry", RECORDS),
+    "/tf": ("tf2_msgs/msg/TFMessage", RECORDS),
     "/truth/fix": ("sensor_msgs/msg/NavSatFix", RECORDS),
     "/truth/pose": ("geometry_msgs/msg/PoseStamped", RECORDS),
     "/camera/camera_info": ("sensor_msgs/msg/CameraInfo", RECORDS),
@@ -79,6 +87,7 @@ def _events(drive: KittiDrive, messages: DriveMessages) -> Iterator[Event]:
         yield stamp, "/gnss/fix", partial(messages.fix, record)
         yield stamp, "/imu/data", partial(messages.imu, record)
         yield stamp, "/odometry", partial(messages.odometry, record)
+        yield stamp, "/tf", partial(messages.tf, record)
         yield stamp, "/truth/fix", partial(messages.truth_fix, record)
         yield stamp, "/truth/pose", partial(messages.truth_pose, stamp)
     for frame, stamp in image_stamps.items():
@@ -96,18 +105,25 @@ def convert(
     gnss_noise: float = 0.0,
     heading_noise: float = 0.0,
     seed: int = 0,
+    odometry_noise: float = 1.0,
 ) -> Counter[str]:
     """Write the drive to the new bag `out`; returns the number of messages per topic.
 
-    gnss_noise in m, heading_noise in degrees: standard deviations. Message stamps are the
-    drive's. Raises FileExistsError when `out` is there; leaves nothing behind when it fails.
+    gnss_noise in m, heading_noise in degrees: standard deviations; odometry_noise in units of a
+    usual car's errors (VehicleOdometry). Message stamps are the drive's. Raises FileExistsError
+    when `out` is there, ValueError for a drive without images or a noise that is none; leaves
+    nothing behind when it fails.
     """
-    writer = new_bag(out, storage)
+    if not drive.frames:
+        raise ValueError(f"{drive.name} has no image: {drive.images} holds no .png or .jpg file")
     typestore = jazzy_types()
-    messages = DriveMessages(drive, typestore, gnss_noise, heading_noise, seed)
+    messages = DriveMessages(drive, typestore, gnss_noise, heading_noise, odometry_noise, seed)
     counts: Counter[str] = Counter()
+    writer = new_bag(out, storage)
+    made = False
     try:
         with writer as bag:
+            made = True
             connections = {
                 topic: bag.add_connection(
                     topic, msgtype, typestore=typestore, offered_qos_profiles=[qos]
@@ -122,7 +138,8 @@ def convert(
                 bag.write(connection, stamp, data)
                 counts[topic] += 1
     except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
+        if made:  # else the folder is another's, who was faster
+            shutil.rmtree(out, ignore_errors=True)
         raise
     return counts
 
@@ -139,12 +156,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--heading-noise", type=float, default=0.0, metavar="DEG", help="std in degrees"
     )
+    parser.add_argument(
+        "--odometry-noise", type=float, default=1.0, metavar="FACTOR",
+        help=f"errors of odometry: 1, the default, is {100 * SPEED_SCALE:g} %% of the speed, "
+        f"{math.degrees(TURN_RATE_BIAS):g} deg/s of the turn rate, and noise of {SPEED_NOISE:g} "
+        f"m/s and {math.degrees(TURN_RATE_NOISE):g} deg/s; 0 none",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     args = parser.parse_args(argv)
     try:
         drive = KittiDrive(args.root, args.drive)
         storage = StoragePlugin[args.storage.upper()]
-        counts = convert(drive, args.out, storage, args.gnss_noise, args.heading_noise, args.seed)
+        noise = args.gnss_noise, args.heading_noise, args.seed, args.odometry_noise
+        counts = convert(drive, args.out, storage, *noise)
     except (OSError, ValueError) as error:
         print(f"g2s-kitti-to-rosbag2: error: {error}", file=sys.stderr)
         return 1
@@ -152,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     print(
         f"{args.out}: {drive.name} as {args.storage}, {counts.total()} messages ({listed}); "
         f"GNSS noise {args.gnss_noise:g} m per axis, heading noise {args.heading_noise:g} deg, "
-        f"seed {args.seed}."
+        f"odometry noise {args.odometry_noise:g} of a usual car's, seed {args.seed}."
     )
     return 0
 

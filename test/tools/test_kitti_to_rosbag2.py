@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 import os
+import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.interfaces import QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
 
-from g2s_localizer.geometry.geodesy import LocalFrame
+from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
 from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.tools.kitti_to_rosbag2 import main
@@ -52,21 +53,21 @@ def drive():
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory):
     out = tmp_path_factory.mktemp("bags") / "exact"
-    assert convert(out) == 0
+    assert convert(out, "--odometry-noise", "0") == 0
     return out
 
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
     out = tmp_path_factory.mktemp("bags") / "noisy"
-    options = ("--gnss-noise", "10", "--heading-noise", "3", "--seed", "4")
+    options = ("--gnss-noise", "10", "--heading-noise", "3", "--seed", "4", "--odometry-noise", "0")
     assert convert(out, *options, "--storage", "sqlite3") == 0
     return out
 
 
 def test_the_bag_holds_the_one_image_and_all_records(exact):
     counts = {topic: len(messages) for topic, messages in read(exact).items()}
-    records = dict.fromkeys(["/gnss/fix", "/imu/data", "/odometry", "/truth/fix"], 154)
+    records = dict.fromkeys(["/gnss/fix", "/imu/data", "/odometry", "/tf", "/truth/fix"], 154)
     once = dict.fromkeys(["/camera/image_raw", "/camera/camera_info", "/tf_static"], 1)
     # The first image was taken before the first record: it gets a truth of its own.
     assert counts == {**records, **once, "/truth/pose": 155}
@@ -101,13 +102,36 @@ def test_without_noise_the_fix_is_the_record_to_the_bit(exact, drive):
     assert [m.position_covariance[0] for m in fixes] == pytest.approx(accuracy)
 
 
-def test_the_truth_s_map_starts_at_the_first_position_and_follows_the_records(exact, drive):
-    frame = LocalFrame(drive.latlon(0))
-    for stamp, pose in read(exact)["/truth/pose"][1:]:
+@pytest.mark.parametrize("name", ["exact", "noisy"])
+def test_the_truth_is_in_the_node_s_map_whose_origin_is_the_first_fix(request, name, drive):
+    messages = read(request.getfixturevalue(name))
+    first = messages["/gnss/fix"][0][1]
+    frame = LocalFrame(LatLon(first.latitude, first.longitude))
+    for stamp, pose in messages["/truth/pose"][1:]:
         record = int(np.flatnonzero(drive.oxts_stamps == stamp)[0])
         expected = frame.to_xy(drive.latlon(record))
         assert (pose.pose.position.x, pose.pose.position.y) == pytest.approx(expected, abs=1e-4)
         assert yaw_of(pose.pose.orientation) == pytest.approx(drive.yaw(record))
+        assert pose.header.frame_id == "map"
+
+
+def test_the_tree_reaches_from_odom_to_the_camera_and_base_link_is_where_odometry_says(exact):
+    messages = read(exact)
+    static = {t.child_frame_id: t.header.frame_id for t in messages["/tf_static"][0][1].transforms}
+    assert static["camera_color_left"] == "base_link"
+    for (_, tf), (_, odometry) in zip(messages["/tf"], messages["/odometry"], strict=True):
+        [moved] = tf.transforms
+        assert (moved.header.frame_id, moved.child_frame_id) == ("odom", "base_link")
+        assert repr(moved.header.stamp) == repr(odometry.header.stamp)
+        v, p = moved.transform.translation, odometry.pose.pose.position
+        assert (v.x, v.y, v.z) == (p.x, p.y, p.z)
+        assert repr(moved.transform.rotation) == repr(odometry.pose.pose.orientation)
+
+
+def test_no_covariance_of_odometry_is_zero(exact):
+    for _, odometry in read(exact)["/odometry"]:
+        for part in (odometry.pose, odometry.twist):
+            assert (np.diag(part.covariance.reshape(6, 6)) > 0).all()
 
 
 def test_the_static_transforms_rebuild_the_camera(exact, drive):
@@ -144,7 +168,7 @@ def test_the_noise_moves_fix_and_heading_alone_and_is_confessed(exact, noisy):
     assert dirty["/imu/data"][0][1].orientation_covariance[8] == pytest.approx(
         math.radians(3.0) ** 2
     )
-    for topic in ("/truth/fix", "/truth/pose", "/odometry"):
+    for topic in ("/truth/fix", "/odometry", "/tf"):
         assert repr(dirty[topic]) == repr(clean[topic])
 
 
@@ -152,6 +176,53 @@ def test_the_heading_noise_is_that_of_the_yaw(noisy, drive):
     yaws = [yaw_of(m.orientation) for _, m in read(noisy)["/imu/data"]]
     errors = [wrap_angle(yaw - drive.yaw(i)) for i, yaw in enumerate(yaws)]
     assert math.radians(0.5) < np.abs(errors).max() <= math.radians(6.0001)
+
+
+def forward(messages):
+    return np.array([m.twist.twist.linear.x for _, m in messages["/odometry"]])
+
+
+def test_odometry_s_errors_are_those_of_wheels_by_default_and_follow_from_the_seed(exact, tmp_path):
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert convert(tmp_path / name, "--seed", seed) == 0
+    one, same, other = (read(tmp_path / name) for name in "abc")
+    clean = read(exact)
+    assert repr(one["/odometry"]) == repr(same["/odometry"]) != repr(other["/odometry"])
+    assert repr(one["/gnss/fix"]) == repr(clean["/gnss/fix"])
+    scale = forward(one).sum() / forward(clean).sum()
+    assert abs(scale - 1.0) == pytest.approx(0.02, abs=0.003)
+    assert np.std(forward(one) - scale * forward(clean)) == pytest.approx(0.05, rel=0.3)
+
+
+def test_odometry_with_errors_confesses_them(exact, tmp_path):
+    assert convert(tmp_path / "bag", "--odometry-noise", "3") == 0
+    dirty, clean = read(tmp_path / "bag")["/odometry"], read(exact)["/odometry"]
+    for (_, seen), (_, true) in zip(dirty, clean, strict=True):
+        for axis, place in (("linear", 0), ("angular", 35)):
+            name = "x" if axis == "linear" else "z"
+            error = getattr(getattr(seen.twist.twist, axis), name) - getattr(
+                getattr(true.twist.twist, axis), name
+            )
+            assert abs(error) < 4.0 * math.sqrt(seen.twist.covariance[place])
+        x, y = (getattr(seen.pose.pose.position, n) - getattr(true.pose.pose.position, n)
+                for n in "xy")  # fmt: skip
+        assert math.hypot(x, y) < 3.0 * math.sqrt(seen.pose.covariance[0])
+
+
+@pytest.mark.parametrize("option", ["--gnss-noise", "--heading-noise", "--odometry-noise"])
+@pytest.mark.parametrize("value", ["-1", "nan", "inf"])
+def test_a_noise_that_is_none_is_refused(tmp_path, capsys, option, value):
+    assert convert(tmp_path / "bag", f"{option}={value}") == 1
+    assert "must not be negative, got" in capsys.readouterr().err
+    assert not (tmp_path / "bag").exists()
+
+
+def test_a_drive_without_images_is_an_error_and_leaves_no_bag(tmp_path, capsys):
+    shutil.copytree(ROOT, tmp_path / "raw", ignore=shutil.ignore_patterns("*.png"))
+    arguments = ["--root", str(tmp_path / "raw"), "--drive", DRIVE, "--out"]
+    assert main([*arguments, str(tmp_path / "bag")]) == 1
+    assert f"{DRIVE} has no image: " in capsys.readouterr().err
+    assert not (tmp_path / "bag").exists()
 
 
 def test_the_offered_qualities_of_service_are_those_of_sensors(exact):
