@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from training.datasets.rosbag import BagConfig
+from training.datasets.bag_config import BagConfig
 from training.datasets.sample import PriorNoise
 
 KNOWN, UNKNOWN = "known", "unknown"

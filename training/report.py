@@ -16,6 +16,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.imagery import open_imagery
+from training.datasets.messages import planar_pose
 from training.datasets.track import truth_track
 from training.metrics import coverage, squared_mahalanobis, vehicle_errors
 
@@ -55,7 +56,11 @@ def score_recording(
         raise ValueError(f"{recording}: no message on /localizer/registration")
     frame = LocalFrame(LatLon(registrations[-1].datum_latitude, registrations[-1].datum_longitude))
     first = sources["/truth/fix"][0]
-    truth = truth_track(sources["/truth/pose"], LatLon(first.latitude, first.longitude), frame)
+    truth = truth_track(
+        [(_stamp(m), planar_pose(m.pose)) for m in sources["/truth/pose"]],
+        (_stamp(first), LatLon(first.latitude, first.longitude)),
+        frame,
+    )
     fixes = np.array([frame.to_xy(LatLon(m.latitude, m.longitude)) for m in sources["/gnss/fix"]])
     gnss_errors = [
         np.hypot(x - t.x, y - t.y)

@@ -83,7 +83,7 @@ class Datum:
         if self.frame is not None and self._fixed:
             return self._warn(self.frame, fix)
         first = self._waiting
-        if first is None or not _agree(first, fix):
+        if first is None or not agree(first, fix):
             self._call_odd(fix)
             self._waiting = fix
             return []
@@ -114,7 +114,8 @@ class Datum:
             )
 
 
-def _agree(first: PlacedFix, second: PlacedFix) -> bool:
+def agree(first: PlacedFix, second: PlacedFix) -> bool:
+    """Return whether a vehicle can have come from one fix to the other in the time between."""
     pause_s = min(abs(second.stamp_ns - first.stamp_ns) * 1e-9, MAX_PAUSE_S)
     slack = 5.0 * sum(math.sqrt(float(np.trace(one.covariance))) for one in (first, second))
     allowed = min(slack, MAX_SLACK_M) + MAX_SPEED * pause_s

@@ -105,7 +105,7 @@ def convert(
     gnss_noise: float = 0.0,
     heading_noise: float = 0.0,
     seed: int = 0,
-    odometry_noise: float = 1.0,
+    odometry_noise: float = 0.0,
 ) -> Counter[str]:
     """Write the drive to the new bag `out`; returns the number of messages per topic.
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
-from g2s_localizer.messages import stamp_ns
-from training.datasets import messages
 
 
 class Track:
@@ -36,15 +33,35 @@ class Track:
         return Pose2D(*(float(np.interp(now, since, values)) for values in columns))
 
 
-def truth_track(poses: Sequence[Any], datum: LatLon, frame: LocalFrame) -> Track:
-    """True poses of base_link in `frame`, from PoseStamped messages in the ENU map at `datum`."""
-    given = np.array([messages.planar_pose(message.pose) for message in poses])
-    lat, lon = LocalFrame(datum).to_latlon_array(given[:, 0], given[:, 1])
-    given[:, :2] = np.stack(frame.to_xy_array(lat, lon), axis=1)
-    return Track(np.array([stamp_ns(message.header) for message in poses]), given)
+Stamped = tuple[int, tuple[float, float, float]]
+"""Stamp (ns) and x, y (m), yaw (rad)."""
 
 
-def odometry_track(recorded: Sequence[tuple[int, tuple[float, float, float]]]) -> Track:
+def truth_track(poses: Sequence[Stamped], fix: tuple[int, LatLon], frame: LocalFrame) -> Track:
+    """Return the true poses of base_link in `frame`, from poses in another ENU map.
+
+    fix  stamp and place of the same point: tells where that map lies
+    """
+    stamps, first = np.unique([stamp for stamp, _ in poses], return_index=True)
+    given = np.array([pose for _, pose in poses])[first]
+    stamp = int(np.clip(fix[0], stamps[0], stamps[-1]))
+    seen = Track(stamps, given).at(stamp)
+    moved = LocalFrame(_datum(fix[1], seen.x, seen.y))
+    lat, lon = moved.to_latlon_array(given[:, 0], given[:, 1])
+    xy = np.stack(frame.to_xy_array(lat, lon), axis=1)
+    return Track(stamps, np.column_stack([xy, given[:, 2]]))
+
+
+def _datum(place: LatLon, x: float, y: float) -> LatLon:
+    """Origin of the ENU map in which `place` lies at x, y (m)."""
+    datum = place
+    for _ in range(4):  # each leaves some 1e-7 of what is still wrong per metre of x and y
+        found = LocalFrame(datum).to_xy(place)
+        datum = LocalFrame(datum).to_latlon(found[0] - x, found[1] - y)
+    return datum
+
+
+def odometry_track(recorded: Sequence[Stamped]) -> Track:
     """Of stamps (ns) and poses in the frame of odometry; of a repeated stamp the first counts."""
     stamps, first = np.unique([stamp for stamp, _ in recorded], return_index=True)
     return Track(stamps, np.array([pose for _, pose in recorded])[first])

@@ -15,6 +15,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin
 from torch.utils.data import DataLoader
 
+from g2s_localizer.geometry import LatLon
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.messages import stamp_ns
 from g2s_localizer.tools.bag import jazzy_types, new_bag
@@ -22,7 +23,7 @@ from g2s_localizer.tools.kitti_to_rosbag2 import convert
 from training.datasets.crops import ProcessImagery
 from training.datasets.kitti import KittiDataset
 from training.datasets.rosbag import BagConfig, RosbagDataset
-from training.datasets.sample import collate
+from training.datasets.sample import Sample, collate
 
 CONFIG = BagConfig(
     camera_translation=(1.0805, -0.2500, 1.6593), camera_rpy=(-0.00426, -0.00841, 0.00103)
@@ -245,6 +246,132 @@ def test_a_bag_whose_imagery_is_missing_skips_by_name(mcap, imagery, tiny, simul
     dataset = RosbagDataset([mcap], ProcessImagery(f"slippy:{tmp_path / 'tiles'}"), tiny, CONFIG)
     shutil.rmtree(tmp_path / "tiles")
     assert "lacks" in dataset[0].reason
+
+
+def first_fix_at(lat, lon):
+    """A change of a bag: its first fix is at that place instead."""
+    seen = []
+
+    def change(topic, message):
+        if topic != "/gnss/fix":
+            return message
+        seen.append(topic)
+        return replace(message, latitude=lat, longitude=lon) if len(seen) == 1 else message
+
+    return change
+
+
+@pytest.mark.parametrize("far", [(0.0, 0.0), (-33.9, 151.2), (49.9, 8.43), (90.0, 0.0)])
+def test_a_first_fix_far_from_the_others_is_not_used_and_no_datum(
+    mcap, imagery, tiny, tmp_path, caplog, far
+):
+    bag = rewritten(mcap, tmp_path / "bag", first_fix_at(*far))
+    recorded, clean = (RosbagDataset([b], imagery, tiny, CONFIG) for b in (bag, mcap))
+    datum = recorded.drives[0].frame.datum
+    assert (datum.lat, datum.lon) == pytest.approx((49.0, 8.4), abs=0.2)
+    for label, known in zip(recorded.labels[-3:], clean.labels[-3:], strict=True):
+        assert place(recorded, label).lat == pytest.approx(place(clean, known).lat, abs=1e-7)
+    assert "not used" in caplog.text
+
+
+def without_stamp(*topics):
+    def change(topic, message):
+        if topic in topics:
+            message.header.stamp.sec = message.header.stamp.nanosec = 0
+        return message
+
+    return change
+
+
+@pytest.mark.parametrize("topic", ["/camera/image_raw", "/gnss/fix", "/imu/data"])
+def test_a_topic_without_stamps_is_refused_by_name(mcap, imagery, tiny, tmp_path, topic):
+    bag = rewritten(mcap, tmp_path / "bag", without_stamp(topic))
+    with pytest.raises(ValueError, match=f"{topic} .*header.stamp is 0: the driver does not fill"):
+        RosbagDataset([bag], imagery, tiny, CONFIG)
+
+
+def test_camera_infos_of_zeros_are_left_out(mcap, imagery, tiny, tmp_path, caplog):
+    seen = []
+
+    def uncalibrated(topic, message):
+        if topic != "/camera/camera_info" or len(seen) == 2:
+            return message
+        seen.append(message)
+        return replace(message, k=np.zeros(9), p=np.zeros(12))
+
+    bag = rewritten(mcap, tmp_path / "bag", uncalibrated)
+    recorded = RosbagDataset([bag], imagery, tiny, CONFIG)
+    assert len(recorded) == 5 and "2 messages not used: /camera/camera_info at" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["32FC1", "h264"])
+def test_images_that_cannot_be_read_are_said_when_the_bag_is_opened(
+    mcap, imagery, tiny, tmp_path, encoding
+):
+    def other(topic, message):
+        return replace(message, encoding=encoding) if topic == "/camera/image_raw" else message
+
+    with pytest.raises(ValueError, match=f"/camera/image_raw: 5 images .*'{encoding}' is none of"):
+        RosbagDataset([rewritten(mcap, tmp_path / "bag", other)], imagery, tiny, CONFIG)
+
+
+def test_a_bag_of_ros_1_gives_the_samples_of_its_camera(test_data, tiny, dot_imagery):
+    bag = test_data.parent / "cases" / "ros1_camera_info.bag"
+    if not bag.is_file():
+        pytest.skip(f"no ROS 1 bag at {bag}")
+    dataset = RosbagDataset([bag], dot_imagery(LatLon(49.0, 8.4)), tiny, CONFIG)
+    assert len(dataset) == 5
+    assert dataset.drives[0].camera.K.tolist() == [[40, 0, 32], [0, 40, 16], [0, 0, 1]]
+    assert isinstance(dataset[0], Sample)
+
+
+@pytest.mark.parametrize(
+    "topic", ["/camera/image_raw", "/camera/camera_info", "/gnss/fix", "/imu/data"]
+)
+def test_a_topic_without_a_message_is_named(mcap, imagery, tiny, tmp_path, topic):
+    bag = rewritten(mcap, tmp_path / "bag", lambda name, m: None if name == topic else m)
+    with pytest.raises(ValueError, match=topic) as raised:
+        RosbagDataset([bag], imagery, tiny, CONFIG)
+    assert str(bag) in str(raised.value)
+
+
+def test_a_topic_of_another_type_is_named_with_the_types_it_may_have(mcap, imagery, tiny):
+    with pytest.raises(ValueError, match="/imu/data is of type sensor_msgs/msg/Imu, must be .*Fix"):
+        RosbagDataset([mcap], imagery, tiny, replace(CONFIG, fix="/imu/data"))
+
+
+def test_a_bag_whose_metadata_says_another_quality_of_service_is_read(
+    mcap, imagery, tiny, tmp_path
+):
+    shutil.copytree(mcap, tmp_path / "bag")
+    file = tmp_path / "bag" / "metadata.yaml"
+    file.write_text(
+        file.read_text().replace("depth: 10", "depth: 4").replace("depth: 5", "depth: 4")
+    )
+    assert len(RosbagDataset([tmp_path / "bag"], imagery, tiny, CONFIG)) == 5
+
+
+def test_what_is_no_bag_is_an_error_of_one_line(imagery, tiny, tmp_path):
+    (tmp_path / "notes.txt").write_text("no bag")
+    for path in (tmp_path / "notes.txt", tmp_path, tmp_path / "absent"):
+        with pytest.raises((ValueError, FileNotFoundError), match=str(path)) as raised:
+            RosbagDataset([path], imagery, tiny, CONFIG)
+        assert "\n" not in str(raised.value)
+
+
+def test_the_truth_is_found_in_a_map_of_any_origin(mcap, imagery, tiny, tmp_path):
+    def moved(topic, message):
+        if topic == "/truth/pose":
+            message.pose.position.x += 431.0
+            message.pose.position.y -= 1200.0
+        return message
+
+    there, here = (
+        RosbagDataset([bag], imagery, tiny, CONFIG)
+        for bag in (mcap, rewritten(mcap, tmp_path / "bag", moved))
+    )
+    for truth, known in zip(here.truths, there.truths, strict=True):
+        assert (truth.x, truth.y) == pytest.approx((known.x, known.y), abs=0.01)
 
 
 @pytest.mark.parametrize(
