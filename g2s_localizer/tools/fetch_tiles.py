@@ -140,6 +140,11 @@ def _tiles(args: argparse.Namespace, provider: Provider) -> list[TileId]:
     if args.bbox is not None:
         return [tile for zoom in zooms for tile in box_tiles(args.bbox, zoom)]
     lines = read_route(args.route)
+    if len(lines) > 1:
+        print(
+            f"{args.route} has {len(lines)} lines; nothing is fetched for what is between them",
+            file=sys.stderr,
+        )
     return [tile for zoom in zooms for tile in route_tiles(lines, args.buffer, zoom)]
 
 

@@ -128,6 +128,16 @@ def test_a_route_is_fetched_with_its_surroundings(server, tmp_path):
     assert 8 <= len(list(SlippyStore(tmp_path / "store").tiles(19))) <= 20
 
 
+def test_what_a_jump_leaves_out_of_a_route_is_said(server, tmp_path, capsys):
+    places = [49.0, 49.0001, 49.0002, 10.0]
+    track = "".join(f'<trkpt lat="{lat}" lon="8.4"/>' for lat in places)
+    (tmp_path / "r.gpx").write_text(f"<gpx><trk><trkseg>{track}</trkseg></trk></gpx>")
+    options = ("--route", str(tmp_path / "r.gpx"), "--buffer", "10", "--yes")
+    assert fetch(provider_file(tmp_path, server), tmp_path / "s", *options) == 0
+    assert "r.gpx has 2 lines; nothing is fetched for what is between" in capsys.readouterr().err
+    assert len(list(SlippyStore(tmp_path / "s").tiles(19))) <= 12
+
+
 def test_several_zooms_are_fetched_at_once(server, tmp_path):
     assert fetch(provider_file(tmp_path, server), tmp_path / "s", "--yes", zoom="17-19") == 0
     assert SlippyStore(tmp_path / "s").zooms == (17, 18, 19)
