@@ -57,7 +57,7 @@ ENCODINGS = (*_PACKED, *_PLANES)
 _MODELS = {
     **dict.fromkeys(("", "plumb_bob", "radtan", "brown_conrady"), "plumb_bob"),
     "rational_polynomial": "rational_polynomial",
-    **dict.fromkeys(("equidistant", "fisheye", "kannala_brandt4"), "equidistant"),
+    **dict.fromkeys(("equidistant", "fisheye", "kannala_brandt", "kannala_brandt4"), "equidistant"),
 }
 """Words for the distortion models of Camera."""
 
@@ -183,7 +183,7 @@ def _distortion(word: str, coefficients: FloatArray) -> tuple[FloatArray, str]:
     coefficients = np.trim_zeros(coefficients, "b")
     if not len(coefficients):
         return np.zeros(5), "plumb_bob"
-    model = _MODELS.get(word.strip().lower())
+    model = _MODELS.get(word.strip().lower().replace(" ", "_").replace("-", "_"))
     if model is None:
         raise ValueError(
             f"distortion model '{word[:40]}' with coefficients {coefficients.tolist()[:14]} is "

@@ -198,6 +198,7 @@ def test_zero_coefficients_are_no_distortion_whatever_the_word(word, coefficient
     [
         ("plumb_bob", 4, 0, "plumb_bob", 5),
         ("plumb_bob", 5, 9, "plumb_bob", 5),
+        ("Plumb Bob", 5, 0, "plumb_bob", 5),
         ("radtan", 4, 0, "plumb_bob", 5),
         ("rational_polynomial", 4, 0, "rational_polynomial", 8),
         ("rational_polynomial", 8, 0, "rational_polynomial", 8),

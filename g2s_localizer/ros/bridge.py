@@ -121,7 +121,7 @@ class LocalizerBridge(SensorInput):
             if image.shape[:2] != (camera.height, camera.width):
                 raise ValueError(
                     f"image is {image.shape[1]} x {image.shape[0]}, "
-                    f"CameraInfo says {camera.width} x {camera.height}"
+                    f"CameraInfo says {camera.width} x {camera.height} by its size, roi and binning"
                 )
         except ValueError as error:
             self.drop("camera_info", str(error))

@@ -6,12 +6,15 @@ import os
 import signal
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage
 
 pytestmark = pytest.mark.ros
 
@@ -245,3 +248,22 @@ def test_two_nodes_in_two_namespaces_have_two_names(start_node, peer, wait, stor
         start_node(store | {"autostart": False}, f"__ns:=/{name}")
     full = {f"/{name}/localizer: registration" for name in ("front", "rear")}
     wait(lambda: {array.status[0].name for array in peer.diagnostics} == full, 60)
+
+
+def test_compressed_images_of_a_remapped_topic_are_answered_and_damaged_ones_named(
+    start_node, peer, wait, store, sensors
+):
+    start_node(store | {"image.transport": "compressed"}, "image:=/front/image_raw")
+    publisher = peer.node.create_publisher(CompressedImage, "/front/image_raw/compressed", 5)
+    wait(publisher.get_subscription_count, 60)
+    raw = sensors.image(10.0)
+    pixels = np.frombuffer(raw.data, np.uint8).reshape(96, 128, 3)
+    whole = cv2.imencode(".jpg", pixels)[1].tobytes()
+    wait(lambda: peer.node.count_subscribers("/camera_info"))
+    peer.publish(*sensors.drive(9.5, 10.5), sensors.camera_info(10.0))
+    for data in (whole[:6000] + whole[7000:], whole):
+        publisher.publish(CompressedImage(header=raw.header, format="jpeg", data=data))
+        peer.publish(sensors.camera_info(10.0))
+        wait(lambda: peer.registrations or "dropped image" in peer.diagnosis())
+    wait(lambda: [r.header.stamp.sec for r in peer.registrations] == [10])
+    assert "damaged, bytes are missing" in peer.diagnosis()["dropped image"]
