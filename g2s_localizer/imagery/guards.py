@@ -7,8 +7,16 @@ import re
 
 import numpy as np
 
-from g2s_localizer.imagery.picture import NAMES, ImageHeader, read_header
-from g2s_localizer.imagery.tile import UnusableTile, decode_tile
+from g2s_localizer.imagery.picture import (
+    NAMES,
+    BoolArray,
+    Image,
+    ImageHeader,
+    UnusablePicture,
+    decode_with_alpha,
+    read_header,
+)
+from g2s_localizer.imagery.tile import UnusableTile
 
 MOST_PIXELS = 4096
 """Pixels a side beyond which an image is called too large, whatever it is."""
@@ -21,9 +29,22 @@ CONSTANT_WITHIN = 2
 QUOTED = 160
 """Characters of a server's own message that are shown."""
 
-_MEDIA_TYPES = {"image/png": 0, "image/jpeg": 1, "image/jpg": 1, "image/webp": 3}
-# What servers say that know no better.
-_UNSAID = {"", "application/octet-stream", "binary/octet-stream"}
+_MEDIA_TYPES = {
+    "image/png": 0,
+    "image/x-png": 0,
+    "image/jpeg": 1,
+    "image/jpg": 1,
+    "image/pjpeg": 1,
+    "image/webp": 3,
+}
+# What servers say that know no better, or choose the format tile by tile.
+_UNSAID = {
+    "",
+    "application/octet-stream",
+    "binary/octet-stream",
+    "image/vnd.jpeg-png",
+    "image/vnd.jpeg-png8",
+}
 
 
 def check_tile(encoded: bytes, content_type: str) -> ImageHeader:
@@ -42,12 +63,22 @@ def check_tile(encoded: bytes, content_type: str) -> ImageHeader:
         raise UnusableTile(f"{size}; the limit is {MOST_PIXELS} a side")
     if header.width != header.height or header.width not in TILE_SIDES:
         raise UnusableTile(f"{size}; a tile has 256 x 256 or 512 x 512")
-    image = decode_tile(encoded)
-    if image.shape[:2] != (header.height, header.width):
-        raise UnusableTile(f"{size} by its header, {image.shape[1]} x {image.shape[0]} decoded")
-    if int(np.ptp(image.reshape(-1, 3), axis=0).max()) <= CONSTANT_WITHIN:
-        raise PlaceholderTile(f"placeholder: all of it has the colour {image[0, 0].tolist()}")
+    try:
+        image, transparent = decode_with_alpha(encoded)
+    except UnusablePicture as error:
+        raise UnusableTile(str(error)) from error
+    _refuse_placeholder(image, transparent)
     return header
+
+
+def _refuse_placeholder(image: Image, transparent: BoolArray | None) -> None:
+    shown, what = image.reshape(-1, 3), "all of it"
+    if transparent is not None and transparent.any():
+        shown, what = image[~transparent], "all of it that is not transparent"
+    if not len(shown):
+        raise PlaceholderTile("placeholder: all of it is transparent")
+    if int(np.ptp(shown, axis=0).max()) <= CONSTANT_WITHIN:
+        raise PlaceholderTile(f"placeholder: {what} has the colour {shown[0].tolist()}")
 
 
 class PlaceholderTile(UnusableTile):

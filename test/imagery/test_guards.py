@@ -31,6 +31,48 @@ def test_a_tile_of_its_declared_type_passes(declared):
 
 
 @pytest.mark.parametrize(
+    ("suffix", "declared"),
+    [
+        ("jpg", "image/pjpeg"),
+        ("jpg", "image/jpg"),
+        ("png", "image/x-png"),
+        ("png", "image/vnd.jpeg-png"),
+        ("jpg", "image/vnd.jpeg-png8"),
+    ],
+)
+def test_other_names_of_the_same_type_are_taken(suffix, declared):
+    assert check_tile(encoded(suffix), declared).width == 256
+
+
+def see_through(suffix, share, colour=None):
+    """A tile whose left part is transparent, the rest noise or of one colour."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (256, 256, 4), np.uint8)
+    if colour is not None:
+        image[:, :, :3] = colour
+    image[:, :, 3] = 255
+    image[:, : round(256 * share), 3] = 0
+    return cv2.imencode(f".{suffix}", image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_a_tile_that_is_all_transparent_is_a_placeholder(suffix):
+    with pytest.raises(PlaceholderTile, match="all of it is transparent"):
+        check_tile(see_through(suffix, 1.0), "")
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_a_tile_of_one_colour_beside_what_is_transparent_is_a_placeholder(suffix):
+    with pytest.raises(PlaceholderTile, match=r"not transparent has the colour \[9, 9, 9\]"):
+        check_tile(see_through(suffix, 0.5, colour=9), "")
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_a_tile_that_is_transparent_in_part_is_one(suffix):
+    assert check_tile(see_through(suffix, 0.5), "").width == 256
+
+
+@pytest.mark.parametrize(
     ("body", "is_really"),
     [
         (b"", "empty"),
