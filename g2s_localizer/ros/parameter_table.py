@@ -141,7 +141,8 @@ SPECIFICATIONS = (
     Specification(
         "camera.translation",
         [math.nan, math.nan, math.nan],
-        "optical centre in base_frame (m: forward, left, up); must be given unless it is from tf",
+        "optical centre in base_frame (m: forward, left, up), of a rectified stereo pair that of "
+        "the first camera; must be given unless it is from tf",
     ),
     Specification(
         "camera.rotation_rpy",
@@ -160,12 +161,14 @@ SPECIFICATIONS = (
     Specification(
         "camera.rectified",
         False,
-        "images are rectified: use P of CameraInfo and no distortion; false: K and D (plumb_bob)",
+        "images are rectified: use P of CameraInfo, with its baseline, and no distortion; false: "
+        "K and D",
     ),
     Specification(
         "image.transport",
         "raw",
-        "raw: image (sensor_msgs/Image); compressed: image/compressed (CompressedImage)",
+        "raw: image (sensor_msgs/Image); compressed: image/compressed (CompressedImage), under the "
+        "name that image is remapped to",
         choices=("raw", "compressed"),
     ),
     Specification(
