@@ -41,6 +41,8 @@ class BagReader:
         try:
             self._reader = (rosbag1.Reader if self.is_ros1 else rosbag2.Reader)(self.path)
             self._reader.open()
+            if not self.is_ros1 and isinstance(self._reader.storage, DirectoryReader):
+                _join_by_topic(self._reader.storage)
         except Exception as error:  # every storage has errors of its own
             kind = "ROS 1" if self.is_ros1 else "ROS 2"
             raise ValueError(
@@ -48,8 +50,6 @@ class BagReader:
                 + ("`rosbag reindex`" if self.is_ros1 else "`ros2 bag reindex`")
                 + " repairs what can be"
             ) from error
-        if not self.is_ros1 and isinstance(self._reader.storage, DirectoryReader):
-            _join_by_topic(self._reader.storage)
         self.connections = list(self._reader.connections)
         return self
 

@@ -181,6 +181,15 @@ def test_whatever_a_bag_is_broken_by_is_a_sentence(tmp_path, name, content):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("key", ["name", "type"])
+def test_metadata_of_another_form_are_a_sentence(tmp_path, key):
+    bag(tmp_path / "bag", [(49.0, 8.4, 0)])
+    metadata = tmp_path / "bag" / "metadata.yaml"
+    metadata.write_text(re.sub(rf"\b{key}: .*", f"{key}: [1, 2]", metadata.read_text(), count=1))
+    with pytest.raises(ValueError, match="is no complete ROS 2 bag"):
+        read_route(tmp_path / "bag")
+
+
 def test_a_pipe_is_no_route(tmp_path):
     os.mkfifo(tmp_path / "route.gpx")
     with pytest.raises(ValueError, match="route.gpx is no file"):
