@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection
 from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.estimator.read_ahead import ReadAhead
+from g2s_localizer.estimator.setup_watch import SetupWatch
 from g2s_localizer.geometry import Camera
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.messages import CameraReader, image_from
@@ -54,6 +55,10 @@ class LocalizerBridge(SensorInput):
     ) -> None:
         super().__init__(config)
         self._localizer = localizer
+        # A course is made of the fixes, and a filter's pose is that of who watches itself.
+        self._watch = SetupWatch(
+            config.heading_source != "course" and config.prior_source == "sensors"
+        )
         self._lookup_extrinsic = lookup_extrinsic
         self._cameras = CameraReader(config.rectified)
         self._T_base_camera = extrinsic_from_parameters(
@@ -92,13 +97,20 @@ class LocalizerBridge(SensorInput):
         elif not isinstance(camera, Camera):
             estimate = Estimate(stamp_ns, prior, rejection=Rejection.NO_CAMERA, detail=camera)
         else:
-            estimate = self._localizer.localize(Observation(stamp_ns, image, camera, prior))
+            observation = Observation(stamp_ns, image, camera, self._watched(prior))
+            estimate = self._watch.look(observation, self._localizer.localize(observation))
         estimate = self._said_with_datum(estimate)
         return self._outgoing(estimate, camera if isinstance(camera, Camera) else None, image)
 
     def encode_ahead(self) -> None:
         """Work ahead on the crop that the next images need, while no image waits."""
         self._localizer.encode_ahead()
+
+    def _watched(self, prior: Prior) -> Prior:
+        """Return the prior with what the watches know of it, up to the newest messages."""
+        with self._lock:
+            self._watch.follow(self._priors)
+        return self._watch.judge(prior)
 
     def _said_with_datum(self, estimate: Estimate) -> Estimate:
         """The estimate, if it is in the frame of map that all others will be in."""
