@@ -3,6 +3,8 @@
 
 g2s-benchmark --preset paper-kitti --runs 20 --json OUT.json
 Images are noise and weights random unless --checkpoint names a file: neither changes the time.
+The last rows are the node's: from an image's bytes as DDS delivers them to those of the answer,
+its crop cached, and the processor time of it; the network's share is the row "total, crop cached".
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2s_localizer.estimator.localizer import PRECISIONS
+from g2s_localizer.estimator.localizer import PRECISIONS, LocalizerConfig
 from g2s_localizer.geometry import Camera
 from g2s_localizer.model import (
     CameraInput,
@@ -187,6 +189,26 @@ def benchmark(network: RegistrationNet, device: torch.device, runs: int) -> dict
     }
 
 
+def benchmark_node(
+    network: RegistrationNet, device: torch.device, precision: str, runs: int
+) -> dict[str, Any]:
+    """Median and p99 of the node's work on an image and of its processor time (ms), or `absent`:
+    why they could not be measured.
+    """
+    try:
+        # Needs ROS's message types, without which the network can still be measured.
+        from g2s_localizer.tools.benchmark_node import node_cost
+
+        scene = make_scene(network.config)
+        if scene.camera is None:
+            raise ValueError("the node takes no panoramas")
+        config = LocalizerConfig("", device=str(device), precision=precision)
+        taken = node_cost(network, scene.ground, scene.satellite, scene.camera, config, runs)
+    except (ImportError, ValueError) as error:
+        return {"absent": str(error)}
+    return {"total_ms": summary(taken["total"]), "processor_ms": summary(taken["processor"])}
+
+
 def print_table(report: dict[str, Any]) -> None:
     for name in ("preset", "device", "precision", "compile", "threads", "torch", "runs"):
         print(f"{name:20} {report[name]}")
@@ -196,9 +218,15 @@ def print_table(report: dict[str, Any]) -> None:
         ("total", report["total_ms"]),
         ("total, crop cached", report["total_cached_ms"]),
     ]
+    node = report["node"]
+    if "absent" not in node:
+        rows += [("node, crop cached", node["total_ms"])]
+        rows += [("  processor time", node["processor_ms"])]
     for name, value in rows:
         print(f"{name:20} {value['p50']:9.1f} {value['p99']:9.1f}")
     print(f"{'peak memory':20} {report['peak_mb']:9.0f} MB")
+    if "absent" in node:
+        print(f"node                 not measured: {node['absent']}")
 
 
 def _load(arguments: argparse.Namespace) -> RegistrationNet:
@@ -206,6 +234,12 @@ def _load(arguments: argparse.Namespace) -> RegistrationNet:
         return load_checkpoint(arguments.checkpoint)[0]
     torch.manual_seed(0)
     return build_network(ModelConfig(preset=arguments.preset)).eval()
+
+
+def _count(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return int(text)
 
 
 def _positive(text: str) -> int:
@@ -221,6 +255,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", choices=list(PRECISIONS), default="fp32")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument(
+        "--threads", type=_count, default=1, metavar="N",
+        help="that compute on the CPU, as the node's parameter of this name; 0: as PyTorch chooses",
+    )  # fmt: skip
+    parser.add_argument(
         "--compile", action="store_true",
         help="compile the extractors (on a GPU with CUDA graphs); needs a C++ compiler",
     )  # fmt: skip
@@ -231,12 +269,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = torch.device(arguments.device)
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"there is no device {device}: {torch.cuda.device_count()} GPUs")
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+            cv2.setNumThreads(arguments.threads)
         network = _load(arguments).to(device)
         fold_batch_norm(network)  # as the localizer does
         network.precision = PRECISIONS[arguments.precision]
         if arguments.compile:
             network.compile_extractors()
         report = benchmark(network, device, arguments.runs)
+        report["node"] = benchmark_node(network, device, arguments.precision, arguments.runs)
     except (OSError, ValueError, RuntimeError) as error:
         print(f"g2s-benchmark: error: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import re
+import sys
 
 import pytest
 import torch
@@ -40,6 +42,32 @@ def test_the_stages_add_up_to_the_total_and_a_cached_crop_leaves_one_out():
         cached, _ = register_once(network, scene, torch.device("cpu"), features)
     assert sum(whole[name] for name in STAGES) == pytest.approx(whole["total"], rel=0.2, abs=2.0)
     assert set(whole) - set(cached) == {"satellite features"}
+
+
+def test_the_node_s_own_cost_stands_beside_the_network_s(tiny, tmp_path, capsys):
+    pytest.importorskip("g2s_localizer.msg", reason="messages are not generated")
+    out = tmp_path / "report.json"
+    assert main(["--checkpoint", str(tiny), "--runs", "5", "--json", str(out)]) == 0
+    report = json.loads(out.read_text())
+    node = report["node"]
+    assert node["total_ms"]["p50"] > report["stages_ms"]["rotation"]["p50"]
+    assert 0 < node["processor_ms"]["p50"] <= node["processor_ms"]["p99"]
+    assert "node, crop cached" in capsys.readouterr().out
+
+
+def test_where_the_node_cannot_be_measured_it_is_said_why(tmp_path, monkeypatch, tiny, capsys):
+    monkeypatch.setitem(sys.modules, "g2s_localizer.tools.benchmark_node", None)
+    assert main(["--checkpoint", str(tiny), "--runs", "1"]) == 0
+    assert re.search(r"node +not measured: .*benchmark_node", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_as_many_threads_compute_as_are_asked_for(tiny, tmp_path, threads):
+    before, out = torch.get_num_threads(), tmp_path / "report.json"
+    options = ["--checkpoint", str(tiny), "--runs", "1", "--json", str(out)]
+    assert main([*options, "--threads", str(threads)]) == 0
+    torch.set_num_threads(before)
+    assert json.loads(out.read_text())["threads"] == threads
 
 
 @pytest.mark.parametrize(
