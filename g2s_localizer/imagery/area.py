@@ -85,11 +85,13 @@ def route_tiles(lines: Iterable[Sequence[LatLon]], buffer_m: float, zoom: int) -
                 float(pixel) / TILE_SIZE for pixel in mercator_pixel(place[0], place[1], zoom)
             )
             reach = buffer_m / (ground_sample_distance(place[0], zoom) * TILE_SIZE)
+            # Before they are counted out: around one place alone they can be millions.
+            _refuse_too_many(max(len(found), min(math.floor(2.0 * reach), 2**zoom) ** 2), zoom)
             for y in range(math.floor(row - reach), math.floor(row + reach) + 1):
                 for x in range(math.floor(column - reach), math.floor(column + reach) + 1):
                     if 0 <= y < 2**zoom:
                         found.add((y, x % 2**zoom))
-            _refuse_too_many(len(found), zoom)
+    _refuse_too_many(len(found), zoom)
     return [(zoom, x, y) for y, x in sorted(found)]
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -69,6 +70,14 @@ def test_a_route_of_millions_of_tiles_is_refused(monkeypatch):
     monkeypatch.setattr(area, "MOST_TILES", 50)
     with pytest.raises(ValueError, match="more than 50 tiles at zoom 19"):
         route_tiles([[LatLon(49.0, 8.4), LatLon(49.1, 8.4)]], 100.0, 19)
+
+
+@pytest.mark.parametrize(("lat", "buffer_m"), [(49.0, 1e6), (49.0, 1e300)])
+def test_surroundings_of_millions_of_tiles_are_refused_before_they_are_counted_out(lat, buffer_m):
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="more than 4000000 tiles at zoom 20"):
+        route_tiles([[LatLon(lat, 8.4)]], buffer_m, 20)
+    assert time.monotonic() - started < 5.0
 
 
 @pytest.mark.parametrize(
