@@ -51,6 +51,9 @@ _PACKED = {
 _PLANES = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 """A plane of luminance, and below it one of colour with half the rows."""
 
+_LONGEST_SIDE = 32_766
+"""Pixels of an image's side that OpenCV can undistort."""
+
 ENCODINGS = (*_PACKED, *_PLANES)
 """Values of sensor_msgs/Image.encoding that are read."""
 
@@ -99,7 +102,10 @@ def _unpacked(message: Any) -> Image:
         values = pixels.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16, copy=False)
         pixels = cv2.convertScaleAbs(values, alpha=255.0 / 65535.0)
     pixels = pixels.reshape((rows, width, channels) if channels > 1 else (rows, width))
-    return np.asarray(pixels if code is None else cv2.cvtColor(pixels, code), np.uint8)
+    try:
+        return np.asarray(pixels if code is None else cv2.cvtColor(pixels, code), np.uint8)
+    except cv2.error as error:
+        raise ValueError(f"image of encoding '{encoding}', {width} x {height}: {error}") from error
 
 
 def check_encoding(encoding: str) -> None:
@@ -149,13 +155,13 @@ def camera_from(info: Any, T_base_camera: FloatArray, rectified: bool) -> Camera
     if rectified:
         P = np.reshape(_field(info, "p"), (3, 4))
         K, distortion, model = P[:, :3], np.zeros(5), "plumb_bob"
-        _check_focal_lengths(K, "P", "no rectification was calibrated: are the images raw?")
+        _check_intrinsics(K, "P", "no rectification was calibrated: are the images raw?")
         T_base_camera = T_base_camera.copy()
         # Zero but for the second camera of a stereo pair, minus its place in the first one's frame.
         T_base_camera[:3, 3] -= T_base_camera[:3, :3] @ np.linalg.solve(K, P[:, 3])
     else:
         K = np.reshape(_field(info, "k"), (3, 3))
-        _check_focal_lengths(K, "K", "the camera is not calibrated")
+        _check_intrinsics(K, "K", "the camera is not calibrated")
         distortion, model = _distortion(info.distortion_model, _field(info, "d"))
     camera = Camera(K, width, height, distortion, T_base_camera, model)
     camera = _captured(camera, info)
@@ -169,17 +175,23 @@ def _field(info: Any, name: str) -> FloatArray:
     return np.asarray(getattr(info, name if hasattr(info, name) else name.upper()), np.float64)
 
 
-def _check_focal_lengths(K: FloatArray, name: str, cause: str) -> None:
+def _check_intrinsics(K: FloatArray, name: str, cause: str) -> None:
+    """Refuse what a driver left unset, in whole or in part."""
     if not (K[0, 0] > 0 and K[1, 1] > 0 and np.isfinite(K).all()):
         raise ValueError(
             f"CameraInfo.{name} has the focal lengths fx {K[0, 0]}, fy {K[1, 1]}: {cause}"
+        )
+    if not K[:2, 2].any() or K[2].tolist() != [0.0, 0.0, 1.0]:
+        raise ValueError(
+            f"CameraInfo.{name} has the principal point {K[:2, 2].tolist()} and the last row "
+            f"{K[2].tolist()}: was it left unset?"
         )
 
 
 def _distortion(word: str, coefficients: FloatArray) -> tuple[FloatArray, str]:
     """Coefficients and model of Camera for those of CameraInfo."""
     if not np.isfinite(coefficients).all():
-        raise ValueError(f"CameraInfo.d must be finite, got {coefficients.tolist()}")
+        raise ValueError(f"CameraInfo.d must be finite, got {coefficients.tolist()[:14]}")
     coefficients = np.trim_zeros(coefficients, "b")
     if not len(coefficients):
         return np.zeros(5), "plumb_bob"
@@ -208,9 +220,9 @@ def _captured(camera: Camera, info: Any) -> Camera:
     if (x, y, width, height) == (0, 0, 0, 0):
         width, height = camera.width, camera.height
     columns, rows = width // across, height // down
-    if not columns * rows:
+    if not 0 < min(columns, rows) <= max(columns, rows) <= _LONGEST_SIDE:
         raise ValueError(
-            f"CameraInfo leaves no pixel: roi {width} x {height} at ({x}, {y}), binning "
+            f"CameraInfo makes an image of {columns} x {rows} pixels: roi {width} x {height} at ({x}, {y}), binning "
             f"{across} x {down}"
         )
     try:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a driver sends is read the same, whether live, from a ROS 2 bag or from a ROS 1 bag."""
 
+import contextlib
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
+from g2s_localizer import messages
 from g2s_localizer.geometry import Camera
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.messages import CameraReader, camera_from, image_from
@@ -109,6 +112,20 @@ def test_an_image_that_cannot_be_read_says_what_it_has(change, said):
     vars(message).update(change)
     with pytest.raises(ValueError, match=said):
         image_from(message)
+
+
+@pytest.mark.parametrize("encoding", messages.ENCODINGS)
+def test_whatever_the_size_an_image_is_read_or_refused_by_name(encoding):
+    for width, height in itertools.product(range(1, 6), repeat=2):
+        for step in (width, 2 * width, 8 * width):
+            for rows in (height, height * 3 // 2):
+                data = np.zeros(step * rows, np.uint8)
+                message = SimpleNamespace(
+                    encoding=encoding, width=width, height=height, step=step, data=data,
+                    is_bigendian=0,
+                )  # fmt: skip
+                with contextlib.suppress(ValueError):
+                    assert image_from(message).shape == (height, width, 3)
 
 
 def compressed(pixels, suffix, name):
@@ -223,11 +240,14 @@ def test_the_words_of_drivers_are_opencvs_models(word, count, trailing, model, k
         ({"p": np.zeros(12)}, True, "CameraInfo.P .* fx 0.0.*are the images raw"),
         ({"k": np.full(9, math.nan)}, False, "CameraInfo.K .* fx nan"),
         ({"width": 0}, False, "0 x 96"),
+        ({"k": [80, 0, 0, 0, 80, 0, 0, 0, 1]}, False, r"principal point \[0.0, 0.0\].*unset"),
+        ({"k": [80, 0, 60, 0, 80, 40, 0, 0, 0]}, False, r"last row \[0.0, 0.0, 0.0\]"),
         ({"d": [math.nan] * 5}, False, "CameraInfo.d must be finite"),
         ({"distortion_model": "mei"}, False, "'mei' with coefficients .* is none of plumb_bob"),
         ({"d": [0.1] * 8}, False, "CameraInfo.d has 8: is it rational_polynomial"),
         ({"distortion_model": "equidistant"}, False, "has 4 coefficients, CameraInfo.d has 5"),
-        ({"binning_x": 200}, False, "leaves no pixel: .* binning 200 x 1"),
+        ({"width": 40_000}, False, "image of 40000 x 96 pixels"),
+        ({"binning_x": 200}, False, "image of 0 x 96 pixels: .* binning 200 x 1"),
         ({"roi": {"x_offset": 100, "width": 64, "height": 48}}, False, "roi: window .* leaves"),
     ],
 )

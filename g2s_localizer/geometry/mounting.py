@@ -22,7 +22,7 @@ LOWEST_M, HIGHEST_M = 0.2, 10.0
 FARTHEST_M = 30.0
 """Horizontal distance from base_link that a road vehicle has room for."""
 
-_STEEPEST = math.radians(45.0)
+_MOST_UP, _MOST_DOWN, _MOST_ROLL = (math.radians(angle) for angle in (45.0, 60.0, 45.0))
 _IN_VIEW_M = 50.0
 _LEAST_SHARE = 0.05
 
@@ -55,8 +55,8 @@ def check_mounting(T_base_camera: FloatArray) -> None:
     x, y, height = T_base_camera[:3, 3].tolist()
     if not LOWEST_M < height < HIGHEST_M:
         cause = "is the height of base_link above the ground right?"
-        if abs(height) >= 100.0:
-            cause = "are its lengths in millimetres?"
+        if abs(height) >= HIGHEST_M:
+            cause = "are its lengths in metres, not in millimetres?"
         raise ValueError(
             f"camera is {height:.4g} m above the ground, not between {LOWEST_M:g} and "
             f"{HIGHEST_M:g} m: {cause}"
@@ -64,20 +64,20 @@ def check_mounting(T_base_camera: FloatArray) -> None:
     if math.hypot(x, y) > FARTHEST_M:
         raise ValueError(
             f"camera is ({x:.4g}, {y:.4g}) m from base_link, more than {FARTHEST_M:g} m: are its "
-            "lengths in millimetres?"
+            "lengths in metres, not in millimetres?"
         )
     right, down, ahead = T_base_camera[2, :3].tolist()
-    if ahead > math.sin(_STEEPEST):
+    pitch = -math.asin(max(-1.0, min(1.0, ahead)))
+    if not -_MOST_UP <= pitch <= _MOST_DOWN:
         raise ValueError(
-            f"camera looks up by {math.degrees(math.asin(min(1.0, ahead))):.0f} degrees: are its "
-            "axes those of its body (x forward, z up) where the optical frame (x right, y down, "
-            "z forward) is meant?"
+            f"camera looks {'up' if pitch < 0 else 'down'} by {math.degrees(abs(pitch)):.0f} "
+            "degrees: are its axes those of its body (x forward), where the optical frame (x "
+            "right, y down, z forward) is meant, and its angles in radians?"
         )
     roll = math.atan2(-right, -down)
-    # Looking straight down there is no upright.
-    if math.hypot(right, down) > 0.2 and abs(roll) > _STEEPEST:
+    if abs(roll) > _MOST_ROLL:
         cause = "are its angles those of the optical frame, where the body's (x forward) are meant?"
-        if abs(roll) > math.pi - _STEEPEST:
+        if abs(roll) > math.pi - _MOST_ROLL:
             cause = "its pictures would be upside down; a camera mounted so must turn them itself"
         raise ValueError(f"camera is rolled by {math.degrees(roll):.0f} degrees: {cause}")
 

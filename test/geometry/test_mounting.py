@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import contextlib
 import math
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_a_roll_turns_about_the_axis_ahead_and_the_height_of_base_link_is_added(
         place(x=-8.0, z=9.0),
         place(yaw=math.pi, pitch=0.3),
         place(roll=0.3, pitch=-0.2),
-        place(pitch=QUARTER),
+        place(pitch=1.0),
     ],
 )
 def test_what_a_road_vehicle_can_have_is_taken(T):
@@ -55,12 +56,14 @@ def test_what_a_road_vehicle_can_have_is_taken(T):
     [
         (place(z=0.1), "camera is 0.1 m above the ground.*height of base_link"),
         (place(z=-1.5), "camera is -1.5 m above the ground"),
+        (place(z=10.5), "camera is 10.5 m above the ground"),
         (place(z=1659.3), "camera is 1659 m above the ground.*millimetres"),
         (place(x=1080.0), r"camera is \(1080, 0\) m from base_link.*millimetres"),
         (place(roll=math.pi), "rolled by -?180 degrees.*upside down"),
         (place(roll=-QUARTER, yaw=-QUARTER), "rolled by -90 degrees.*those of the optical frame"),
         (place(roll=QUARTER), "rolled by 90 degrees"),
         (place(pitch=-QUARTER), "looks up by 90 degrees.*axes those of its body"),
+        (place(pitch=QUARTER), "looks down by 90 degrees"),
     ],
 )
 def test_what_no_road_vehicle_has_is_refused_with_the_number_and_the_cause(T, said):
@@ -89,3 +92,17 @@ def test_a_camera_without_ground_in_view_is_refused_with_its_angles():
     check_view(camera(place(pitch=-0.15)))
     with pytest.raises(ValueError, match="no ground in view: 0%.*pitched down by -23 degrees"):
         check_view(camera(place(pitch=-0.4)))
+
+
+def test_of_all_the_ways_to_confuse_axes_only_looking_level_and_upright_is_taken():
+    axes = [s * np.eye(3)[i] for i in range(3) for s in (1.0, -1.0)]
+    frames = [np.stack([x, y, np.cross(x, y)], axis=1) for x in axes for y in axes if not x @ y]
+    taken = []
+    for R in frames:
+        T = place()
+        T[:3, :3] = R
+        with contextlib.suppress(ValueError):
+            check_mounting(T)
+            taken.append(R)
+    assert len(frames) == 24 and len(taken) == 4
+    assert all(R[2].tolist() == [0.0, -1.0, 0.0] for R in taken)
