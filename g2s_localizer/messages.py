@@ -222,8 +222,8 @@ def _captured(camera: Camera, info: Any) -> Camera:
     columns, rows = width // across, height // down
     if not 0 < min(columns, rows) <= max(columns, rows) <= _LONGEST_SIDE:
         raise ValueError(
-            f"CameraInfo makes an image of {columns} x {rows} pixels: roi {width} x {height} at ({x}, {y}), binning "
-            f"{across} x {down}"
+            f"CameraInfo makes an image of {columns} x {rows} pixels: roi {width} x {height} at "
+            f"({x}, {y}), binning {across} x {down}"
         )
     try:
         window = camera.cropped(x, y, columns * across, rows * down)
