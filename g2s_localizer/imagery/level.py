@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,16 @@ def columns_in_order(columns: Collection[int], world: int) -> list[int]:
     first %= len(ordered)
     in_order: list[int] = np.concatenate([ordered[first:], ordered[:first] + world]).tolist()
     return in_order
+
+
+def tiles_extent(tiles: Iterable[tuple[int, int]], zoom: int) -> tuple[int, Box]:
+    """Number of some tiles (column, row), and the box around them. Raises ValueError for none."""
+    listed = list(tiles)
+    if not listed:
+        raise ValueError(f"no tiles of zoom {zoom}")
+    across = columns_in_order({x for x, _ in listed}, 1 << zoom)
+    rows = [y for _, y in listed]
+    return len(listed), tile_box(zoom, (across[0], across[-1]), (min(rows), max(rows)))
 
 
 def tile_box(zoom: int, columns: tuple[int, int], rows: tuple[int, int]) -> Box:

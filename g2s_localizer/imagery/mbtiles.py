@@ -6,8 +6,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 from typing import Any
+
+from g2s_localizer.imagery.database import MOST_ZOOM, Database
+from g2s_localizer.imagery.tile import MOST_TILE_BYTES, UnusableTile
 
 _PAGE = 4096
 
@@ -24,18 +26,19 @@ class MBTilesStore:
         if not file.is_file():
             raise FileNotFoundError(f"no such MBTiles file: {file}")
         self.name = f"mbtiles:{file}"
-        # One connection for all threads, one thread in it at a time.
-        self._lock = Lock()
-        self._database = sqlite3.connect(
-            f"{file.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
-        )
+        try:
+            self._database = Database(file)
+        except sqlite3.Error as error:
+            raise ValueError(f"{file} is no MBTiles file: {error}") from error
         try:
             self.zooms: tuple[int, ...] = tuple(self._find_zooms())
-            notice = self._query("SELECT value FROM metadata WHERE name = 'attribution'")
-        except sqlite3.DatabaseError as error:
+            notice = self._query(
+                "SELECT substr(value, 1, 10000) FROM metadata WHERE name = 'attribution' LIMIT 1"
+            )
+        except UnusableTile as error:
             self._database.close()
             raise ValueError(f"{file} is no MBTiles file: {error}") from error
-        self.attribution = str(notice[0][0]) if notice else ""
+        self.attribution = str(notice[0][0] or "") if notice else ""
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
         """Column and row of the stored tiles of `zoom`, in no particular order."""
@@ -50,42 +53,70 @@ class MBTilesStore:
                 *last,
                 _PAGE,
             )
-            yield from ((x, _flip(zoom, row)) for x, row in page)
+            if page and page[-1] <= last:
+                # A view may give the same rows again and again.
+                raise UnusableTile("the tiles cannot be listed: their order is no order")
+            yield from ((x, _flip(zoom, row)) for x, row in page if _is_place(zoom, x, row))
             last = page[-1] if page else last
 
     def has(self, zoom: int, x: int, y: int) -> bool:
-        """Whether the tile is there, without reading it."""
-        found = self._query(
-            "SELECT 1 FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",
-            zoom,
-            x,
-            _flip(zoom, y),
-        )
+        """Whether the tile is there, without reading it; not where the file is broken."""
+        try:
+            found = self._query(
+                "SELECT 1 FROM tiles"
+                " WHERE zoom_level = ? AND tile_column = ? AND tile_row = ? LIMIT 1",
+                zoom,
+                x,
+                _flip(zoom, y),
+            )
+        except UnusableTile:
+            return False
         return bool(found)
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
-        """The encoded tile, None where there is none."""
+        """The encoded tile, None where there is none. Raises UnusableTile for a broken one."""
         found = self._query(
-            "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?",
+            "SELECT CASE WHEN length(tile_data) <= ? THEN tile_data ELSE length(tile_data) END"
+            " FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ? LIMIT 1",
+            MOST_TILE_BYTES,
             zoom,
             x,
             _flip(zoom, y),
         )
-        return bytes(found[0][0]) if found else None
+        if not found:
+            return None
+        content = found[0][0]
+        if not isinstance(content, bytes):
+            kind = "NULL" if content is None else f"{type(content).__name__} {content!s:.20}"
+            raise UnusableTile(f"tile_data is no blob of at most {MOST_TILE_BYTES} bytes: {kind}")
+        return content
 
     def _find_zooms(self) -> Iterator[int]:
         """Each by a look-up: DISTINCT would read the index of every tile."""
         zoom = -1
-        while True:
-            found = self._query("SELECT min(zoom_level) FROM tiles WHERE zoom_level > ?", zoom)
+        while zoom < MOST_ZOOM:
+            # A zoom that is no whole number would be found for ever.
+            found = self._query(
+                "SELECT min(zoom_level) FROM tiles WHERE zoom_level BETWEEN ? AND ?"
+                " AND zoom_level = CAST(zoom_level AS INTEGER)",
+                zoom + 1,
+                MOST_ZOOM,
+            )
             if found[0][0] is None:
                 return
             zoom = int(found[0][0])
             yield zoom
 
     def _query(self, statement: str, *values: int) -> list[Any]:
-        with self._lock:
-            return self._database.execute(statement, values).fetchall()
+        try:
+            return self._database.query(statement, *values)
+        except (sqlite3.Error, OverflowError) as error:
+            raise UnusableTile(f"{type(error).__name__}: {error}") from error
+
+
+def _is_place(zoom: int, x: Any, row: Any) -> bool:
+    side = 1 << zoom
+    return isinstance(x, int) and isinstance(row, int) and 0 <= x < side and 0 <= row < side
 
 
 def _flip(zoom: int, row: int) -> int:

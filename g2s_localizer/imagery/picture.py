@@ -151,15 +151,13 @@ def _is_complete(encoded: bytes) -> bool:
 
 def _kind(encoded: bytes) -> str:
     """What bytes are instead of a picture, as far as their start tells."""
-    for magic, kind in (
-        (b"\x1f\x8b", "compressed by gzip, as vector tiles are"),
-        (b"\x1a", "a vector tile (MVT)"),
-        (b"GIF8", "a GIF"),
-        (b"<", "HTML or XML"),
-    ):
-        if encoded.startswith(magic):
-            return f"{kind}, no PNG, JPEG or WebP image"
-    return "no PNG, JPEG or WebP image"
+    kinds = (
+        (b"\x1f\x8b", ", but compressed by gzip, as vector tiles are"),
+        (b"\x1a", ", but a vector tile (MVT)"),
+        (b"GIF8", ", but a GIF"),
+    )
+    more = [kind for magic, kind in kinds if encoded.startswith(magic)]
+    return "no PNG, JPEG or WebP image" + "".join(more)
 
 
 def _transparent_colour(encoded: bytes) -> bytes | None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +20,13 @@ from g2s_localizer.geometry.geodesy import (
     wrap_longitude,
 )
 from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.blank import OneColour, are_photographs, one_colour
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.level import Level
+from g2s_localizer.imagery.local_file import UnreadableFile, read_file
 from g2s_localizer.imagery.picture import Image
 from g2s_localizer.imagery.resample import (
+    Float32Array,
     crop_pixels,
     mercator_fit,
     reach,
@@ -32,7 +37,14 @@ from g2s_localizer.imagery.resample import (
 )
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
-from g2s_localizer.imagery.tile import TileCache, UnusableTile, decode_tile
+from g2s_localizer.imagery.tile import (
+    MOST_TILE_BYTES,
+    Tile,
+    TileCache,
+    UnusableTile,
+    decode_tile,
+    refuse_transparent,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -42,8 +54,16 @@ SIDE = 1280
 ZOOM = 19
 """Zoom whose Web-Mercator pixels the images have: zoom 18 at scale 2."""
 
+IMAGES_JUDGED = 5
+"""Images that say whether they are photographs or drawn maps."""
+
+MOST_RECORD_BYTES = 10_000
+"""An OXTS record is one line."""
+
 CACHE_BYTES = 64 * 1024 * 1024
 """Decoded images kept by default: 13."""
+
+_NUMBER = re.compile(rb"[-+.\deE]+")
 
 
 class SatmapImagery:
@@ -64,7 +84,12 @@ class SatmapImagery:
         self.name = f"satmap:{folder}"
         self._sidecar = sidecar or Sidecar()
         self._cache = TileCache(CACHE_BYTES)
-        self._files = sorted(folder.glob("*/*/*.png"))
+        self._photographs: bool | None = None
+        self._real = folder.resolve()
+        # macOS leaves files with names like ._0000000000.png on foreign disks.
+        self._files = sorted(
+            file for file in folder.glob("*/*/*.png") if not file.name.startswith(".")
+        )
         if not self._files:
             raise ValueError(f"{folder} holds no image {{date}}/{{drive}}/{{frame}}.png")
         places = np.array(list(_places(folder, self._files)))
@@ -95,11 +120,9 @@ class SatmapImagery:
         """Decode every image: the frame that it belongs to, and what is wrong with it or ""."""
         for index in range(len(self._files)):
             try:
-                self._image(index)
+                yield self._frame(index), self._gap(self._image(index))
             except UnusableTile as error:
                 yield self._frame(index), str(error)
-            else:
-                yield self._frame(index), ""
 
     def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
         """The north-up square of round(size_m / gsd) pixels a side around `centre`.
@@ -107,25 +130,39 @@ class SatmapImagery:
         Raises MissingImagery where no image covers it or the nearest one cannot be decoded,
         ValueError for a size or gsd that makes no crop.
         """
+        window, u, v = self._window(centre, size_m, gsd)
+        crop = resampled(window, u, v, crop_pixels(size_m, gsd))
+        return SatelliteCrop(crop, centre, gsd, self.attribution)
+
+    def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
+        """The place, as "lat,lon", where no image covers the crop, or the image that cannot serve;
+        that image is decoded.
+        """
+        try:
+            self._window(centre, size_m, gsd)
+        except MissingImagery as error:
+            return error.tiles
+        return ()
+
+    def _window(
+        self, centre: LatLon, size_m: float, gsd: float
+    ) -> tuple[Image, Float32Array, Float32Array]:
+        """The pixels (H, W, 3) that a crop touches, and where its samples lie in them."""
         index, fit = self._nearest(centre, size_m, gsd)
         pixels = crop_pixels(size_m, gsd)
         own = ground_sample_distance(centre.lat, ZOOM)
         samples = samples_per_pixel(pixels, gsd, own, f"an image of {self.name}")
         u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
+        touched = np.s_[row : row + reach(v), column : column + reach(u)]
         try:
-            image = self._image(index)
+            tile = self._image(index)
+            refuse_transparent(tile, touched)
+            found = one_colour(tile.image[touched])
+            if found and self._is_gap(found):
+                raise UnusableTile(f"{found.share:.1%} of what is needed of it {found}")
         except UnusableTile as error:
             raise MissingImagery(self.name, {self._frame(index): str(error)}, "image") from error
-        window = image[row : row + reach(v), column : column + reach(u)]
-        return SatelliteCrop(resampled(window, u, v, pixels), centre, gsd, self.attribution)
-
-    def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
-        """The place, as "lat,lon", where no image covers the crop."""
-        try:
-            self._nearest(centre, size_m, gsd)
-        except MissingImagery as error:
-            return error.tiles
-        return ()
+        return tile.image[touched], u, v
 
     def _nearest(self, centre: LatLon, size_m: float, gsd: float) -> tuple[int, FloatArray]:
         """The image for a crop, and the crop's fit to its pixels."""
@@ -147,19 +184,36 @@ class SatmapImagery:
         fit[0] -= corners[index]
         return index, fit
 
-    def _image(self, index: int) -> Image:
-        image = self._cache.get((ZOOM, index, 0))
-        if image is None:
+    def _gap(self, tile: Tile) -> str:
+        """What of an image is no imagery, "" where all of it is."""
+        if tile.transparent is not None:
+            return "transparent" if tile.transparent.all() else "transparent in part"
+        return str(tile.colour) if tile.colour and self._is_gap(tile.colour) else ""
+
+    def _is_gap(self, found: OneColour) -> bool:
+        """Whether a colour is no imagery; among drawn maps it is."""
+        if found.drawn and self._photographs is None:
+            self._photographs = are_photographs(self._some_images())
+        return not found.drawn or bool(self._photographs)
+
+    def _some_images(self) -> Iterator[Image]:
+        for index in np.linspace(0, len(self._files) - 1, IMAGES_JUDGED).astype(int).tolist():
+            with suppress(UnusableTile):
+                yield self._image(index).image
+
+    def _image(self, index: int) -> Tile:
+        tile = self._cache.get((ZOOM, index, 0))
+        if tile is None:
             try:
-                image = decode_tile(self._files[index].read_bytes())
-            except OSError as error:
+                content = read_file(self._files[index], MOST_TILE_BYTES, within=self._real)
+            except (OSError, UnreadableFile) as error:
                 raise UnusableTile(str(error)) from error
-            if image.shape[:2] != (SIDE, SIDE):
-                raise UnusableTile(
-                    f"{image.shape[1]} x {image.shape[0]} pixels, not {SIDE} x {SIDE}"
-                )
-            self._cache.put((ZOOM, index, 0), image)
-        return image
+            tile = decode_tile(content)
+            height, width = tile.image.shape[:2]
+            if (height, width) != (SIDE, SIDE):
+                raise UnusableTile(f"{width} x {height} pixels, not {SIDE} x {SIDE}")
+            self._cache.put((ZOOM, index, 0), tile)
+        return tile
 
     def _frame(self, index: int) -> str:
         return "/".join(self._files[index].parts[-3:])
@@ -176,8 +230,14 @@ def _places(folder: Path, files: list[Path]) -> Iterator[tuple[float, float]]:
         if not found.is_file():
             raise FileNotFoundError(f"{file} has no OXTS record {record} in {beside}")
         try:
-            lat, lon = (float(word) for word in found.read_text(encoding="utf-8").split()[:2])
+            words = read_file(found, MOST_RECORD_BYTES).split()[:2]
+            if not all(map(_NUMBER.fullmatch, words)):
+                # They are not repeated: the file may be a link to something that is no record.
+                raise ValueError("it does not begin with two numbers")
+            lat, lon = (float(word) for word in words)
             place = LatLon(lat, lon)
+        except UnreadableFile as error:
+            raise ValueError(f"{found}: {error}") from error
         except ValueError as error:
             raise ValueError(f"{found} is no OXTS record: {error}") from error
         yield place.lat, wrap_longitude(place.lon)

@@ -22,16 +22,19 @@ class MissingImagery(Exception):
     """The store lacks parts of the crop, or cannot decode them.
 
     `tiles` names them: tiles as "z/x/y", places as "latitude,longitude". Expected trouble: the
-    vehicle has left the stored area.
+    vehicle has left the stored area. `hint` says what else is known of why.
     """
 
-    def __init__(self, store: str, reasons: Mapping[str, str], kind: str = "tile") -> None:
+    def __init__(
+        self, store: str, reasons: Mapping[str, str], kind: str = "tile", hint: str = ""
+    ) -> None:
         self.tiles: tuple[str, ...] = tuple(reasons)
         named = [f"{tile} ({reason})" for tile, reason in reasons.items()][:TILES_NAMED]
         more = len(self.tiles) - len(named)
         super().__init__(
             f"{store} lacks {len(self.tiles)} {kind}(s): {', '.join(named)}"
             + (f" and {more} more" if more else "")
+            + (f"; {hint}" if hint else "")
         )
 
 
@@ -61,13 +64,17 @@ class Imagery(Protocol):
         """What there is, resolution by resolution."""
 
     def check(self) -> Iterator[tuple[str, str]]:
-        """Read and decode all of it: the name of each part, and what is wrong with it or ""."""
+        """Read and decode all of it: the name of each part, and what is wrong with it or "".
+
+        What crops would be refused for is wrong: damage, transparency, an area of one colour.
+        """
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """Names of the parts that `crop` of the same arguments would lack; () where it has all.
 
-        Looks up indices and decodes nothing, so it is cheap enough to ask along a whole route,
-        and cannot know of parts that are stored but broken. Raises ValueError as `crop` does.
+        Each part is looked into once, transparent and damaged ones being missing too; where that
+        would take too long, along a long route, only whether it is there. Raises ValueError as
+        `crop` does.
         """
 
 
@@ -137,9 +144,10 @@ def _split(uri: str) -> tuple[str | None, Path]:
     if "://" in uri:
         raise ValueError(f'imagery is read from this machine only, got "{uri}": fetch it first')
     scheme, colon, path = uri.partition(":")
+    # Absolute, because messages are read where nobody knows in which folder the process runs.
     if colon and scheme in SCHEMES and path:
-        return scheme, Path(path)
+        return scheme, Path(path).absolute()
     if uri and (not colon or Path(uri).exists()):
-        return None, Path(uri)
+        return None, Path(uri).absolute()
     choices = ", ".join(f"{name}:" for name in SCHEMES)
     raise ValueError(f'imagery must be a path, or one after {choices}; got "{uri}"')

@@ -14,7 +14,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from g2s_localizer.imagery.tile import UnusableTile
+from g2s_localizer.imagery.database import MOST_ZOOM, timed_query
+from g2s_localizer.imagery.local_file import UnreadableFile, is_inside, read_file
+from g2s_localizer.imagery.tile import MOST_TILE_BYTES, UnusableTile
 
 INDEX_NAME = "index.sqlite"
 
@@ -86,7 +88,9 @@ class TileIndex:
         file = folder / INDEX_NAME
         if not writable and not file.is_file():
             raise FileNotFoundError(f"no index of tiles: {file}")
-        self._folder = folder
+        self._folder, self._real = folder, folder.resolve()
+        if not is_inside(file, self._real):
+            raise ValueError(f"{file} is a link that leads out of {folder}")
         self._lock = Lock()
         # A reader opens for writing too, where it may: what a writer that was killed had begun
         # can then be rolled back. It writes nothing else.
@@ -122,14 +126,17 @@ class TileIndex:
     def query(self, statement: str, *values: Any) -> list[Any]:
         """Run one statement; returns its rows."""
         with self._lock:
-            return self._database.execute(statement, values).fetchall()
+            return timed_query(self._database, statement, values)
 
     def zooms(self) -> tuple[int, ...]:
         found: list[int] = []
         # One look-up for each, where DISTINCT would go through all tiles.
         while (
             zoom := self.query(
-                "SELECT MIN(zoom) FROM tiles WHERE zoom > ?", found[-1] if found else -1
+                "SELECT MIN(zoom) FROM tiles WHERE zoom BETWEEN ? AND ?"
+                " AND typeof(zoom) = 'integer'",
+                found[-1] + 1 if found else 0,
+                MOST_ZOOM,
             )[0][0]
         ) is not None:
             found.append(int(zoom))
@@ -137,14 +144,18 @@ class TileIndex:
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
         """Column and row of the stored tiles of `zoom`, from the west, then from the north."""
-        after = (-1, -1)
+        after, side = (-1, -1), 1 << zoom
         while True:
             page = self.query(
                 "SELECT x, y FROM tiles WHERE zoom = ? AND (x, y) > (?, ?) ORDER BY x, y LIMIT ?",
                 zoom, *after, PAGE,
             )  # fmt: skip
-            yield from page
-            if len(page) < PAGE:
+            yield from (
+                (x, y)
+                for x, y in page
+                if isinstance(x, int) and isinstance(y, int) and 0 <= x < side and 0 <= y < side
+            )
+            if len(page) < PAGE or page[-1] <= after:
                 return
             after = page[-1]
 
@@ -211,13 +222,12 @@ class TileIndex:
         """What the tile's file holds, and what is wrong with it."""
         path = self.path(tile, record.format)
         try:
-            with path.open("rb") as file:
-                encoded = file.read(record.size + 1)
-                status = os.fstat(file.fileno())
+            encoded = read_file(path, MOST_TILE_BYTES, self._real)
+            status = path.stat()
         except FileNotFoundError:
             return b"", "its file is gone"
-        except OSError as error:
-            return b"", f"its file cannot be read: {error.strerror}"
+        except (OSError, UnreadableFile) as error:
+            return b"", f"its file: {error}"
         if hashlib.sha256(encoded).digest() != record.sha256:
             return b"", "its SHA-256 is not that of what was fetched: damaged on disk"
         if time.time() - status.st_atime >= used_again_s:

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.level import columns_in_order
 from g2s_localizer.imagery.tile import UnusableTile, decode_tile
-from g2s_localizer.imagery.tiled import TiledImagery, TileStore
+from g2s_localizer.imagery.tiled import TiledImagery
+from g2s_localizer.imagery.whereabouts import TileStore
 from g2s_localizer.tools.inspect_tiles import Inventory, take_inventory
 
 SIDE = 1024
@@ -107,7 +108,12 @@ def _view(
             tile = decode_tile(store.read(zoom, x, y) or b"")
         except UnusableTile:
             continue
-        shrunk = cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA)
+        image = tile.image
+        if tile.transparent is not None:
+            if tile.transparent.all():
+                continue
+            image = np.where(tile.transparent[:, :, None], np.uint8(OUTSIDE_COLOUR), image)
+        shrunk = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         return np.asarray(shrunk, np.uint8), index
     return None, len(held)
 

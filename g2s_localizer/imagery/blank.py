@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Areas of exactly one colour, which no photograph has: collars, and pictures of "no imagery"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2s_localizer.imagery.picture import BoolArray, Image
+
+SHARE = 0.2
+"""Of the pixels of a picture: with this many of one colour it is no photograph of a place."""
+
+DRAWN = 0.5
+"""Of the pixels beside that colour: with this many like their neighbours the picture is a drawn
+map, whose colours are meant."""
+
+LEAST_SIDE = 32
+"""Pixels a side of the smallest picture that is judged."""
+
+_EXTREMES = (0x000000, 0xFFFFFF)
+
+_ROWS = 4
+"""Every so many rows are looked at."""
+
+
+@dataclass(frozen=True)
+class OneColour:
+    """The colour (red, green, blue) that `share` (0..1) of a picture's pixels have exactly.
+
+    drawn  what is beside it has no grain either, so that all of it may be a drawn map; black or
+           white all over is none
+    """
+
+    colour: tuple[int, int, int]
+    share: float
+    drawn: bool
+
+    def where(self, image: Image) -> BoolArray:
+        """Which pixels (H, W) of an image have it."""
+        same: BoolArray = (image == np.array(self.colour, np.uint8)).all(axis=2)
+        return same
+
+    def __str__(self) -> str:
+        return f"of exactly one colour, {self.colour}: a collar or a placeholder, no photograph"
+
+
+def one_colour(image: Image) -> OneColour | None:
+    """Return the colour that fills a large share of a picture (H, W, 3), None for none."""
+    if min(image.shape[:2]) < LEAST_SIDE:
+        return None
+    codes = _codes(image)
+    flat = _flat(codes)
+    # Most photographs end here: grain makes neighbours differ.
+    if flat.mean() < 0.9 * SHARE:
+        return None
+    colours, counts = np.unique(codes[:, 1:][flat], return_counts=True)
+    code = int(colours[counts.argmax()])
+    of_it = codes == code
+    share = float(of_it.mean())
+    if share < SHARE:
+        return None
+    # A second collar, black or white, does not make the picture a drawn one.
+    beside = ~(of_it | np.isin(codes, _EXTREMES))[:, 1:]
+    drawn = bool(flat[beside].mean() > DRAWN) if beside.any() else code not in _EXTREMES
+    return OneColour((code >> 16, code >> 8 & 255, code & 255), share, drawn)
+
+
+def are_photographs(images: Iterable[Image]) -> bool:
+    """Whether most of some pictures (H, W, 3) have grain, those of one colour all over aside."""
+    shares = [share for image in images if (share := flat_share(image)) < 1.0]
+    return bool(shares) and float(np.median(shares)) < DRAWN
+
+
+def flat_share(image: Image) -> float:
+    """Share (0..1) of an image's pixels that are like their neighbour, of whatever colour."""
+    return float(_flat(_codes(image)).mean())
+
+
+def _flat(codes: NDArray[np.uint32]) -> BoolArray:
+    same: BoolArray = codes[:, 1:] == codes[:, :-1]
+    return same
+
+
+def _codes(image: Image) -> NDArray[np.uint32]:
+    """A number that says its colour for each pixel of some rows of an image."""
+    image = image[::_ROWS]
+    red, green, blue = (image[:, :, channel].astype(np.uint32) for channel in range(3))
+    return np.asarray(red << 16 | green << 8 | blue, np.uint32)
