@@ -7,6 +7,7 @@ import re
 import sqlite3
 from pathlib import Path
 
+from g2s_localizer.imagery.database import Database
 from g2s_localizer.imagery.pmtiles import MAGIC as PMTILES_MAGIC
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -27,13 +28,15 @@ def scheme_of(path: Path) -> str | None:
     pmtiles  the magic bytes of PMTiles version 3
     geotiff  the magic bytes of TIFF or BigTIFF, or XML whose root is VRTDataset
 
-    Raises FileNotFoundError for an absent path.
+    Raises FileNotFoundError for an absent path, ValueError for what is neither folder nor file.
     """
     if path.is_dir():
         names = {entry.name for entry in path.iterdir() if entry.is_dir()}
         if any(name.isdecimal() for name in names):
             return "slippy"
         return "satmap" if any(map(_KITTI_DATE.fullmatch, names)) else None
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is neither a folder nor a regular file")
     if not path.is_file():
         raise FileNotFoundError(f"no such folder or file of imagery: {path}")
     with path.open("rb") as stream:
@@ -54,9 +57,14 @@ def is_vrt(head: bytes) -> bool:
 
 
 def _has_tiles(file: Path) -> bool:
-    database = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'tiles'").fetchone())
+        database = Database(file)
+    except sqlite3.OperationalError as error:
+        raise ValueError(f"{file} is an SQLite database that cannot be read: {error}") from error
+    except sqlite3.DatabaseError:
+        return False
+    try:
+        return bool(database.query("SELECT 1 FROM sqlite_master WHERE name = 'tiles'"))
     except sqlite3.DatabaseError:
         return False
     finally:

@@ -22,7 +22,8 @@ _STEPS = 20_000
 class Database:
     """One read-only connection for all threads, one thread in it at a time.
 
-    Raises sqlite3.DatabaseError for a file that is no database, and `query` for whatever SQLite
+    Raises sqlite3.DatabaseError for a file that is no database, sqlite3.OperationalError, which is
+    one too, for a database that cannot be opened here, and `query` for whatever SQLite
     objects to, a query of more than QUERY_S included.
     """
 
@@ -61,7 +62,7 @@ class Database:
     def _refuse_log(self) -> None:
         log = self._file.with_name(f"{self._file.name}-wal")
         if log.is_file() and log.stat().st_size:
-            raise sqlite3.DatabaseError(
+            raise sqlite3.OperationalError(
                 f"{log} holds changes that only somebody who may write here can apply: "
                 f"sqlite3 {self._file.name} 'PRAGMA journal_mode = DELETE' where that is possible"
             )

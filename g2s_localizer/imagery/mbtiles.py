@@ -48,6 +48,7 @@ class MBTilesStore:
             page = self._query(
                 "SELECT tile_column, tile_row FROM tiles"
                 " WHERE zoom_level = ? AND (tile_column, tile_row) > (?, ?)"
+                " AND typeof(tile_column) = 'integer' AND typeof(tile_row) = 'integer'"
                 " ORDER BY tile_column, tile_row LIMIT ?",
                 zoom,
                 *last,
@@ -114,9 +115,8 @@ class MBTilesStore:
             raise UnusableTile(f"{type(error).__name__}: {error}") from error
 
 
-def _is_place(zoom: int, x: Any, row: Any) -> bool:
-    side = 1 << zoom
-    return isinstance(x, int) and isinstance(row, int) and 0 <= x < side and 0 <= row < side
+def _is_place(zoom: int, x: int, row: int) -> bool:
+    return 0 <= x < 1 << zoom and 0 <= row < 1 << zoom
 
 
 def _flip(zoom: int, row: int) -> int:

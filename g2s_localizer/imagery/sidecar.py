@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from g2s_localizer.imagery.local_file import UnreadableFile, is_inside, read_file
+
 SIDECAR_NAME = "imagery.json"
 """The sidecar of a folder is this file in it; that of a file is `<file>.imagery.json`."""
 
@@ -79,13 +81,17 @@ def read_sidecar(store: Path) -> Sidecar:
     Raises ValueError naming the sidecar's file and what is wrong in it.
     """
     file = sidecar_file(store)
+    # Beside the link or beside the file, where the store is reached by a link.
+    real = store.resolve()
+    homes = [real] if store.is_dir() else [store.parent.resolve(), real.parent]
     try:
-        with file.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
+        if file.exists() and not any(is_inside(file, home) for home in homes):
+            raise UnreadableFile("a link that leads out of the store; what lies there is not read")
+        content = read_file(file, MOST_BYTES)
     except FileNotFoundError:
         return Sidecar()
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{file} is longer than {MOST_BYTES} bytes")
+    except UnreadableFile as error:
+        raise ValueError(f"{file}: {error}") from error
     try:
         values: Any = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -147,14 +147,11 @@ class TileIndex:
         after, side = (-1, -1), 1 << zoom
         while True:
             page = self.query(
-                "SELECT x, y FROM tiles WHERE zoom = ? AND (x, y) > (?, ?) ORDER BY x, y LIMIT ?",
+                "SELECT x, y FROM tiles WHERE zoom = ? AND (x, y) > (?, ?)"
+                " AND typeof(x) = 'integer' AND typeof(y) = 'integer' ORDER BY x, y LIMIT ?",
                 zoom, *after, PAGE,
             )  # fmt: skip
-            yield from (
-                (x, y)
-                for x, y in page
-                if isinstance(x, int) and isinstance(y, int) and 0 <= x < side and 0 <= y < side
-            )
+            yield from ((x, y) for x, y in page if 0 <= x < side and 0 <= y < side)
             if len(page) < PAGE or page[-1] <= after:
                 return
             after = page[-1]

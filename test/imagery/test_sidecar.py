@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from g2s_localizer.imagery.sidecar import Sidecar, read_sidecar, sidecar_file, write_sidecar
+from g2s_localizer.imagery.sidecar import (
+    SIDECAR_NAME,
+    Sidecar,
+    read_sidecar,
+    sidecar_file,
+    write_sidecar,
+)
 
 FULL = Sidecar("© a surveyor", "dl-de/by-2-0", "karlsruhe", 0.7, -1.25, 0.4)
 
@@ -76,3 +82,28 @@ def test_writing_replaces_in_one_step_and_leaves_nothing_else(tmp_path):
 def test_a_sidecar_for_no_store_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such store of imagery.*nowhere"):
         write_sidecar(tmp_path / "nowhere", FULL)
+
+
+def test_a_sidecar_that_is_a_link_to_elsewhere_is_not_read(tmp_path):
+    store, secret = tmp_path / "store", tmp_path / "secret.json"
+    store.mkdir()
+    secret.write_text('{"attribution": "secret"}')
+    (store / SIDECAR_NAME).symlink_to(secret)
+    with pytest.raises(ValueError, match="imagery.json: a link that leads out of the store"):
+        read_sidecar(store)
+
+
+def test_a_store_that_is_a_link_has_the_sidecar_beside_the_file_or_beside_the_link(tmp_path):
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "there/t.mbtiles").write_bytes(b"")
+    (tmp_path / "here/t.mbtiles").symlink_to("../there/t.mbtiles")
+    write_sidecar(tmp_path / "there/t.mbtiles", Sidecar("us"))
+    (tmp_path / f"here/t.mbtiles.{SIDECAR_NAME}").symlink_to(f"../there/t.mbtiles.{SIDECAR_NAME}")
+    assert read_sidecar(tmp_path / "here/t.mbtiles").attribution == "us"
+
+
+def test_a_sidecar_that_is_a_fifo_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / SIDECAR_NAME)
+    with pytest.raises(ValueError, match="imagery.json: a FIFO, no regular file"):
+        read_sidecar(tmp_path)
