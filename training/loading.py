@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple, TypeVar
 
@@ -12,8 +14,14 @@ from torch.utils.data import DataLoader
 
 from training.config import StageConfig
 from training.datasets.batches import DistantBatchSampler
-from training.datasets.sample import Batch, PairDataset, collate
+from training.datasets.files import name_some
+from training.datasets.sample import Batch, PairDataset, Unreadable, collate
 from training.interruption import leave_signals_to_the_parent
+
+_LOG = logging.getLogger(__name__)
+
+_MOST_IN_A_ROW = 8
+"""Batches that cannot be read, one after another, before the data counts as unusable."""
 
 T = TypeVar("T")
 
@@ -64,23 +72,42 @@ def endless(
 ) -> Iterator[tuple[Batch, Position]]:
     """Batches on `device` from `position` on, epoch after epoch, with the position after each.
 
-    Raises ValueError when fewer than two pairs of a batch can be read: nothing is left to
-    contrast.
+    One of which fewer than two pairs can be read has nothing to contrast and is passed over: the
+    next one names what was skipped in it. Raises ValueError when that happens many times in a row.
     """
     epoch, start = position
+    skipped: list[Unreadable] = []
+    in_a_row = 0
     while True:
         sampler.set_epoch(epoch, start)
         for batch in _loaded(dataset, sampler, workers, device):
             start += 1
-            yield batch, Position(epoch, start)
+            skipped += batch.skipped
+            if len(batch) >= 2:
+                complete = replace(batch, skipped=tuple(skipped))
+                yield complete.to(device, non_blocking=True), Position(epoch, start)
+                skipped, in_a_row = [], 0
+            elif (in_a_row := in_a_row + 1) == _MOST_IN_A_ROW:
+                raise ValueError(
+                    f"{len(batch)} pairs of a batch can be read: {_reasons(skipped)}; so were the "
+                    f"{in_a_row - 1} batches before it"
+                )
         epoch, start = epoch + 1, 0
 
 
 def listed(
     dataset: PairDataset, batches: Sequence[list[int]], device: torch.device
-) -> Iterator[Batch]:
-    """The batches of given indices; raises as `endless`."""
-    return _loaded(dataset, batches, 0, device)
+) -> Iterator[tuple[int, Batch]]:
+    """The batches of given indices of which two pairs or more can be read, with their places."""
+    for k, batch in enumerate(_loaded(dataset, batches, 0, device)):
+        if len(batch) >= 2:
+            yield k, batch.to(device, non_blocking=True)
+        else:
+            _LOG.warning("a batch for validation is skipped: %s", _reasons(batch.skipped))
+
+
+def _reasons(skipped: Sequence[Unreadable]) -> str:
+    return name_some([f"{left.name}: {left.reason}" for left in skipped])
 
 
 def in_order(
@@ -131,8 +158,4 @@ def _loaded(
         # its own stream: the loop's random numbers do not depend on how pairs are read
         generator=torch.Generator(),
     )
-    for batch in loader:
-        if len(batch) < 2:
-            reasons = "; ".join(f"{left.name}: {left.reason}" for left in batch.skipped)
-            raise ValueError(f"{len(batch)} pairs of a batch can be read: {reasons}")
-        yield batch.to(device, non_blocking=True)
+    yield from loader

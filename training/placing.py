@@ -53,7 +53,7 @@ def place_again(
     of every `every`th frame that the imagery covers, around the pseudo-poses so far.
     """
     network.eval()
-    frames = [(k, i) for k, one in enumerate(placed) for i in range(0, len(one.poses), every)]
+    frames = [(k, int(i)) for k, one in enumerate(placed) for i in one.readable[::every]]
 
     def crop(index: int) -> NDArray[np.uint8] | None:
         k, i = frames[index]

@@ -44,10 +44,11 @@ def criterion(
     """Return the mean of the criterion over the held-out batches, dealt out to the ranks."""
     rank, ranks = accelerator.process_index, accelerator.num_processes
     network.eval()
-    total = 0.0
+    total, count = 0.0, 0
     with torch.no_grad():
         mine = batches[rank::ranks]
-        for k, batch in enumerate(listed(held_out, mine, accelerator.device)):
+        for k, batch in listed(held_out, mine, accelerator.device):
+            count += 1
             # the same random numbers at every validation, on however many ranks
             set_seed(rank + k * ranks)
             total += float(losses.criterion(network, batch))
@@ -57,7 +58,10 @@ def criterion(
             if rank == k == 0 and losses.errors is not None:
                 set_seed(rank)
                 monitor.figures(step, losses.errors(network, batch))
-    return sum_over_ranks(accelerator, total) / len(batches)
+    read = sum_over_ranks(accelerator, count)
+    if not read:
+        raise ValueError(f"none of the {len(batches)} batches for validation can be read")
+    return sum_over_ranks(accelerator, total) / read
 
 
 def errors(

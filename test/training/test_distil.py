@@ -4,9 +4,11 @@
 import json
 import math
 import signal
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,21 @@ def placed(simulated, poses=None):
         poses = pseudo_poses(odometry, [uniform_labels(labels, 20.0, 10.0)], labels, 31)
     model = ModelConfig.from_dict(TINY)
     return PlacedDrive(simulated.labelled(PriorNoise()), poses, model)
+
+
+def test_a_picture_that_cannot_be_read_is_skipped_and_counted(simulated, caplog):
+    labelled = simulated.labelled(PriorNoise())
+
+    def read(frame):
+        if frame in (1, 4):
+            raise cv2.error("odd")
+        return labelled.read(frame)
+
+    drive = PlacedDrive(replace(labelled, read=read), labelled.labels, ModelConfig.from_dict(TINY))
+    assert drive.readable.tolist() == [0, 2, 3, 5] and len(drive.poses) == 6
+    assert "2 of 6 images skipped: frame 1: error: odd, frame 4" in caplog.text
+    drive.poses = np.zeros((6, 3))
+    assert (batch_of(drive).ground.flatten(1).float().mean(1) > 30).all()
 
 
 def batch_of(drive):

@@ -115,7 +115,13 @@ def test_pairs_that_cannot_be_read_are_left_out_named_and_counted(config, capsys
     assert "skipped: flat world, frame 2: made unreadable" in capsys.readouterr().err
 
 
-def test_a_batch_of_which_nothing_can_be_read_stops_the_run(config):
+def test_one_batch_of_which_nothing_can_be_read_does_not_stop_the_run(config):
+    run = config(rotation={"steps": 12})
+    train(run, flat_pairs(broken=range(11)), "")
+    assert scalars(run, "rotation", "unreadable")[-1] > 11
+
+
+def test_data_of_which_nothing_can_be_read_stops_the_run(config):
     with pytest.raises(ValueError, match="0 pairs of a batch can be read: flat world, frame"):
         train(config(), flat_pairs(broken=range(24)), "")
 

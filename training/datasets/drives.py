@@ -19,6 +19,7 @@ from g2s_localizer.geometry import Camera, LocalFrame, Pose2D
 from g2s_localizer.imagery import Imagery, MissingImagery
 from g2s_localizer.model import ModelConfig, prepare_ground, prepare_satellite
 from training.datasets.crops import crop_pixels
+from training.datasets.files import said
 from training.datasets.sample import Sample, Unreadable
 
 FloatArray = NDArray[np.float64]
@@ -152,6 +153,10 @@ class DriveDataset:
             crop = crop_pixels(drive.imagery, place, self._crop_m, model.gsd, crop_yaw)
         except (_NoImage, MissingImagery) as error:
             return Unreadable(index, self.name(index), str(error))
+        except ValueError:
+            raise  # a crop that no imagery can give, whatever the place
+        except Exception as error:  # one tile can be wrong in any way
+            return Unreadable(index, self.name(index), said(error))
         return Sample(
             index=index,
             ground=ground,
@@ -172,8 +177,8 @@ class DriveDataset:
         size = (self._model.ground_height, self._model.ground_width)
         try:
             return prepare_ground(drive.read(frame), drive.camera, size, self._model.whole_image)
-        except (OSError, ValueError) as error:
-            raise _NoImage(str(error)) from error
+        except Exception as error:  # one picture can be wrong in any way
+            raise _NoImage(said(error)) from error
 
 
 class _NoImage(Exception):

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from g2s_localizer.imagery.picture import UnusablePicture, decode_picture
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,6 +21,14 @@ def name_some(names: Sequence[str]) -> str:
     """'a, b, c, d, e and 7 more'"""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
+
+
+def said(error: Exception) -> str:
+    """What an error says of one file, in a line: its kind too where the words are a library's."""
+    words = " ".join(str(error).split())
+    if isinstance(error, (OSError, ValueError)) and words:
+        return words
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
 def report_missing(missing: Sequence[str], total: int, listed_in: Path, root: Path) -> None:
@@ -38,15 +47,9 @@ def read_picture(file: Path) -> NDArray[np.uint8]:
     """A PNG or JPEG as (H, W, 3) uint8 RGB.
 
     Raises FileNotFoundError, and ValueError naming the file that cannot be decoded, as when it is
-    truncated.
+    truncated or larger than any picture.
     """
-    return decode_picture(file.read_bytes(), str(file))
-
-
-def decode_picture(data: bytes, name: str) -> NDArray[np.uint8]:
-    """The bytes of a PNG or JPEG as (H, W, 3) uint8 RGB; ValueError naming what is no picture."""
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    if image is None:
-        raise ValueError(f"{name} cannot be decoded")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    try:
+        return decode_picture(file.read_bytes())
+    except UnusablePicture as error:
+        raise ValueError(f"{file} cannot be decoded: {error}") from error

@@ -8,6 +8,7 @@ seen in them, and several frames share a crop.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -24,7 +25,10 @@ from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import ModelConfig, prepare_ground
 from training.datasets.drives import LabelledDrive
+from training.datasets.files import name_some, said
 from training.datasets.sample import PriorNoise
+
+_LOG = logging.getLogger(__name__)
 
 _FINER = 1.5
 """Pixels of the imagery per pixel of the turned crop."""
@@ -69,15 +73,30 @@ class PlacedBatch:
 
 
 class PlacedDrive:
-    """The frames of one drive in memory, with `poses` (one a frame, in `frame`)."""
+    """The frames of one drive in memory, with `poses` (one a frame, in `frame`).
+
+    readable  indices of the frames whose image can be read; a warning counts the others and says
+              why, and their place in `ground` is black. Raises ValueError where there is none.
+    """
 
     def __init__(self, drive: LabelledDrive, poses: Sequence[Pose2D], model: ModelConfig) -> None:
-        """Raises OSError or ValueError where an image cannot be read."""
         size = (model.ground_height, model.ground_width)
-        prepared = [prepare_ground(drive.read(i), drive.camera, size) for i in drive.frames]
-        self.ground = torch.stack([image for image, _ in prepared])
-        self.K = prepared[0][1].K.astype(np.float32)
-        self.T_base_camera = prepared[0][1].T_base_camera.astype(np.float32)
+        self.ground = torch.zeros((len(drive.frames), 3, *size), dtype=torch.uint8)
+        readable, reasons = [], []
+        for i, frame in enumerate(drive.frames):
+            try:
+                self.ground[i], camera = prepare_ground(drive.read(frame), drive.camera, size)
+                readable.append(i)
+            except Exception as error:  # one picture can be wrong in any way
+                reasons.append(f"frame {frame}: {said(error)}")
+        report = f"{drive.name}: {len(reasons)} of {len(poses)} images skipped: "
+        if not readable:
+            raise ValueError(report + name_some(reasons))
+        if reasons:
+            _LOG.warning("%s%s", report, name_some(reasons))
+        self.readable = np.array(readable)
+        self.K = camera.K.astype(np.float32)
+        self.T_base_camera = camera.T_base_camera.astype(np.float32)
         self.poses = np.array([(p.x, p.y, p.yaw) for p in poses])
         self.model = model
         self._imagery, self._frame = drive.imagery, drive.frame
@@ -117,7 +136,8 @@ def placed_batch(
     for index in range(crops):
         drive, centre, turn, image = _crop(drives, crop_m, noise, rng)
         xy = (drive.poses[:, :2] - centre) @ rotation(turn).T
-        within = np.flatnonzero(np.abs(xy).max(axis=1) < _search(drive, crop_m))
+        near = np.abs(xy[drive.readable]).max(axis=1) < _search(drive, crop_m)
+        within = drive.readable[near]
         mirrored = rng.random() < 0.5
         satellite.append(recoloured(image[:, ::-1] if mirrored else image, rng))
         for i in rng.choice(within, per_crop, replace=len(within) < per_crop):
@@ -157,7 +177,7 @@ def _crop(
     """A drive, and a crop around one of its frames: centre, turn and image."""
     for attempt in range(_ATTEMPTS):
         drive = drives[rng.integers(len(drives))]
-        reference = drive.poses[rng.integers(len(drive.poses)), :2]
+        reference = drive.poses[drive.readable[rng.integers(len(drive.readable))], :2]
         turn = float(rng.uniform(-math.pi, math.pi))
         # drawn along the axes of the turned crop, whose square of positions is what is searched
         reach = 0.9 * min(_search(drive, crop_m), noise.position_m)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import prepare_satellite
-from training.datasets.files import read_picture, report_missing
+from training.datasets.files import read_picture, report_missing, said
 from training.datasets.sample import Sample, Unreadable
 from training.datasets.vigor_mosaic import TileMosaic
 
@@ -98,6 +98,8 @@ def read_labels(file: Path, satellites: list[str]) -> list[VigorLabel]:
     labels = []
     for line, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         words = text.split()
+        if not words:
+            continue
         if len(words) != 13:
             raise ValueError(f"{file}, line {line}: {len(words)} words, a label has 13")
         try:
@@ -205,10 +207,10 @@ class VigorDataset:
         height, width = self._ground_size
         try:
             panorama = read_picture(city / "panorama" / label.panorama)
+            panorama = cv2.resize(panorama, (width, height), interpolation=cv2.INTER_AREA)
             tile = self._satellite(label)
-        except (OSError, ValueError) as error:
-            return Unreadable(index, self.name(index), str(error))
-        panorama = cv2.resize(panorama, (width, height), interpolation=cv2.INTER_AREA)
+        except Exception as error:  # one picture can be wrong in any way
+            return Unreadable(index, self.name(index), said(error))
         rolled = np.roll(panorama, self._rolls[index], axis=1)
         T_base_camera = torch.tensor(
             [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]]

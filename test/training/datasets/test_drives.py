@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 import pickle
+import sqlite3
+import struct
 from dataclasses import replace
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -76,6 +80,39 @@ def test_a_label_outside_the_imagery_is_a_named_skip(drive, tiny):
     sample = DriveDataset([replace(drive.labelled(PriorNoise()), labels=far)], tiny)[0]
     assert isinstance(sample, Unreadable)
     assert "simulated drive 31, frame 0" in sample.name and "lacks" in sample.reason
+
+
+def raising(error):
+    def raise_it(*_):
+        raise error
+
+    return raise_it
+
+
+ODD = [
+    cv2.error("resize failed"), sqlite3.DatabaseError("malformed"), IsADirectoryError(21, "is one"),
+    PermissionError(13, "denied"), TypeError("a NULL"), MemoryError(), ValueError("no picture"),
+    KeyError("x"), struct.error("short"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ODD, ids=lambda error: type(error).__name__)
+def test_whatever_goes_wrong_with_one_picture_is_a_named_skip(drive, tiny, error):
+    labelled = replace(drive.labelled(PriorNoise()), read=raising(error))
+    sample = DriveDataset([labelled], tiny)[2]
+    assert isinstance(sample, Unreadable) and "simulated drive 31, frame 2" in sample.name
+    assert sample.reason and "\n" not in sample.reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [e for e in ODD if not isinstance(e, ValueError)],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_goes_wrong_with_one_tile_is_a_named_skip(drive, tiny, error):
+    imagery = SimpleNamespace(crop=raising(error), attribution="")
+    labelled = replace(drive.labelled(PriorNoise()), imagery=imagery)
+    assert isinstance(DriveDataset([labelled], tiny)[2], Unreadable)
 
 
 def test_a_crop_that_cannot_be_is_an_error_and_no_skip(dataset):

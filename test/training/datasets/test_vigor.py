@@ -223,3 +223,24 @@ def test_the_real_labels_parse_completely_and_agree_with_the_coordinates(test_da
         camera = [float(n) for n in label.panorama.split(",")[1:3]]
         expected = LocalFrame(LatLon(*tile)).to_xy(LatLon(*camera))
         assert label.camera_xy == pytest.approx(expected, abs=0.5)
+
+
+def test_blank_lines_of_the_lists_are_none_of_them(gridded, seattle):
+    root, _ = gridded
+    for file in (root / "splits__corrected" / "Seattle").iterdir():
+        file.write_text(file.read_text().replace("\n", "\n\n  \n") + "\n\n")
+    assert len(VigorDataset(root, "cross", "train")) == 2
+
+
+def test_a_picture_of_any_kind_that_is_none_is_a_named_skip(gridded, seattle):
+    root, _ = gridded
+    file = root / "Seattle" / "panorama" / "a.jpg"
+    dataset = VigorDataset(root, "cross", "train")
+    png = bytearray(cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes())
+    png[16:24] = (30_000).to_bytes(4, "big") * 2
+    for content in (b"", b"<html>", bytes(png)):
+        file.write_bytes(content)
+        assert isinstance(dataset[0], Unreadable) and "a.jpg" in dataset[0].reason
+    file.unlink()
+    file.mkdir()
+    assert isinstance(dataset[0], Unreadable)
