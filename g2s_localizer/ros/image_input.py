@@ -69,10 +69,11 @@ class ImageInput:
         self._pairs.registerCallback(self._pair)
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Listen no longer, and hold nothing of who listened: a filter holds itself."""
         for subscription in self.subscriptions:
             self._node.destroy_subscription(subscription)
         self.subscriptions = []
+        self._on_pair = lambda image, info: None
 
     def clear(self) -> None:
         """Forget what waits: a full queue of later stamps would throw out each earlier one."""

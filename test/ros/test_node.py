@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real node in a process of its own, over DDS on loopback."""
 
+import gc
 import math
 import os
 import signal
+import weakref
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import rclpy
+import yaml
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
+
+from g2s_localizer.ros.node import LocalizerNode
 
 pytestmark = pytest.mark.ros
 
@@ -267,3 +273,25 @@ def test_compressed_images_of_a_remapped_topic_are_answered_and_damaged_ones_nam
         wait(lambda: peer.registrations or "dropped image" in peer.diagnosis())
     wait(lambda: [r.header.stamp.sec for r in peer.registrations] == [10])
     assert "damaged, bytes are missing" in peer.diagnosis()["dropped image"]
+
+
+def test_what_a_configured_node_held_is_free_after_cleanup(store, registration_type, tmp_path):
+    file = tmp_path / "parameters.yaml"
+    given = store | {"autostart": False, "camera.translation": [1.0, 0.0, 1.5]}
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": given}}))
+    rclpy.init(args=["--ros-args", "--params-file", str(file)])
+    node = LocalizerNode()
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        held = weakref.ref(node._bridge), weakref.ref(node._bridge._localizer)
+        gc.disable()  # a cycle would wait for the collector
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        freed = [reference() is None for reference in held]
+    finally:
+        gc.enable()
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    assert freed == [True, True]
