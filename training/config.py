@@ -14,6 +14,7 @@ from g2s_localizer.imagery.yaml_file import read_yaml
 from g2s_localizer.model import ModelConfig
 from g2s_localizer.model.config import LIFT
 from training.data_config import UNKNOWN, DataConfig, require, require_heading_sought
+from training.devices import AUTO
 from training.sizes import require_sizes
 
 ConfigT = TypeVar("ConfigT")
@@ -106,6 +107,7 @@ class TrainingConfig:
     """A run. Stages stand in their order; one that is left out is not trained.
 
     out         folder of the run; the finished checkpoint in it takes its name
+    precision   of the extractors: fp32, bf16 or fp16; auto: bf16 on a GPU that has it, else fp32
     init_from   checkpoint whose weights the first stage starts from; "": random ones
     vgg16       torchvision-format state dict of VGG-16 trained on ImageNet, from which the
                 extractors of the paper's presets start; "": random ones
@@ -115,8 +117,8 @@ class TrainingConfig:
     out: str
     data: DataConfig
     seed: int = 0
-    precision: str = "fp32"
-    device: str = "auto"
+    precision: str = AUTO
+    device: str = AUTO
     model: ModelConfig = field(default_factory=ModelConfig)
     init_from: str = ""
     vgg16: str = ""
@@ -127,8 +129,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         require(
             self,
-            precision=self.precision in PRECISIONS,
-            device=self.device in ("auto", "cpu"),
+            precision=self.precision in (AUTO, *PRECISIONS),
+            device=self.device in (AUTO, "cpu"),
         )
         if self.model.preset == LIFT:
             raise ValueError("the preset lift is trained by training.distil, not in stages")

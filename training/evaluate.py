@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import ModelConfig, RegistrationNet, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
@@ -23,6 +25,7 @@ from training.config import read_data_config
 from training.data_config import HEADINGS, UNKNOWN
 from training.datasets.sample import PairDataset, PriorNoise
 from training.datasets.simulated import open_drives, simulated_dataset
+from training.devices import AUTO, chosen_device
 from training.plots import draw_all
 from training.scoring import NETWORK, Scores, score
 from training.sizes import require_sizes
@@ -137,7 +140,12 @@ def parse_seeds(text: str) -> list[int]:
 def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     """Which pairs; `require_dataset` sees that they are whole, `open_dataset` opens them."""
     parser.add_argument("--dataset", choices=sorted(_NEEDED), default="simulated")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default=AUTO,
+        help="cpu, cuda:1; auto: a GPU if there is one",
+    )
     parser.add_argument("--position-m", type=float, default=20.0, help="range of the prior")
     parser.add_argument("--yaw-deg", type=float, default=10.0, help="range of the prior")
     parser.add_argument("--crop-m", type=float, help="wider crops, for a wider prior")
@@ -170,6 +178,13 @@ def require_dataset(parser: argparse.ArgumentParser, arguments: argparse.Namespa
     lacking = [f"--{name}" for name in needed if getattr(arguments, name) is None]
     if lacking:
         parser.error(f"--dataset {arguments.dataset} needs {', '.join(lacking)}")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return chosen_device(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:

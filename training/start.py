@@ -9,7 +9,6 @@ from typing import Any
 
 from accelerate.utils import set_seed
 
-from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import RegistrationNet, build_network, load_checkpoint
 from g2s_localizer.model.vgg import VGGUNet
 from training.config import TrainingConfig, flat
@@ -63,7 +62,6 @@ def open_network(config: TrainingConfig) -> RegistrationNet:
         network = build_network(config.model)
         if config.vgg16:
             _start_from_imagenet(network, Path(config.vgg16))
-    network.precision = PRECISIONS[config.precision]
     return network
 
 

@@ -22,9 +22,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import RegistrationNet, load_checkpoint
 from training.calibration import calibrate
 from training.config import StageConfig, TrainingConfig, load_config, reseeded
+from training.devices import chosen_precision
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner, open_accelerator
 from training.loading import FIRST, Position, endless, held_out_batches, shuffled
@@ -77,6 +79,7 @@ def train(
     accelerator = open_accelerator(config.device, config.precision)
     state = open_state(folder, config, accelerator.num_processes, resume)
     network = open_network(config).to(accelerator.device)
+    network.precision = PRECISIONS[chosen_precision(config.precision, accelerator.device)]
     run = _Run(config, command, folder, accelerator, pairs)
 
     stages = [name for name in STAGES if getattr(config, name) is not None]
@@ -212,6 +215,7 @@ def _provenance(run: _Run) -> dict[str, Any]:
         "command": run.command,
         "commit": commit(),
         "config": asdict(run.config),
+        "precision": chosen_precision(run.config.precision, run.accelerator.device),
         "processes": run.accelerator.num_processes,
         "torch": torch.__version__,
     }

@@ -97,6 +97,13 @@ def test_a_size_that_no_extractor_takes_is_refused_when_the_configuration_is_rea
         load_config(tmp_path / "run.yaml")
 
 
+@pytest.mark.parametrize(
+    "file", [f for f in CONFIGS if not f.stem.startswith("synthetic")], ids=lambda file: file.stem
+)
+def test_every_configuration_of_real_data_takes_the_precision_of_the_machine(file):
+    assert load_config(file).precision == "auto"
+
+
 VIGOR_ALIGNED = CONFIGS[0].parent / "vigor_same.yaml"
 
 

@@ -109,6 +109,21 @@ def test_a_made_pair_matches_at_its_cell_even_before_training():
     assert (found - cell).abs().amax(dim=1).median() <= 1
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.preset)
+def test_the_gradient_in_bf16_lies_along_that_in_fp32(model):
+    world, gradients = FlatWorld(4, 5, (), model), []
+    exact = Targets.exact(world)
+    for precision in (torch.float32, torch.bfloat16):
+        network = network_of(model)
+        network.precision = precision
+        torch.manual_seed(1)
+        terms = LossConfig(weak=0.0, supervised=1.0)
+        translation_loss(network, batch_of(world), terms, exact=exact).backward()
+        trained = trained_parameters(network, "translation")
+        gradients.append(torch.cat([p.grad.flatten() for p in trained if p.grad is not None]))
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.95
+
+
 @pytest.mark.parametrize("model", [MODEL, PAPER_KITTI], ids=lambda model: model.preset)
 def test_errors_of_made_pairs_are_in_degrees_and_metres(config, model):
     network = network_of(model).eval()
