@@ -1,22 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network says of each pair of a dataset, one after the other."""
+"""What a network says of each pair of a dataset, in their order."""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.model import Registration, RegistrationNet, ScoreMap
+from g2s_localizer.model.registration import CameraInput
 from g2s_localizer.model.score_map import Region
 from training.datasets.sample import Batch, PairDataset, Sample, Unreadable, collate
+from training.loading import in_order
+
+_GPU_BATCH = 16
+_MOST_WORKERS = 8
+_SILENT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -53,40 +63,69 @@ def predict(
     dataset: PairDataset,
     yaw_range: float | None = None,
     region: Region | None = None,
+    *,
+    batch: int | None = None,
+    workers: int | None = None,
+    progress: str = "predicting",
 ) -> Iterator[Prediction | Unreadable]:
-    """One prediction for each pair, in order, with one pair at a time in memory; pairs that
-    cannot be read are passed on. yaw_range (rad) and region: as `RegistrationNet.register`.
+    """One prediction for each pair, in order; pairs that cannot be read are passed on.
+
+    yaw_range (rad) and region: as `RegistrationNet.register`. batch: pairs that are encoded
+    together and are in memory, None: one on a CPU, which gains nothing by more, else 16.
+    workers: processes that read pairs, None: none on a CPU, else one a core, 8 at most.
+    progress: what the bar is called that is shown where this takes more than some seconds.
     """
     network.eval()
     labels = dataset.labels
-    for i in range(len(dataset)):
-        sample = dataset[i]
-        if isinstance(sample, Unreadable):
-            yield sample
-        else:
-            found = _register(network, collate([sample]), yaw_range, region)
-            yield _prediction(network, sample, labels[i], found)
+    on_gpu = network.temperature.device.type == "cuda"
+    batch = batch or (_GPU_BATCH if on_gpu else 1)
+    if workers is None:
+        workers = min(_MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0
+    read = in_order(dataset.__getitem__, len(dataset), workers)
+    shown = tqdm(
+        total=len(dataset), desc=progress, delay=_SILENT_S, mininterval=_SILENT_S,
+        dynamic_ncols=True,
+    )  # fmt: skip
+    while samples := list(islice(read, batch)):
+        pairs = [sample for sample in samples if isinstance(sample, Sample)]
+        found = iter(_register(network, collate(pairs), yaw_range, region) if pairs else [])
+        for sample in samples:
+            shown.update()
+            if isinstance(sample, Unreadable):
+                yield sample
+            else:
+                yield _prediction(network, sample, labels[sample.index], next(found))
+    shown.close()
 
 
 @torch.inference_mode()
 def _register(
-    network: RegistrationNet, pair: Batch, yaw_range: float | None, region: Region | None
-) -> Registration:
-    """As the node does."""
-    pair = pair.to(network.temperature.device)
-    satellite = network.encode_satellite(pair.satellite)
-    gsd = float(pair.gsd)
-    same = math.isclose(gsd, network.config.gsd, rel_tol=1e-6)
-    return network.register(
-        pair.ground,
-        pair.K,
-        pair.T_base_camera,
-        float(pair.yaw),
-        satellite,
-        None if same else gsd,
-        yaw_range,
-        region,
-    )
+    network: RegistrationNet, pairs: Batch, yaw_range: float | None, region: Region | None
+) -> list[Registration]:
+    """As the node does, but for images and crops that are encoded together."""
+    pairs = pairs.to(network.temperature.device)
+    camera = CameraInput(pairs.K, pairs.T_base_camera)
+    satellite = network.encode_satellite(pairs.satellite)
+    ground = network.encode_ground(pairs.ground, camera)
+    found = []
+    for i, (yaw, gsd) in enumerate(zip(pairs.yaw.tolist(), pairs.gsd.tolist(), strict=True)):
+        same = math.isclose(gsd, network.config.gsd, rel_tol=1e-6)
+        one = _one(ground, i), _one(camera, i), yaw, _one(satellite, i), None if same else gsd
+        found.append(network.locate(*one, yaw_range, region))
+    return found
+
+
+def _one(features: Any, i: int) -> Any:
+    """The i-th of B images' features, as a batch of one: tensors (B, ...), whatever holds them."""
+    if isinstance(features, Tensor):
+        return features[i : i + 1]
+    if is_dataclass(features) and not isinstance(features, type):
+        values = {field.name: _one(getattr(features, field.name), i) for field in fields(features)}
+        return replace(features, **values)
+    if isinstance(features, tuple):
+        parts = [_one(value, i) for value in features]
+        return type(features)(*parts) if hasattr(features, "_fields") else tuple(parts)
+    return features
 
 
 def _prediction(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from g2s_localizer.estimator.estimate import Prior
 from g2s_localizer.estimator.gate import GateConfig, gate, within_reach
@@ -103,7 +102,7 @@ def score(
     worst: int = 0,
     limits: GateConfig | None = None,
 ) -> Scores:
-    """Every pair of a dataset whose truth is known, one at a time in memory.
+    """Every pair of a dataset whose truth is known, no more of them in memory than `predict` has.
 
     noise: of the labels, whose variance is the prior's in the gate and the baselines.
     Raises ValueError when nobody knows the truth, or no pair can be read.
@@ -129,8 +128,9 @@ def score(
         dataset,
         math.radians(noise.yaw_deg) if wider else None,
         within_reach(label_itself, (0.0, 0.0), spread, limits),
+        progress="scoring",
     )
-    for found in tqdm(found_all, desc="scoring", total=len(labels), disable=None):
+    for found in found_all:
         if isinstance(found, Unreadable):
             unreadable.append(found)
             continue

@@ -24,8 +24,9 @@ from accelerate.utils import set_seed
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import RegistrationNet, load_checkpoint
-from training.calibration import calibrate
+from training.calibration import MOST_PAIRS, calibrate
 from training.config import StageConfig, TrainingConfig, load_config, reseeded
+from training.datasets.selection import Part
 from training.devices import chosen_precision
 from training.interruption import Interrupted, Interruption
 from training.learner import Learner, open_accelerator
@@ -197,8 +198,9 @@ def _conclude(run: _Run, network: RegistrationNet) -> dict[str, float]:
     if run.accelerator.is_main_process:
         network.precision = torch.float32
         if run.pairs.calibration is not None:
-            calibrate(network, run.pairs.calibration)
-            figures = score(network, run.pairs.calibration, run.config.data.noise).figures()
+            known = Part.spread(run.pairs.calibration, MOST_PAIRS)
+            calibrate(network, known)
+            figures = score(network, known, run.config.data.noise).figures()
         provenance = {**_provenance(run), "calibration": figures}
         run.folder.save_network(run.folder.finished, network, provenance)
     run.accelerator.wait_for_everyone()

@@ -195,9 +195,23 @@ class RegistrationNet(nn.Module):
         """
         camera = CameraInput(K, T_base_camera)
         features = self.encode_ground(ground, camera)
-        prior_yaw = torch.full((1,), yaw, device=ground.device)
+        return self.locate(features, camera, yaw, satellite, gsd, yaw_range, region)
+
+    @torch.inference_mode()
+    def locate(
+        self,
+        ground: Any,
+        camera: CameraInput,
+        yaw: float,
+        satellite: Any,
+        gsd: float | None = None,
+        yaw_range: float | None = None,
+        region: Region | None = None,
+    ) -> Registration:
+        """As `register`, from the features that `encode_ground` has of one ground image."""
+        prior_yaw = torch.full((1,), yaw, device=camera.T_base_camera.device)
         gsds = None if gsd is None else torch.full_like(prior_yaw, gsd)
-        score, found = self.search(features, camera, prior_yaw, satellite, gsds, yaw_range)
+        score, found = self.search(ground, camera, prior_yaw, satellite, gsds, yaw_range)
         if not torch.isfinite(score).all():
             raise FloatingPointError(
                 f"scores of the network are not finite in {self.precision}: its weights are "
@@ -206,7 +220,7 @@ class RegistrationNet(nn.Module):
         cell_m = self.config.cell_m if gsd is None else gsd * self.config.stride
         score_map = ScoreMap.from_scores(score[0], self.temperature, cell_m)
         modes = score_map.modes(2, MODE_RADIUS_M)
-        placed = self.place(features, satellite, score_map, modes[0], found, region)
+        placed = self.place(ground, satellite, score_map, modes[0], found, region)
         scale = self.covariance_scale[[0, 0, 1]].double().sqrt()
         x, y, yaw = placed.pose.tolist()
         within = (placed.within.double() * scale * scale[:, None]).cpu().numpy()

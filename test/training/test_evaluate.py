@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command: one table, with its keys, from a simulated world to files."""
 
+import argparse
 import json
 
 import pytest
 import torch
 
 from g2s_localizer.model import G2SNet, save_checkpoint
-from training.evaluate import main, parse_seeds
+from training.devices import chosen_device
+from training.evaluate import add_dataset_arguments, main, parse_seeds
 
 KEYS = {
     "median_m", "offset_lateral_m", "offset_longitudinal_m", "mean_m", "lateral_within_1m",
@@ -83,6 +85,15 @@ def test_what_a_dataset_needs_is_asked_for(arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_the_device_is_that_of_the_machine_and_one_that_is_not_there_is_refused(capsys):
+    parser = argparse.ArgumentParser()
+    add_dataset_arguments(parser)
+    assert parser.parse_args([]).device == chosen_device("auto")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--device", "gpu"])
+    assert "there is no device 'gpu'" in capsys.readouterr().err
 
 
 def test_seeds_are_numbers_and_ranges():

@@ -3,14 +3,14 @@
 
 import math
 import weakref
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
-from flat_world import MODEL, PAPER_VIGOR, FlatWorld
+from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, FlatWorld
 
-from g2s_localizer.model import G2SNet, build_network
+from g2s_localizer.model import G2SNet, ModelConfig, build_network
 from training.datasets.sample import Unreadable, collate
 from training.datasets.selection import Part
 from training.predict import predict
@@ -93,3 +93,48 @@ def test_no_more_than_the_pair_at_work_and_the_one_before_it_are_in_memory(netwo
 
     world = Watched(FlatWorld(12, 8), range(12))
     assert max(len(alive) for _ in predict(network, world)) <= 2
+
+
+LIFT = ModelConfig(**{**asdict(MODEL), "preset": "lift"})
+
+
+@pytest.mark.parametrize("model", [MODEL, LIFT, PAPER_KITTI, PAPER_VIGOR], ids=lambda m: m.preset)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pairs_encoded_together_are_found_where_each_is_found_alone(model, workers):
+    torch.manual_seed(0)
+    network, world = build_network(model).eval(), Mixed(FlatWorld(5, 8, (1,), model), range(5))
+    alone, together = (
+        list(predict(network, world, batch=batch, workers=workers)) for batch in (1, 3)
+    )
+    assert [each.index for each in together] == [0, 1, 2, 3, 4]
+    for one, other in zip(alone, together, strict=True):
+        assert isinstance(other, Unreadable) == isinstance(one, Unreadable) == (one.index == 1)
+        if one.index != 1:
+            assert other.score_map.cell_m == one.score_map.cell_m
+            torch.testing.assert_close(
+                other.score_map.log_probability, one.score_map.log_probability, atol=1e-3, rtol=0
+            )
+            assert (other.pose.x, other.pose.y) == pytest.approx((one.pose.x, one.pose.y), abs=0.01)
+            np.testing.assert_allclose(other.covariance, one.covariance, rtol=0.02)
+
+
+class Mixed(Part):
+    """Pairs, the panoramas' of two metres per pixel, as those of VIGOR's cities."""
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        if isinstance(sample, Unreadable) or sample.K is not None:
+            return sample
+        return replace(sample, gsd=sample.gsd * (1.0 if index < 3 else 0.9))
+
+
+def test_what_takes_long_shows_how_far_it_is(network, capsys, monkeypatch):
+    monkeypatch.setattr("training.predict._SILENT_S", 0.0)
+    list(predict(network, FlatWorld(3, 8), progress="calibrating"))
+    shown = capsys.readouterr().err
+    assert "calibrating: 100%" in shown and "3/3" in shown
+
+
+def test_what_takes_seconds_is_silent(network, capsys):
+    list(predict(network, FlatWorld(2, 8)))
+    assert capsys.readouterr().err == ""

@@ -126,3 +126,16 @@ def test_calibration_leaves_the_peak_alone_where_other_places_account_for_the_er
     network.elsewhere_m = 20.0
     calibrate(network, world)
     assert network.covariance_scale.tolist() == [1.0, 1.0]
+
+
+def test_calibration_looks_at_no_more_pairs_than_tell_it_something(monkeypatch):
+    monkeypatch.setattr("training.calibration.MOST_PAIRS", 5)
+    seen = set()
+
+    class Watched(Part):
+        def __getitem__(self, index):
+            seen.add(index)
+            return super().__getitem__(index)
+
+    calibrate(Sure(MODEL).eval(), Watched(FlatWorld(40, 10), range(40)))
+    assert seen == {0, 10, 20, 29, 39}

@@ -29,6 +29,14 @@ class Part:
         order = np.random.default_rng(seed).permutation(len(dataset))
         return cls(dataset, sorted(order[: max(1, round(share * len(dataset)))].tolist()))
 
+    @classmethod
+    def spread(cls, dataset: PairDataset, most: int) -> Part:
+        """All samples, or `most` of them that are spread evenly over the dataset's order."""
+        count = min(most, len(dataset))
+        return cls(
+            dataset, np.linspace(0, max(len(dataset) - 1, 0), count).round().astype(int).tolist()
+        )
+
     def __len__(self) -> int:
         return len(self._indices)
 

@@ -71,6 +71,12 @@ def test_a_share_of_the_data_follows_from_the_seed():
     assert len(yaws[0]) == 10
 
 
+def test_some_of_the_data_are_spread_over_all_of_them():
+    data = Counting([sample(i) for i in range(100)])
+    assert [label.x for label in Part.spread(data, 4).labels] == [0, 33, 66, 99]
+    assert len(Part.spread(data, 1000)) == 100
+
+
 def test_what_is_remembered_is_read_once():
     data = Counting([sample(i) for i in range(3)])
     kept = Remembered(data)
