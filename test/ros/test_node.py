@@ -195,7 +195,9 @@ def test_sensors_may_be_slower_than_images_and_time_may_start_again(
 ):
     start(start_node, peer, wait, store, **{"prior.max_wait_s": 0.01})
     for _ in range(3):
-        ask(peer, sensors, 50.0)
+        peer.publish(*sensors.drive(49.5, 50.5))
+        peer_settles(peer, wait)
+        peer.publish(sensors.camera_info(50.0), sensors.image(50.0))
         wait(lambda: peer.poses)
         # Infos without their image, as images are lost, fill the queue that pairs them.
         for i in range(10):
