@@ -81,10 +81,6 @@ class LocalizerBridge(SensorInput):
     def read_ahead(self) -> ReadAhead:
         return self._localizer.read_ahead
 
-    def encode_ahead(self) -> None:
-        """Encode the crop that the next images need: to be called while no image waits."""
-        self._localizer.encode_ahead()
-
     def on_image(self, msg: Image | CompressedImage, info: CameraInfo) -> Outgoing | None:
         """The answer to an image and its CameraInfo; None for an image that cannot be read."""
         self.received["image"] += 1
