@@ -27,6 +27,8 @@ TOPICS = {
     "fix": ("/gnss/fix", "positions (sensor_msgs/NavSatFix)"),
     "imu": ("/imu/data", "headings, ENU (sensor_msgs/Imu)"),
     "odometry": ("/odometry", "headings or motion (nav_msgs/Odometry)"),
+    "twist": ("/twist", "motion, prior.motion twist (geometry_msgs/TwistWithCovarianceStamped)"),
+    "prior_pose": ("/prior_pose", "poses of a filter, prior.source pose"),
 }
 
 

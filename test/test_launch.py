@@ -183,7 +183,7 @@ def test_topics_are_remapped_from_those_the_node_takes(load):
     [localizer] = kind(entities, "LifecycleNode")
     arguments = defaults(entities) | {"image": "/front/image_raw"}
     remapped = {name: perform(topic, arguments) for name, topic in localizer.remappings}
-    files = ("node.py", "image_input.py", "topics.py")
+    files = ("sensor_input.py", "image_input.py", "topics.py")
     source = "".join((ROOT / "g2s_localizer" / "ros" / file).read_text() for file in files)
     assert all(f'"{name}"' in source for name in remapped)
     assert remapped["image"] == "/front/image_raw"

@@ -16,12 +16,11 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState
-from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, NavSatFix
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.geometry import LatLon
@@ -61,6 +60,7 @@ class LocalizerNode(LifecycleNode):
         self._worker: NewestWorker[tuple[Image | CompressedImage, CameraInfo]] | None = None
         self._images: ImageInput | None = None
         self._sensor_subscriptions: list[Any] = []
+        self._needed_subscriptions: list[Any] = []
         self._outputs: Outputs | None = None
         self._extrinsics: TfExtrinsics | None = None
         self._resets_seen = 0
@@ -164,7 +164,7 @@ class LocalizerNode(LifecycleNode):
         lookup = self._extrinsics.lookup if self._extrinsics else None
         bridge = LocalizerBridge(localizer, config.bridge, lookup)
         self._outputs = Outputs(self)
-        self._create_sensor_subscriptions(bridge, config)
+        self._create_sensor_subscriptions(bridge)
         self._bridge, self._config = bridge, config
         self._resets_seen = 0
         self._datum_said = None
@@ -200,15 +200,13 @@ class LocalizerNode(LifecycleNode):
             "checkpoint": bridge.checkpoint_id,
         }
 
-    def _create_sensor_subscriptions(self, bridge: LocalizerBridge, config: NodeConfig) -> None:
-        if config.bridge.heading_source == "imu":
-            heading = (Imu, "imu", bridge.on_imu)
-        else:
-            heading = (Odometry, "odometry", bridge.on_odometry)
-        for kind, topic, take in ((NavSatFix, "fix", bridge.on_fix), heading):
-            self._sensor_subscriptions.append(
-                self.create_subscription(kind, topic, partial(self._on_sensor, take), SENSOR_QOS)
-            )
+    def _create_sensor_subscriptions(self, bridge: LocalizerBridge) -> None:
+        for topic in bridge.topics():
+            hear = partial(self._on_sensor, topic.take)
+            subscription = self.create_subscription(topic.kind, topic.name, hear, SENSOR_QOS)
+            self._sensor_subscriptions.append(subscription)
+            if topic.needed:
+                self._needed_subscriptions.append(subscription)
 
     def _on_sensor(self, take: Callable[[Any], None], msg: Any) -> None:
         take(msg)
@@ -254,7 +252,7 @@ class LocalizerNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         bridge, images = self._bridge, self._images
-        subscriptions = [*(images.subscriptions if images else []), *self._sensor_subscriptions]
+        needed = [*(images.subscriptions if images else []), *self._needed_subscriptions]
         status = self._diagnostics.status(
             time.monotonic(),
             {**(bridge.received if bridge else {}), **(images.received if images else {})},
@@ -262,7 +260,7 @@ class LocalizerNode(LifecycleNode):
             bridge.drop_reason if bridge else {},
             bridge.frame if bridge else None,
             bridge.read_ahead if bridge else None,
-            unpublished=unpublished(self, subscriptions),
+            unpublished=unpublished(self, needed),
             why_silent=images.silence() if images else "",
             pairing=images.values() if images else {},
         )
@@ -272,11 +270,14 @@ class LocalizerNode(LifecycleNode):
         silent = status.level == DiagnosticStatus.STALE and self._diagnostics.state == "active"
         if silent or status.level in (DiagnosticStatus.WARN, DiagnosticStatus.ERROR):
             self.get_logger().warning(status.message, throttle_duration_sec=LOG_PERIOD_S)
-        if bridge is not None and bridge.frame is not None:
-            self._say_datum(bridge.frame.datum)
+        if bridge is not None:
+            self._say_datum(bridge)
 
-    def _say_datum(self, datum: LatLon) -> None:
-        if datum != self._datum_said:
+    def _say_datum(self, bridge: LocalizerBridge) -> None:
+        for note in bridge.take_notes():
+            self.get_logger().warning(note)
+        datum = bridge.frame.datum if bridge.frame else None
+        if datum is not None and datum != self._datum_said:
             self._datum_said = datum
             self.get_logger().info(f"datum, the origin of map: {datum.lat:.8f}, {datum.lon:.8f}")
 
@@ -292,7 +293,7 @@ class LocalizerNode(LifecycleNode):
         self._stop_worker()
         for subscription in self._sensor_subscriptions:
             self.destroy_subscription(subscription)
-        self._sensor_subscriptions = []
+        self._sensor_subscriptions, self._needed_subscriptions = [], []
         for part in (self._outputs, self._extrinsics):
             if part is not None:
                 part.close()
