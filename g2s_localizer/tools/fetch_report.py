@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
+from g2s_localizer.imagery.mosaic import TileMosaic
 from g2s_localizer.imagery.provider import Provider
+from g2s_localizer.imagery.slippy import SlippyStore
+from g2s_localizer.imagery.tile import TileCache
 from g2s_localizer.imagery.tile_index import TileId
 
 if TYPE_CHECKING:
@@ -20,9 +26,12 @@ NAMED = 6
 
 
 def missing_tiles(
-    store: TileStore, tiles: Sequence[TileId], survey: Survey, result: FetchResult
+    out: Path, store: TileStore, tiles: Sequence[TileId], survey: Survey, result: FetchResult
 ) -> dict[TileId, str]:
-    """Why each tile that was asked for is not in the store, or not whole."""
+    """Return why tiles that were asked for are not in the store `out`, or show no imagery in part.
+
+    What is there is looked into as g2s-tiles verify does.
+    """
     untried = f"not tried: {result.stopped}" if result.stopped else "evicted to stay below the cap"
     still_damaged = store.survey(survey.damaged).damaged
     missing = {}
@@ -30,7 +39,18 @@ def missing_tiles(
         if store.index.record(tile) is None or tile in still_damaged:
             known = survey.absent.get(tile, survey.damaged.get(tile, untried))
             missing[tile] = result.failed.get(tile, known)
-    return missing
+    there = [tile for tile in tiles if tile not in missing]
+    return missing | _gaps(out, there)
+
+
+def _gaps(out: Path, tiles: Sequence[TileId]) -> dict[TileId, str]:
+    """Return which of some stored tiles are transparent or of one colour, and why it is said."""
+    try:
+        mosaic = TileMosaic(SlippyStore(out), TileCache(0))
+    except ValueError:
+        return {}
+    looked_at = tqdm(tiles, desc="looking into", unit="tile", file=sys.stderr)
+    return {tile: fault for tile in looked_at if (fault := mosaic.fault(*tile))}
 
 
 def report_fetched(

@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
                     download.result.stopped = "interrupted"
             result = download.result
             report_fetched(args.out, provider, survey, result, time.monotonic() - started)
-            missing = missing_tiles(store, tiles, survey, result)
+            missing = missing_tiles(args.out, store, tiles, survey, result)
             report_missing(args.out, missing)
             if result.stopped == "interrupted":
                 return 130

@@ -202,6 +202,19 @@ class Handler(BaseHTTPRequestHandler):
         image = np.full((256, 256, 3), x % 256, np.uint8)
         self.answer(body=cv2.imencode(".png", image)[1].tobytes())
 
+    def collar(self, zoom, x, y):
+        """Imagery that ends within the tile; beyond it there is exactly one colour."""
+        image = np.random.default_rng([x, y]).integers(0, 256, (256, 256, 3), np.uint8)
+        image[:, : 100 + x % 100] = (x % 256, 9, 9)
+        self.answer(body=cv2.imencode(".png", image)[1].tobytes())
+
+    def see_through(self, zoom, x, y):
+        """Imagery that ends within the tile; beyond it the tile is transparent."""
+        image = np.random.default_rng([x, y]).integers(0, 256, (256, 256, 4), np.uint8)
+        image[:, :, 3] = 255
+        image[: 100 + x % 100, :, 3] = 0
+        self.answer(body=cv2.imencode(".png", image)[1].tobytes())
+
     def repeated(self, zoom, x, y):
         self.answer(body=tile_image(1, 1))
 

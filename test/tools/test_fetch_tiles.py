@@ -16,6 +16,7 @@ from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.slippy import SlippyStore
 from g2s_localizer.imagery.tile_index import TileIndex
 from g2s_localizer.tools.fetch_tiles import add_fetch_command
+from g2s_localizer.tools.tiles import main as tiles_main
 
 # At the end of the path, so that its modules hide none.
 sys.path.append(str(Path(__file__).parents[1] / "imagery"))
@@ -85,6 +86,22 @@ def test_what_is_missing_is_listed_with_its_reason_and_the_status_says_so(server
     assert "16 tiles are missing" in out and "16 x 404 Not Found: 19/" in out
     listed = (tmp_path / "store" / "missing.txt").read_text().splitlines()
     assert len(listed) == 16 and listed[0].endswith("\t404 Not Found")
+
+
+@pytest.mark.parametrize(
+    ("way", "says"), [("see_through", "transparent in part"), ("collar", "of exactly one colour")]
+)
+def test_a_tile_with_a_gap_in_it_is_missing_for_fetch_and_verify_alike(
+    server, tmp_path, capsys, way, says
+):
+    file = provider_file(tmp_path, server, way)
+    for _ in range(2):  # fetched, and there already
+        assert fetch(file, tmp_path / "store", "--yes") == 1
+        told = capsys.readouterr().out
+        assert "16 tiles are missing" in told and says in told
+    assert len((tmp_path / "store" / "missing.txt").read_text().splitlines()) == 16
+    assert tiles_main(["verify", str(tmp_path / "store")]) == 1
+    assert says in capsys.readouterr().out
 
 
 def test_what_was_not_tried_is_missing_too(server, tmp_path, capsys):
