@@ -26,6 +26,9 @@ def install(request, tmp_path_factory):
     return workspace / "install"
 
 
+COMMANDS = ("g2s-node", "g2s-benchmark", "g2s-kitti-to-rosbag2", "g2s-tiles", "g2s-replay")
+
+
 def run_installed(install, command):
     """Standard output of a command in a shell that has sourced this installation alone."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -62,7 +65,7 @@ def test_a_source_tree_first_on_the_path_finds_the_messages(install):
 
 def test_executables_and_share_files_are_installed(install):
     prefix = install / "g2s_localizer"
-    for name in ("localizer_node", "kitti_to_rosbag2", "tiles", "replay_bag"):
+    for name in ("localizer_node", "kitti_to_rosbag2", "tiles", "replay_bag", *COMMANDS):
         assert os.access(prefix / "lib" / "g2s_localizer" / name, os.X_OK), name
     share = prefix / "share" / "g2s_localizer"
     sources = [file for folder in ("config", "launch") for file in (ROOT / folder).glob("*.*")]
@@ -80,3 +83,16 @@ def test_every_file_of_the_package_is_installed(install):
 def test_an_executable_starts_and_explains_itself(install):
     executable = install / "g2s_localizer" / "lib" / "g2s_localizer" / "kitti_to_rosbag2"
     assert "--drive" in run_installed(install, f'"{executable}" --help')
+
+
+def test_every_command_is_on_the_path_of_a_sourced_workspace(install):
+    # The virtual environment's own commands are before them.
+    lines = run_installed(install, f"which -a {' '.join(COMMANDS)}").splitlines()
+    for name in COMMANDS:
+        assert str(install / "g2s_localizer" / "bin" / name) in lines, name
+
+
+@pytest.mark.parametrize("folder", ["bin", "lib/g2s_localizer"])
+def test_a_command_that_fails_says_so_by_its_exit_code(install, folder):
+    command = install / "g2s_localizer" / folder / "g2s-replay"
+    assert run_installed(install, f'"{command}" no_bag 2>/dev/null || echo $?').strip() == "1"

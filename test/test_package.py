@@ -66,6 +66,22 @@ def test_every_executable_of_colcon_has_its_function():
         assert "main" in functions_of(module), module
 
 
+def test_pip_and_colcon_install_the_same_commands():
+    pip = re.findall(r'"(g2s-[\w-]+) = ([\w.]+):main"', (ROOT / "setup.py").read_text())
+    colcon = re.findall(r"^install_command\((g2s-[\w-]+) ([\w.]+)\)", cmake(), re.MULTILINE)
+    assert sorted(pip) == sorted(colcon)
+
+
+def test_what_a_workspace_needs_comes_from_rosdep_or_the_readme_s_pip_line():
+    required = re.findall(
+        r'^        "([\w-]+)[<>=]', (ROOT / "setup.py").read_text().partition("extras")[0], re.M
+    )
+    by_rosdep = {"numpy", "opencv-python-headless", "pyproj", "pyyaml", "tqdm"}
+    [line] = re.findall(r"^pip install torch.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {"torch", "httpx"} < set(required)
+    assert not [name for name in set(required) - by_rosdep if f"{name}" not in line]
+
+
 def test_every_message_is_generated():
     listed = set(re.findall(r'"(msg/\w+\.msg)"', cmake()))
     assert listed == {f"msg/{file.name}" for file in (ROOT / "msg").glob("*.msg")}
