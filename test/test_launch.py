@@ -265,6 +265,22 @@ def test_the_first_pose_of_the_ekf_may_be_anywhere():
     assert 1000.0 / x**0.5 < limit and 1000.0 / y**0.5 < limit and 3.15 / yaw**0.5 < limit
 
 
+def test_the_ekf_says_how_it_is_and_keeps_its_rate():
+    ekf = parameters_of("ekf.yaml", "ekf_filter_node")
+    assert ekf["predict_to_current_time"] and ekf["print_diagnostics"]
+    assert "reset_on_time_jump" not in ekf  # without effect in ROS 2
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_many_poses_do_not_make_the_ekf_surer_than_the_imagery(axis):
+    noise = parameters_of("ekf.yaml", "ekf_filter_node")["process_noise_covariance"][axis]
+    pose, variance, rate = 0.5**2, 1e6, 10.0
+    for _ in range(1000):
+        predicted = variance + noise / rate
+        variance = predicted * pose / (predicted + pose)
+    assert variance**0.5 > 0.8 * declared_by_the_node()["map.sigma_m"]
+
+
 def test_rviz_shows_topics_that_are_published():
     text = (CONFIG / "g2s.rviz").read_text()
     published = {"/localizer/pose", "/localizer/overlay", "/localizer/score_map"}
