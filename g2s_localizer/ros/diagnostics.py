@@ -16,6 +16,9 @@ from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import LocalFrame
 from g2s_localizer.imagery.coverage import Coverage
 
+LATENCIES = ("latency", "latency from arrival", "latency from stamp")
+"""Seconds of the work, from the image's arrival, and from its stamp on the node's clock."""
+
 LATENCIES_KEPT = 200
 
 LOST_AFTER = 5
@@ -51,7 +54,7 @@ class Diagnostics:
     def _clear(self) -> None:
         self._accepted = 0
         self._rejected: Counter[Rejection] = Counter()
-        self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._latencies = {name: deque[float](maxlen=LATENCIES_KEPT) for name in LATENCIES}
         self._last: Estimate | None = None
         self._prior_age = math.nan
         self._rejected_in_a_row = 0
@@ -68,14 +71,25 @@ class Diagnostics:
             self._clear()
             self._answered_s = self._reported_s = now_s
 
-    def record(self, estimate: Estimate, prior_age_s: float, now_s: float) -> None:
-        """An image was answered; prior_age_s: from the newest fix to the image."""
+    def record(
+        self,
+        estimate: Estimate,
+        prior_age_s: float,
+        now_s: float,
+        from_arrival_s: float = math.nan,
+        from_stamp_s: float = math.nan,
+    ) -> None:
+        """An image was answered; prior_age_s: from the newest fix to the image; from_arrival_s,
+        from_stamp_s: to the answer, besides the work alone.
+        """
         with self._lock:
             self._last = estimate
             self._answered_s = now_s
             self._prior_age = prior_age_s
-            if math.isfinite(estimate.latency_s):
-                self._latencies.append(estimate.latency_s)
+            latencies = estimate.latency_s, from_arrival_s, from_stamp_s
+            for name, latency_s in zip(LATENCIES, latencies, strict=True):
+                if math.isfinite(latency_s):
+                    self._latencies[name].append(latency_s)
             if estimate.rejection is None:
                 self._accepted += 1
                 self._rejected_in_a_row = 0
@@ -133,8 +147,11 @@ class Diagnostics:
                 "coverage of the planned area": str(self.coverage) if self.coverage else "",
                 "datum": f"{frame.datum.lat:.8f}, {frame.datum.lon:.8f}" if frame else "",
                 "rate (Hz)": _number(changed["answered"] / elapsed_s if elapsed_s > 0 else 0.0),
-                "latency p50 (ms)": _number(self._latency_ms(50)),
-                "latency p99 (ms)": _number(self._latency_ms(99)),
+                **{
+                    f"{name} p{percentile} (ms)": _number(self._latency_ms(name, percentile))
+                    for name in LATENCIES
+                    for percentile in (50, 99)
+                },
                 "age of the prior (s)": _number(self._prior_age),
                 "accepted": str(self._accepted),
                 "rejected": str(counts["rejected"]),
@@ -189,10 +206,9 @@ class Diagnostics:
             return WARN, f"the imagery covers {self.coverage}"
         return OK, "localized" if self._accepted else "waiting for images"
 
-    def _latency_ms(self, percentile: float) -> float:
-        if not self._latencies:
-            return math.nan
-        return 1e3 * float(np.percentile(self._latencies, percentile))
+    def _latency_ms(self, name: str, percentile: float) -> float:
+        latencies = self._latencies[name]
+        return 1e3 * float(np.percentile(latencies, percentile)) if latencies else math.nan
 
 
 def _number(value: float) -> str:

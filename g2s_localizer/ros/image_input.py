@@ -30,7 +30,8 @@ RECENT_S = 2.0
 
 
 class ImageInput:
-    """Subscribes to image and camera_info and calls `on_pair(image, info)` for equal stamps.
+    """Subscribes to image and camera_info and calls `on_pair` for equal stamps: with the image, the
+    CameraInfo, and when the image arrived (s, of time.monotonic).
 
     received       messages by topic, and "pairs"
     subscriptions  the two of them, for who asks whether anybody publishes
@@ -40,12 +41,13 @@ class ImageInput:
         self,
         node: Node,
         transport: str,
-        on_pair: Callable[[Image | CompressedImage, CameraInfo], None],
+        on_pair: Callable[[Image | CompressedImage, CameraInfo, float], None],
     ) -> None:
         self._node = node
         self._on_pair = on_pair
         self._since_pair: Counter[str] = Counter()
         self._newest_ns: dict[str, int] = {}
+        self._arrived_s: dict[int, float] = {}
         self._paired_s = -math.inf
         self.received: Counter[str] = Counter({"image": 0, "camera_info": 0, "pairs": 0})
         self.subscriptions: list[Any] = []
@@ -108,13 +110,18 @@ class ImageInput:
     def _count(self, name: str, msg: Any) -> None:
         self.received[name] += 1
         self._since_pair[name] += 1
-        self._newest_ns[name] = stamp_ns(msg.header)
+        self._newest_ns[name] = stamp = stamp_ns(msg.header)
+        if name == "image":
+            self._arrived_s[stamp] = time.monotonic()
+            while len(self._arrived_s) > PAIRS_KEPT + 1:
+                del self._arrived_s[next(iter(self._arrived_s))]
 
     def _pair(self, image: Image | CompressedImage, info: CameraInfo) -> None:
         self.received["pairs"] += 1
         self._since_pair.clear()
         self._paired_s = time.monotonic()
-        self._on_pair(image, info)
+        arrived_s = self._arrived_s.pop(stamp_ns(image.header), self._paired_s)
+        self._on_pair(image, info, arrived_s)
 
     def _difference_s(self) -> float:
         if len(self._newest_ns) < 2:

@@ -31,7 +31,7 @@ from g2s_localizer.ros.extrinsics import TfExtrinsics
 from g2s_localizer.ros.image_input import ImageInput
 from g2s_localizer.ros.outputs import OUTPUT_QOS, Outputs
 from g2s_localizer.ros.parameters import NodeConfig, Parameters
-from g2s_localizer.ros.publishers import unpublished
+from g2s_localizer.ros.publishers import unpublished, with_publishers
 from g2s_localizer.ros.worker import NewestWorker
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -57,7 +57,7 @@ class LocalizerNode(LifecycleNode):
         )
         self._bridge: LocalizerBridge | None = None
         self._config: NodeConfig | None = None
-        self._worker: NewestWorker[tuple[Image | CompressedImage, CameraInfo]] | None = None
+        self._worker: NewestWorker[tuple[Image | CompressedImage, CameraInfo, float]] | None = None
         self._images: ImageInput | None = None
         self._sensor_subscriptions: list[Any] = []
         self._needed_subscriptions: list[Any] = []
@@ -186,7 +186,9 @@ class LocalizerNode(LifecycleNode):
             on_idle=self._bridge.encode_ahead,
         )
         self._images = ImageInput(
-            self, self._config.image_transport, lambda image, info: worker.submit((image, info))
+            self,
+            self._config.image_transport,
+            lambda *image_and_info: worker.submit(image_and_info),
         )
         self._diagnostics.start(time.monotonic())
         self._diagnostics.state = "active"
@@ -210,6 +212,9 @@ class LocalizerNode(LifecycleNode):
 
     def _on_sensor(self, take: Callable[[Any], None], msg: Any) -> None:
         take(msg)
+        if self._bridge is not None:
+            for note in self._bridge.take_notes():
+                self.get_logger().warning(note)
         if self._bridge is not None and self._bridge.resets != self._resets_seen:
             self._after_backward_jump(self._bridge)
         if self._worker is not None:
@@ -230,14 +235,20 @@ class LocalizerNode(LifecycleNode):
             self._images.clear()
 
     def _answer(
-        self, bridge: LocalizerBridge, pair: tuple[Image | CompressedImage, CameraInfo]
+        self, bridge: LocalizerBridge, item: tuple[Image | CompressedImage, CameraInfo, float]
     ) -> None:
         """What the worker does with an image."""
-        outgoing = bridge.on_image(*pair)
+        image, info, arrived_s = item
+        outgoing = bridge.on_image(image, info)
         if outgoing is None:
             return
-        age_s = bridge.prior_age(outgoing.estimate.stamp_ns)
-        self._diagnostics.record(outgoing.estimate, age_s, time.monotonic())
+        stamp_ns, now_s = outgoing.estimate.stamp_ns, time.monotonic()
+        from_arrival_s = now_s - arrived_s
+        from_stamp_s = (self.get_clock().now().nanoseconds - stamp_ns) * 1e-9
+        outgoing.registration.latency_from_arrival = from_arrival_s
+        outgoing.registration.latency_from_stamp = from_stamp_s
+        age_s = bridge.prior_age(stamp_ns)
+        self._diagnostics.record(outgoing.estimate, age_s, now_s, from_arrival_s, from_stamp_s)
         if self._outputs is not None:
             self._outputs.publish(outgoing)
 
@@ -272,6 +283,8 @@ class LocalizerNode(LifecycleNode):
             self.get_logger().warning(status.message, throttle_duration_sec=LOG_PERIOD_S)
         if bridge is not None:
             self._say_datum(bridge)
+            for said in with_publishers(self, bridge.conflicts, images):
+                self.get_logger().warning(said, throttle_duration_sec=LOG_PERIOD_S)
 
     def _say_datum(self, bridge: LocalizerBridge) -> None:
         for note in bridge.take_notes():
@@ -301,8 +314,10 @@ class LocalizerNode(LifecycleNode):
         self._diagnostics.state = "unconfigured"
 
 
-def _is_ready(bridge: LocalizerBridge, pair: tuple[Image | CompressedImage, CameraInfo]) -> bool:
-    return bridge.is_ready(conversions.stamp_ns(pair[0].header))
+def _is_ready(
+    bridge: LocalizerBridge, item: tuple[Image | CompressedImage, CameraInfo, float]
+) -> bool:
+    return bridge.is_ready(conversions.stamp_ns(item[0].header))
 
 
 def main() -> int:

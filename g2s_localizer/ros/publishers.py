@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -19,6 +19,24 @@ NAMED = 3
 def unpublished(node: Node, subscriptions: Iterable[Any]) -> list[str]:
     """One sentence for every subscription of `node` that no publisher serves, with the cause."""
     return [said for one in subscriptions if (said := _fault(node, one.topic_name, one.msg_type))]
+
+
+def publishing(node: Node, topic: str) -> list[str]:
+    """Return the names of the nodes that publish `topic`, one for each publisher."""
+    infos = node.get_publishers_info_by_topic(topic)
+    return sorted(f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos)
+
+
+def with_publishers(node: Node, conflicts: Mapping[str, str], images: Any) -> list[str]:
+    """Return the sentences on topics that several publish, with the names of those who do.
+
+    conflicts: by topic, "image" being that of `images`, the ImageInput (None: not yet).
+    """
+    named = []
+    for topic, said in conflicts.items():
+        heard = images.subscriptions[0].topic_name if topic == "image" and images else topic
+        named.append(f"{said}; published by {', '.join(publishing(node, heard))}")
+    return named
 
 
 def type_name(message: type[Any]) -> str:

@@ -193,9 +193,9 @@ class SensorInput:
             return self._priors.take_notes()
 
     @property
-    def conflict(self) -> str:
-        """Which topics two publishers with different clocks share; "" for none."""
-        return "; ".join(said for watch in self._clocks.values() if (said := watch.conflict))
+    def conflicts(self) -> dict[str, str]:
+        """The topics that two publishers with different clocks share, each with its sentence."""
+        return {name: said for name, watch in self._clocks.items() if (said := watch.conflict)}
 
     def is_ready(self, stamp_ns: int) -> bool:
         """True when the prior at the stamp will not get better by waiting."""
@@ -211,9 +211,9 @@ class SensorInput:
     def prior_at(self, stamp_ns: int) -> Prior | tuple[Rejection, str]:
         """Return the prior at the stamp, or why there is none."""
         with self._lock:
-            if conflict := self.conflict:
+            if conflicts := self.conflicts:
                 # Nobody knows which of the two clocks is the vehicle's.
-                return Rejection.NO_PRIOR, conflict
+                return Rejection.NO_PRIOR, "; ".join(conflicts.values())
             return self._priors.at(stamp_ns)
 
     def image_stamp(self, header: Header) -> int:

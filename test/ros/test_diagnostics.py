@@ -41,6 +41,13 @@ def test_rate_and_latency_are_those_of_the_answers(active):
     assert values["age of the prior (s)"] == "0.050"
 
 
+def test_latency_is_told_from_the_start_of_work_from_arrival_and_from_the_stamp(active):
+    active.record(GOOD, 0.05, 100.1, 0.25, 0.5)
+    _, _, values = report(active, 100.5)
+    told = [values[f"latency{since} p50 (ms)"] for since in ("", " from arrival", " from stamp")]
+    assert told == ["100.000", "250.000", "500.000"]
+
+
 def test_a_report_names_imagery_checkpoint_datum_and_every_rejection(active):
     active.record(rejected(), 0.0, 100.1)
     _, _, values = report(active, 100.5)

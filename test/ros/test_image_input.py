@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import time
+
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -6,7 +8,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, NavSatFix
 
 from g2s_localizer.ros.image_input import ImageInput
-from g2s_localizer.ros.publishers import unpublished
+from g2s_localizer.ros.publishers import publishing, unpublished
 
 pytestmark = pytest.mark.ros
 
@@ -38,17 +40,19 @@ def graph(wait):
 def test_equal_stamps_make_a_pair_and_all_is_counted(graph, sensors):
     node, _, publish = graph
     pairs = []
-    images = ImageInput(node, "raw", lambda image, info: pairs.append((image, info)))
+    images = ImageInput(node, "raw", lambda *pair: pairs.append(pair))
     publish("/front/image_raw", sensors.image(1.0))
+    between_s = time.monotonic()
     publish("/camera_info", sensors.camera_info(1.0))
-    assert [info.header for _, info in pairs] == [sensors.image(1.0).header]
+    ((_, info, arrived_s),) = pairs
+    assert info.header == sensors.image(1.0).header and between_s - 5.0 < arrived_s <= between_s
     assert images.received == {"image": 1, "camera_info": 1, "pairs": 1}
     assert "none of them is answered" in images.silence()
 
 
 def test_other_stamps_are_named_with_their_difference(graph, sensors):
     node, _, publish = graph
-    images = ImageInput(node, "raw", lambda image, info: None)
+    images = ImageInput(node, "raw", lambda image, info, arrived_s: None)
     publish("/front/image_raw", sensors.image(1.0))
     assert "1 images and no CameraInfo" in images.silence()
     publish("/camera_info", sensors.camera_info(0.75))
@@ -74,3 +78,10 @@ def test_a_topic_nobody_publishes_is_named_with_where_to_look(graph, wait, messa
     wait(lambda: node.count_publishers(topic))
     told = "".join(unpublished(node, [subscription]))
     assert said in told and bool(said) == bool(told)
+
+
+def test_the_publishers_of_a_topic_are_named(graph, sensors):
+    node, _, publish = graph
+    ImageInput(node, "raw", lambda *pair: None)
+    publish("/front/image_raw", sensors.image(1.0))
+    assert publishing(node, "image") == publishing(node, "/front/image_raw") == ["/driver"]

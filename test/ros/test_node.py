@@ -53,6 +53,8 @@ def test_one_image_gets_exactly_one_registration_with_its_stamp(
     assert registration.header == pose.header == overlay[0].header
     assert (pose.header.stamp.sec, pose.header.stamp.nanosec) == (100, 250_000_000)
     assert registration.prior.pose.position.x == pytest.approx(2.5, abs=1e-3)
+    assert registration.latency_from_arrival > registration.latency > 0.0
+    assert registration.latency_from_stamp > registration.latency_from_arrival
     assert (overlay[0].encoding, score_map[0].encoding) == ("rgb8", "mono8")
     assert node.stop() == 0
 
@@ -206,6 +208,24 @@ def test_sensors_may_be_slower_than_images_and_time_may_start_again(
         assert len(peer.registrations) == len(peer.poses) == 1
         peer.registrations.clear()
         peer.poses.clear()
+
+
+def test_two_receivers_of_two_clocks_are_named_in_log_and_diagnostics_and_give_no_pose(
+    start_node, peer, wait, store, sensors
+):
+    node = start(start_node, peer, wait, store)
+    for i in range(12):
+        for frame, t in (("gps_roof", 100.0 + 0.1 * i), ("gps_hood", 95.0 + 0.1 * i)):
+            fix = sensors.fix(t)
+            fix.header.frame_id = frame
+            peer.publish(fix, sensors.imu(100.0 + 0.1 * i + (0.05 if frame == "gps_hood" else 0.0)))
+    wait(
+        lambda: "different clocks? frame_id: 'gps_roof', 'gps_hood'" in peer.diagnosis()["message"]
+    )
+    peer.publish(sensors.camera_info(101.0), sensors.image(101.0))
+    wait(lambda: [r.rejection for r in peer.registrations] == [1])
+    wait(lambda: "'gps_hood'; published by /peer" in node.output.read_text())
+    assert "different clocks?" in peer.registrations[0].rejection_reason
 
 
 def test_with_simulated_time_the_node_answers_and_starts_again_with_the_clock(
