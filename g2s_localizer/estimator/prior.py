@@ -119,6 +119,11 @@ class PriorBuffer:
         return self._fixes[-1].stamp_ns if self._fixes else None
 
     @property
+    def newest_ns(self) -> int:
+        """The latest stamp of all samples; 0: there is none."""
+        return max((series[-1].stamp_ns for series in self._all() if series), default=0)
+
+    @property
     def fixes(self) -> tuple[Fix, ...]:
         """What is kept of the fixes, oldest first: antenna in map."""
         return tuple(self._fixes)

@@ -13,6 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from g2s_localizer.estimator.series import BACKWARD_JUMP_S
 from g2s_localizer.ros import compat
 from g2s_localizer.ros.conversions import stamp_ns
 from g2s_localizer.ros.topics import image_topic
@@ -51,6 +52,7 @@ class ImageInput:
         self._paired_s = -math.inf
         self.received: Counter[str] = Counter({"image": 0, "camera_info": 0, "pairs": 0})
         self.subscriptions: list[Any] = []
+        self._pairs: Any = None
         kind = CompressedImage if transport == "compressed" else Image
         topic = image_topic(node, transport)
         info_qos = QoSProfile(depth=PAIRS_KEPT, reliability=QoSReliabilityPolicy.BEST_EFFORT)
@@ -77,11 +79,14 @@ class ImageInput:
         self.subscriptions = []
         self._on_pair = lambda image, info: None
 
-    def clear(self) -> None:
-        """Forget what waits: a full queue of later stamps would throw out each earlier one."""
+    def clear(self, now_ns: int) -> None:
+        """Time was set back to `now_ns`: forget what waits with later stamps."""
+        later_ns = now_ns + round(BACKWARD_JUMP_S * 1e9)
         for queue in self._pairs.queues:
-            queue.clear()
-        self._newest_ns.clear()
+            for key, msg in list(queue.items()):
+                if stamp_ns(msg.header) > later_ns:
+                    del queue[key]
+        self._newest_ns = {name: ns for name, ns in self._newest_ns.items() if ns <= later_ns}
 
     def values(self) -> dict[str, str]:
         """What /diagnostics says of the pairing."""
@@ -108,6 +113,11 @@ class ImageInput:
         return f"neither an image nor a CameraInfo{since}"
 
     def _count(self, name: str, msg: Any) -> None:
+        # A synchronizer that is full throws out the least stamp, which may be the one to come: as
+        # long as nobody knows that time was set back, what arrived first goes.
+        for queue in self._pairs.queues if self._pairs else []:
+            while len(queue) >= PAIRS_KEPT:
+                del queue[next(iter(queue))]
         self.received[name] += 1
         self._since_pair[name] += 1
         self._newest_ns[name] = stamp = stamp_ns(msg.header)

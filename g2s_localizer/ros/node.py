@@ -212,27 +212,27 @@ class LocalizerNode(LifecycleNode):
 
     def _on_sensor(self, take: Callable[[Any], None], msg: Any) -> None:
         take(msg)
-        if self._bridge is not None:
-            for note in self._bridge.take_notes():
+        if (bridge := self._bridge) is not None:
+            for note in bridge.take_notes():
                 self.get_logger().warning(note)
-        if self._bridge is not None and self._bridge.resets != self._resets_seen:
-            self._after_backward_jump(self._bridge)
+            if bridge.resets != self._resets_seen:
+                self._after_backward_jump(bridge, bridge.newest_ns)
         if self._worker is not None:
             self._worker.wake()
 
     def _on_backward_jump(self, jump: TimeJump) -> None:
         if self._bridge is not None:
             self._bridge.reset()
-            self._after_backward_jump(self._bridge)
+            self._after_backward_jump(self._bridge, self.get_clock().now().nanoseconds)
 
-    def _after_backward_jump(self, bridge: LocalizerBridge) -> None:
+    def _after_backward_jump(self, bridge: LocalizerBridge, now_ns: int) -> None:
         self._resets_seen = bridge.resets
         self.get_logger().warning(
             "time was set back: starting again with new fixes and headings",
             throttle_duration_sec=LOG_PERIOD_S,
         )
         if self._images is not None:
-            self._images.clear()
+            self._images.clear(now_ns)
 
     def _answer(
         self, bridge: LocalizerBridge, item: tuple[Image | CompressedImage, CameraInfo, float]

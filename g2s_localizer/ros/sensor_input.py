@@ -125,6 +125,12 @@ class SensorInput:
         """How often time was set back."""
         return self._priors.resets
 
+    @property
+    def newest_ns(self) -> int:
+        """The latest stamp of what is kept of the sensors; 0: nothing is."""
+        with self._lock:
+            return self._priors.newest_ns
+
     def on_fix(self, msg: NavSatFix) -> None:
         """A GNSS fix of the antenna."""
 

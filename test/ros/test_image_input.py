@@ -80,6 +80,19 @@ def test_a_topic_nobody_publishes_is_named_with_where_to_look(graph, wait, messa
     assert said in told and bool(said) == bool(told)
 
 
+def test_time_that_is_set_back_loses_no_pair_before_and_after_it_is_known(graph, sensors):
+    node, _, publish = graph
+    pairs = []
+    images = ImageInput(node, "raw", lambda *pair: pairs.append(pair))
+    for t in range(90, 98):
+        publish("/camera_info", sensors.camera_info(float(t)))
+    publish("/camera_info", sensors.camera_info(50.0))
+    images.clear(50_000_000_000)
+    publish("/front/image_raw", sensors.image(50.0))
+    publish("/front/image_raw", sensors.image(97.0))
+    assert [image.header for image, _, _ in pairs] == [sensors.image(50.0).header]
+
+
 def test_the_publishers_of_a_topic_are_named(graph, sensors):
     node, _, publish = graph
     ImageInput(node, "raw", lambda *pair: None)
