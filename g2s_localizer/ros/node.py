@@ -40,6 +40,9 @@ SENSOR_QOS = QoSProfile(depth=200, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 LOG_PERIOD_S = 5.0
 
+Arrival = tuple[Image | CompressedImage, CameraInfo, float]
+"""An image, its CameraInfo, and when the image arrived (s, of time.monotonic)."""
+
 
 class LocalizerNode(LifecycleNode):
     """Sensors are heard from configure on, images from activate on.
@@ -57,7 +60,7 @@ class LocalizerNode(LifecycleNode):
         )
         self._bridge: LocalizerBridge | None = None
         self._config: NodeConfig | None = None
-        self._worker: NewestWorker[tuple[Image | CompressedImage, CameraInfo, float]] | None = None
+        self._worker: NewestWorker[Arrival] | None = None
         self._images: ImageInput | None = None
         self._sensor_subscriptions: list[Any] = []
         self._needed_subscriptions: list[Any] = []
@@ -177,18 +180,17 @@ class LocalizerNode(LifecycleNode):
 
     def _activate(self) -> None:
         assert self._bridge is not None and self._config is not None
+        bridge = self._bridge
         worker = self._worker = NewestWorker(
-            partial(self._answer, self._bridge),
-            is_ready=partial(_is_ready, self._bridge),
+            partial(self._answer, bridge),
+            is_ready=lambda item: bridge.is_ready(conversions.stamp_ns(item[0].header)),
             max_wait_s=self._config.max_wait_s,
             on_replaced=self._diagnostics.record_replaced,
             on_error=self._report_failure,
-            on_idle=self._bridge.encode_ahead,
+            on_idle=bridge.encode_ahead,
         )
         self._images = ImageInput(
-            self,
-            self._config.image_transport,
-            lambda *image_and_info: worker.submit(image_and_info),
+            self, self._config.image_transport, lambda *arrival: worker.submit(arrival)
         )
         self._diagnostics.start(time.monotonic())
         self._diagnostics.state = "active"
@@ -212,11 +214,9 @@ class LocalizerNode(LifecycleNode):
 
     def _on_sensor(self, take: Callable[[Any], None], msg: Any) -> None:
         take(msg)
-        if (bridge := self._bridge) is not None:
-            for note in bridge.take_notes():
-                self.get_logger().warning(note)
-            if bridge.resets != self._resets_seen:
-                self._after_backward_jump(bridge, bridge.newest_ns)
+        bridge = self._bridge
+        if bridge is not None and bridge.resets != self._resets_seen:
+            self._after_backward_jump(bridge, bridge.newest_ns)
         if self._worker is not None:
             self._worker.wake()
 
@@ -234,9 +234,7 @@ class LocalizerNode(LifecycleNode):
         if self._images is not None:
             self._images.clear(now_ns)
 
-    def _answer(
-        self, bridge: LocalizerBridge, item: tuple[Image | CompressedImage, CameraInfo, float]
-    ) -> None:
+    def _answer(self, bridge: LocalizerBridge, item: Arrival) -> None:
         """What the worker does with an image."""
         image, info, arrived_s = item
         outgoing = bridge.on_image(image, info)
@@ -312,12 +310,6 @@ class LocalizerNode(LifecycleNode):
                 part.close()
         self._bridge = self._config = self._outputs = self._extrinsics = None
         self._diagnostics.state = "unconfigured"
-
-
-def _is_ready(
-    bridge: LocalizerBridge, item: tuple[Image | CompressedImage, CameraInfo, float]
-) -> bool:
-    return bridge.is_ready(conversions.stamp_ns(item[0].header))
 
 
 def main() -> int:

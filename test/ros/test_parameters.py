@@ -123,6 +123,7 @@ def test_a_datum_is_a_place(make):
         ({"map.frame_id": ""}, "map.frame_id must be the name of a frame .* got ''"),
         ({"map.frame_id": "/map"}, "map.frame_id must be .* got '/map'"),
         ({"base_frame": " "}, "base_frame must be the name of a frame .* got ' '"),
+        ({"prior.source": "pose"}, "prior.source is pose, but map.datum_latitude"),
         ({"map.datum_latitude": 49.0}, r"map.datum_longitude: .*\(49.0, nan\)"),
     ],
 )
