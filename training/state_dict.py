@@ -111,7 +111,7 @@ def _why(error: Exception) -> str:
 def _unwrapped(state: Any) -> tuple[dict[str, Tensor], list[str]]:
     """Return the tensors by name that a loaded file holds, under whatever keys."""
     keys: list[str] = []
-    while isinstance(state, Mapping) and not any(isinstance(v, Tensor) for v in state.values()):
+    while isinstance(state, Mapping):
         held = sorted(key for key in _WRAPPERS if isinstance(state.get(key), Mapping))
         if not held:
             break

@@ -150,13 +150,13 @@ class Provider:
         """Tiles and their boxes are in Web Mercator; what the address says of others is refused."""
         text = unquote(self.url)
         said = [name for name in _EPSG.findall(text) if int(name[:9]) not in _WEB_MERCATOR]
-        for name, value in parse_qsl(urlsplit(self.url).query):
+        for name, value in parse_qsl(urlsplit(self.url).query, keep_blank_values=True):
             is_crs = name.lower() in ("crs", "srs") and not _EPSG.search(value)
             is_set = name.lower() == "tilematrixset" and "crs84" in value.lower()
             said += [value] if is_crs or is_set else []
         if said:
             raise ValueError(
-                f"url must ask for EPSG:3857 (Web Mercator), which tiles are in, got {said[0]}"
+                f"url must ask for EPSG:3857 (Web Mercator), which tiles are in, got {said[0]!r}"
             )
 
     @property

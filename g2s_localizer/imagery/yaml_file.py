@@ -36,7 +36,8 @@ def read_yaml(file: Path) -> Any:
         return _parse(content)
     except RecursionError:
         raise ValueError(f"{file} is nested more deeply than {MOST_DEPTH} levels") from None
-    except (yaml.YAMLError, ValueError) as error:
+    except Exception as error:
+        # Values that are not what their tags say fail in any way.
         raise ValueError(f"{file} is no YAML that is read here: {error}") from error
 
 

@@ -87,8 +87,11 @@ def load_checkpoint(path: Path, sha256: str = "") -> tuple[RegistrationNet, str]
         raise CheckpointError(f"{json_path}: model: {str(error)[:_MESSAGE]}") from error
     try:
         tensors = load(payload)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a safetensors file: {error}") from error
+    except (SafetensorError, KeyError) as error:
+        # A KeyError is a type of numbers that PyTorch has not.
+        raise CheckpointError(
+            f"{path}: no safetensors file that is read: {error}"
+        ) from error
     # Checkpoints written before these were calibrated have none.
     for name, value in UNCALIBRATED.items():
         tensors.setdefault(name, torch.tensor(value))

@@ -111,6 +111,7 @@ WMS = "https://t.example/?BBOX={bbox}&"
         ("wms", WMS + "CRS=EPSG:25832"),
         ("wms", WMS + "srs=epsg%3A4326"),
         ("wms", WMS + "CRS=CRS:84"),
+        ("wms", WMS + "CRS="),
         ("wms", WMS + "CRS=EPSG:3857&SRS=EPSG:4326"),
         ("wmts", "https://t.example/?TILEMATRIXSET=WorldCRS84Quad&y={y}&x={x}&z={z}"),
         ("wmts", "https://t.example/EPSG:25832/{TileMatrix}/{TileRow}/{TileCol}.png"),

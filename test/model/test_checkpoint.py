@@ -3,6 +3,7 @@ import hashlib
 import json
 import math
 import resource
+import struct
 import time
 
 import pytest
@@ -66,6 +67,18 @@ def test_the_shipped_checkpoint_loads_is_small_and_says_synthetic():
 def test_tensors_that_are_not_the_networks_are_refused_by_name(checkpoint, change, message):
     rewrite(checkpoint, change)
     with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("dtype", ["F8_E8M0", "F4", "none"])
+def test_tensors_of_a_type_that_nobody_reads_are_refused(checkpoint, dtype):
+    header = json.dumps({"a": {"dtype": dtype, "shape": [1], "data_offsets": [0, 1]}}).encode()
+    payload = struct.pack("<Q", len(header)) + header + b"\0"
+    checkpoint.write_bytes(payload)
+    description = json.loads(checkpoint.with_suffix(".json").read_text())
+    description["sha256"] = hashlib.sha256(payload).hexdigest()
+    checkpoint.with_suffix(".json").write_text(json.dumps(description))
+    with pytest.raises(CheckpointError, match="no safetensors file"):
         load_checkpoint(checkpoint)
 
 

@@ -75,6 +75,10 @@ def wrapped_layer(name):
 TAKEN = {
     "state_dict": (lambda s: {"epoch": 3, "state_dict": s, "arch": "x"}, "taken from 'state_dict'"),
     "model": (lambda s: {"model": s, "optimizer": {"lr": 0.1}}, "taken from 'model'"),
+    "beside a tensor": (
+        lambda s: {"epoch": torch.tensor(3), "state_dict": s},
+        "taken from 'state_dict'",
+    ),
     "nested": (lambda s: {"state_dict": {"model": s}}, "taken from 'state_dict', 'model'"),
     "module": (lambda s: {f"module.{k}": v for k, v in s.items()}, "'module.' taken off"),
     "compiled": (lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, "'_orig_mod.' taken off"),
