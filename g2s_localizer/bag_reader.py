@@ -153,7 +153,7 @@ def _require_bag(path: Path) -> None:
     if path.is_dir():
         if (path / "metadata.yaml").is_file():
             return
-        held = sorted(file.name for file in path.iterdir() if file.suffix in FILES)
+        held = sorted(file.name for file in path.glob("[!.]*") if file.suffix in FILES)
         inner = sorted(file.parent.name for file in path.glob("*/metadata.yaml"))
         if held:
             why = f"`ros2 bag reindex {path}` writes it; or name the file itself, {held[0]}"
@@ -184,7 +184,9 @@ def _join_by_topic(storage: DirectoryReader) -> None:
             same = joined.setdefault(key, held._replace(msgcount=0))
             joined[key] = same._replace(msgcount=same.msgcount + held.msgcount)
             file.connections[i] = held._replace(ext=same.ext, digest=same.digest)
-    storage.connections[:] = joined.values()
+    filled = {topic for (topic, _), held in joined.items() if held.msgcount}
+    # metadata.yaml can name another type for a topic than the files do.
+    storage.connections[:] = [c for c in joined.values() if c.msgcount or c.topic not in filled]
 
 
 def _said(error: Exception) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader, AnyReaderError
 
+from g2s_localizer.bag_reader import BagReader
 from g2s_localizer.estimator.map_offset import (
     SIGNIFICANCE,
     Disagreements,
@@ -22,7 +22,6 @@ from g2s_localizer.estimator.map_offset import (
 )
 from g2s_localizer.imagery.sidecar import read_sidecar, write_sidecar
 from g2s_localizer.imagery.source import scheme_and_path
-from g2s_localizer.tools.bag import jazzy_types
 
 REGISTRATION = "g2s_localizer/msg/Registration"
 
@@ -74,23 +73,18 @@ def read_disagreements(bags: Sequence[Path]) -> Disagreements:
 
 
 def _registrations(bag: Path) -> list[Any]:
-    if not bag.exists():
-        raise FileNotFoundError(f"no such bag: {bag}")
-    try:
-        with AnyReader([bag], default_typestore=jazzy_types()) as reader:
-            connections = [one for one in reader.connections if one.msgtype == REGISTRATION]
-            topics = sorted({one.topic for one in connections})
-            if len(topics) != 1:
-                raise ValueError(
-                    f"{bag} must hold one topic of {REGISTRATION}, it holds "
-                    f"{', '.join(topics) or 'none'}"
-                )
-            return [
-                reader.deserialize(data, connection.msgtype)
-                for connection, _, data in reader.messages(connections=connections)
-            ]
-    except AnyReaderError as error:
-        raise ValueError(f"{bag} is no complete bag: {error}") from error
+    with BagReader(bag) as reader:
+        connections = [one for one in reader.connections if one.msgtype == REGISTRATION]
+        topics = sorted({one.topic for one in connections})
+        if len(topics) != 1:
+            raise ValueError(
+                f"{bag} must hold one topic of {REGISTRATION}, it holds "
+                f"{', '.join(topics) or 'none'}"
+            )
+        return [
+            reader.deserialize(data, connection)
+            for connection, _, data in reader.messages(connections)
+        ]
 
 
 def _row(message: Any) -> tuple[float, ...] | None:

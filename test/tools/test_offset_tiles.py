@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,9 @@ class BagWriter:
             camera_matrix=np.zeros(9), has_prior=True, prior=self.pose(prior, yaw),
             accepted=rejection == ACCEPTED, rejection=rejection, rejection_reason="",
             has_pose=True, pose=self.pose(pose, yaw), innovation=0.0, entropy=0.0, peak_ratio=0.0,
-            latency=0.0, map_offset_east=applied[0], map_offset_north=applied[1],
+            correlation=0.0, min_correlation=-1.0, presence=1.0, warnings=[], latency=0.0,
+            latency_from_arrival=0.0, latency_from_stamp=0.0,
+            map_offset_east=applied[0], map_offset_north=applied[1],
             attribution="", checkpoint="",
         )  # fmt: skip
 
@@ -139,3 +142,18 @@ def test_a_bag_without_registrations_is_refused_by_name(tiles, store, tmp_path):
     for name, said in (("empty", "empty must hold one topic of"), ("none", "no such bag: ")):
         status, _, err = tiles("offset", store, "--registrations", tmp_path / name)
         assert status == 1 and said in err
+
+
+def test_a_recording_whose_metadata_says_another_type_hash_is_read(tiles, writer, store, tmp_path):
+    bag = writer.write(tmp_path / "bag", OFFSET)
+    file = bag / "metadata.yaml"
+    file.write_text(re.sub(r"RIHS01_\w+", f"RIHS01_{'0' * 64}", file.read_text()))
+    assert tiles("offset", store, "--registrations", bag)[0] == 0
+
+
+def test_a_recording_that_is_damaged_is_a_sentence(tiles, writer, store, tmp_path):
+    bag = writer.write(tmp_path / "bag", OFFSET)
+    [file] = bag.glob("*.mcap")
+    file.write_bytes(file.read_bytes()[:-100])
+    status, _, err = tiles("offset", store, "--registrations", bag)
+    assert status == 1 and f"{bag} is no complete ROS 2 bag: " in err
