@@ -89,9 +89,7 @@ def load_checkpoint(path: Path, sha256: str = "") -> tuple[RegistrationNet, str]
         tensors = load(payload)
     except (SafetensorError, KeyError) as error:
         # A KeyError is a type of numbers that PyTorch has not.
-        raise CheckpointError(
-            f"{path}: no safetensors file that is read: {error}"
-        ) from error
+        raise CheckpointError(f"{path}: not a safetensors file: {error}") from error
     # Checkpoints written before these were calibrated have none.
     for name, value in UNCALIBRATED.items():
         tensors.setdefault(name, torch.tensor(value))

@@ -78,7 +78,7 @@ def test_tensors_of_a_type_that_nobody_reads_are_refused(checkpoint, dtype):
     description = json.loads(checkpoint.with_suffix(".json").read_text())
     description["sha256"] = hashlib.sha256(payload).hexdigest()
     checkpoint.with_suffix(".json").write_text(json.dumps(description))
-    with pytest.raises(CheckpointError, match="no safetensors file"):
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_checkpoint(checkpoint)
 
 
