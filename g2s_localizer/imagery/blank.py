@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,11 @@ map, whose colours are meant."""
 
 LEAST_SIDE = 32
 """Pixels a side of the smallest picture that is judged."""
+
+BLOCK = 1024
+"""Pixels a side of the parts that a large picture is judged by."""
+
+Slices = tuple[slice, slice]
 
 _EXTREMES = (0x000000, 0xFFFFFF)
 
@@ -67,6 +73,17 @@ def one_colour(image: Image) -> OneColour | None:
     beside = ~(of_it | np.isin(codes, _EXTREMES))[:, 1:]
     drawn = bool(flat[beside].mean() > DRAWN) if beside.any() else code not in _EXTREMES
     return OneColour((code >> 16, code >> 8 & 255, code & 255), share, drawn)
+
+
+def blocks(width: int, height: int) -> Iterator[Slices]:
+    """Rows and columns of equal parts of a picture, BLOCK x BLOCK pixels at most."""
+    columns, rows = (
+        [round(at) for at in np.linspace(0, length, -(-length // BLOCK) + 1)]
+        for length in (width, height)
+    )
+    for top, bottom in pairwise(rows):
+        for left, right in pairwise(columns):
+            yield np.s_[top:bottom, left:right]
 
 
 def are_photographs(images: Iterable[Image]) -> bool:

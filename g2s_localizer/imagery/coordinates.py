@@ -23,6 +23,9 @@ FloatArray = NDArray[np.float64]
 _EARTH_RADIUS = 6378137.0
 _WGS84 = 4326
 
+SAME_M = 1.0
+"""Up to this stated accuracy (m) a system counts as WGS 84, as those of Europe's plate do."""
+
 
 class Coordinates:
     """One coordinate operation, chosen for the middle of a raster and kept for all of it.
@@ -31,8 +34,8 @@ class Coordinates:
     middle  a place in it (easting or longitude, northing or latitude)
     name    of the raster, for messages
 
-    `accuracy_m` is None where the operation is the best that is known; where PROJ lacks the
-    grid for that one, what PROJ states for the operation used. PROJ's own network access is
+    `accuracy_m` is what PROJ states for the operation where it lacks the grid for a better one, and
+    where that is more than SAME_M; None otherwise. PROJ's own network access is
     switched off for the whole process: grids are those installed here.
     Raises ValueError naming the raster for a system that nothing ties to WGS 84.
     """
@@ -61,7 +64,8 @@ class Coordinates:
             raise ValueError(
                 f"{name}: nothing ties its coordinate system, {system.name}, to WGS 84"
             )
-        self.accuracy_m = None if group.best_available else float(self._transformer.accuracy)
+        stated = float(self._transformer.accuracy)
+        self.accuracy_m = None if group.best_available and stated <= SAME_M else stated
         self._middle, self._period = middle[0], _period(system)
 
     def from_latlon(self, lat: FloatArray, lon: FloatArray) -> tuple[FloatArray, FloatArray]:

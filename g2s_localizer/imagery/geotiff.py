@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -13,9 +15,11 @@ import numpy as np
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame, wrap_longitude
 from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.blank import OneColour, are_photographs, blocks, one_colour
 from g2s_localizer.imagery.coordinates import Coordinates
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.level import Level
+from g2s_localizer.imagery.picture import Image
 from g2s_localizer.imagery.raster_file import BoolArray, PixelWindow, RasterFile
 from g2s_localizer.imagery.resample import (
     MOST_SAMPLES,
@@ -33,6 +37,14 @@ from g2s_localizer.imagery.resample import (
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery
 from g2s_localizer.imagery.tile import UnusableTile
+
+MOST_LOOKED_INTO = 1_000_000_000
+"""Pixels that `missing` reads: some seconds."""
+
+SAMPLE_SIDE = 256
+"""Pixels a side of the pictures that say whether a raster shows photographs or a drawn map."""
+
+NODATA = "nodata or transparent"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +76,8 @@ class GeoTiffImagery:
     def __init__(self, file: Path, sidecar: Sidecar | None = None) -> None:
         self.name = f"geotiff:{file}"
         self._sidecar = sidecar or Sidecar()
+        self._looked_into = 0
+        self._photographs: bool | None = None
         self._raster = RasterFile(file)
         self._from_grid = np.linalg.inv(self._raster.grid)
         width, height = self._raster.sizes[0]
@@ -119,7 +133,20 @@ class GeoTiffImagery:
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Read every block of the raster: its name, and what is wrong with it or ""."""
-        return self._raster.check()
+        for name, part in self._raster.parts():
+            try:
+                yield name, self._fault(part)
+            except UnusableTile as error:
+                yield name, str(error)
+
+    def _fault(self, part: PixelWindow) -> str:
+        if self._raster.absent(0, part).any():
+            return "never written, or not covered by a source"
+        image, transparent = self._raster.read(0, part)
+        if transparent.any():
+            return NODATA if transparent.all() else f"{NODATA} in part"
+        found = one_colour(image)
+        return str(found) if found and self._is_gap(found) else ""
 
     def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
         """The north-up square of round(size_m / gsd) pixels a side around `centre`.
@@ -131,31 +158,81 @@ class GeoTiffImagery:
         Raises MissingImagery naming the place that is not covered, ValueError for a size or gsd
         that makes no crop or takes too many samples.
         """
-        window = self._window(centre, size_m, gsd)
-        absent = self._raster.absent(window.level, window.part)
-        self._refuse(centre, gsd, window, absent, "outside the raster or never written")
-        try:
-            image, transparent = self._raster.read(window.level, window.part)
-        except UnusableTile as error:
-            raise MissingImagery(self.name, {_place(centre): str(error)}, "place") from error
-        self._refuse(centre, gsd, window, transparent, "nodata or transparent")
-        crop = resampled(image, window.u, window.v, window.pixels)
+        with self._as_missing(centre):
+            window = self._window(centre, size_m, gsd)
+            image = self._pixels(centre, gsd, window)
+            crop = resampled(image, window.u, window.v, window.pixels)
         return SatelliteCrop(crop, centre, gsd, self.attribution)
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
-        """The place, as "lat,lon", of what `crop` would find outside the raster or never written;
-        nodata within what was written is not known before it is read.
+        """The place, as "lat,lon", of what `crop` would miss.
+
+        The pixels are read; after MOST_LOOKED_INTO of them in all, only what lies outside the
+        raster or was never written is found.
         """
         try:
-            outline = self._window(centre, size_m, gsd, most=OUTLINE_SAMPLES)
-            if not self._raster.absent(outline.level, outline.part).any():
-                return ()
-            window = self._window(centre, size_m, gsd)
-            absent = self._raster.absent(window.level, window.part)
-            self._refuse(centre, gsd, window, absent, "")
+            with self._as_missing(centre):
+                outline = self._window(centre, size_m, gsd, most=OUTLINE_SAMPLES)
+                pixels = outline.part.width * outline.part.height
+                if self._looked_into + pixels <= MOST_LOOKED_INTO:
+                    self._looked_into += pixels
+                    self._pixels(centre, gsd, self._window(centre, size_m, gsd))
+                elif self._raster.absent(outline.level, outline.part).any():
+                    self._refuse_absent(centre, gsd, self._window(centre, size_m, gsd))
         except MissingImagery as error:
             return error.tiles
         return ()
+
+    def _pixels(self, centre: LatLon, gsd: float, window: _Window) -> Image:
+        """The pixels (H, W, 3) of a window all of whose samples are imagery."""
+        self._refuse_absent(centre, gsd, window)
+        image, transparent = self._raster.read(window.level, window.part)
+        if transparent.any():
+            reason = NODATA
+            if self._raster.has_graded_alpha(window.level, window.part):
+                band = self._raster.alpha_band
+                reason += (
+                    f"; band {band} is taken for alpha: where it is infrared, as in NAIP, say so "
+                    f"(gdal_edit.py -colorinterp_{band} undefined)"
+                )
+            self._refuse(centre, gsd, window, transparent, reason)
+        for block in blocks(window.part.width, window.part.height):
+            found = one_colour(image[block])
+            if found and self._is_gap(found):
+                bad = np.zeros(image.shape[:2], bool)
+                bad[block] = found.where(image[block])
+                self._refuse(centre, gsd, window, bad, str(found))
+        return image
+
+    def _is_gap(self, found: OneColour) -> bool:
+        """Whether a colour is no imagery; in a drawn map it is."""
+        if found.drawn and self._photographs is None:
+            self._photographs = are_photographs(self._samples())
+        return not found.drawn or bool(self._photographs)
+
+    def _samples(self) -> Iterator[Image]:
+        """Some pictures of the raster, spread over it."""
+        width, height = self._raster.sizes[0]
+        side = min(SAMPLE_SIDE, width, height)
+        for u, v in product((1, 3, 5), repeat=2):
+            left = max(round(width * u / 6 - side / 2), 0)
+            top = max(round(height * v / 6 - side / 2), 0)
+            with suppress(UnusableTile):
+                yield self._raster.read(0, PixelWindow(left, top, side, side))[0]
+
+    @contextmanager
+    def _as_missing(self, centre: LatLon) -> Iterator[None]:
+        """Whatever goes wrong with the raster is imagery that is missing at a place."""
+        try:
+            yield
+        except UnusableTile as error:
+            raise MissingImagery(self.name, {_place(centre): str(error)}, "place") from error
+        except (MissingImagery, ValueError):
+            raise
+        except Exception as error:
+            # rasterio and PROJ raise classes of many kinds.
+            reason = f"cannot be read: {type(error).__name__}: {error}"
+            raise MissingImagery(self.name, {_place(centre): reason}, "place") from error
 
     def _window(
         self, centre: LatLon, size_m: float, gsd: float, most: int = MOST_SAMPLES
@@ -184,6 +261,10 @@ class GeoTiffImagery:
         u, v, first_column, first_row = sample_positions(fit, count, spacing)
         part = PixelWindow(first_column, first_row, reach(u), reach(v))
         return _Window(level, part, u, v, pixels)
+
+    def _refuse_absent(self, centre: LatLon, gsd: float, window: _Window) -> None:
+        absent = self._raster.absent(window.level, window.part)
+        self._refuse(centre, gsd, window, absent, "outside the raster or never written")
 
     def _refuse(
         self, centre: LatLon, gsd: float, window: _Window, bad: BoolArray, reason: str

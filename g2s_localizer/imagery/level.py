@@ -11,6 +11,9 @@ import numpy as np
 from g2s_localizer.geometry.geodesy import TILE_SIZE, mercator_latlon, wrap_longitude
 from g2s_localizer.imagery.area import Box
 
+MOST_TILES = 100_000_000
+"""Tiles of a zoom that are counted: one entry of a PMTiles file may stand for more."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -43,13 +46,20 @@ def columns_in_order(columns: Collection[int], world: int) -> list[int]:
 
 
 def tiles_extent(tiles: Iterable[tuple[int, int]], zoom: int) -> tuple[int, Box]:
-    """Number of some tiles (column, row), and the box around them. Raises ValueError for none."""
-    listed = list(tiles)
-    if not listed:
+    """Number of some tiles (column, row), and the box around them. Raises ValueError for none,
+    and for more than MOST_TILES.
+    """
+    count, columns, rows = 0, set[int](), set[int]()
+    for x, y in tiles:
+        count += 1
+        columns.add(x)
+        rows.add(y)
+        if count > MOST_TILES:
+            raise ValueError(f"more than {MOST_TILES} tiles of zoom {zoom}")
+    if not count:
         raise ValueError(f"no tiles of zoom {zoom}")
-    across = columns_in_order({x for x, _ in listed}, 1 << zoom)
-    rows = [y for _, y in listed]
-    return len(listed), tile_box(zoom, (across[0], across[-1]), (min(rows), max(rows)))
+    across = columns_in_order(columns, 1 << zoom)
+    return count, tile_box(zoom, (across[0], across[-1]), (min(rows), max(rows)))
 
 
 def tile_box(zoom: int, columns: tuple[int, int], rows: tuple[int, int]) -> Box:

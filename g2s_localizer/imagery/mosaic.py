@@ -6,15 +6,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice
 
 import numpy as np
 
-from g2s_localizer.imagery.blank import SHARE, OneColour, are_photographs, flat_share, one_colour
+from g2s_localizer.imagery.blank import (
+    SHARE,
+    OneColour,
+    Slices,
+    are_photographs,
+    blocks,
+    flat_share,
+    one_colour,
+)
 from g2s_localizer.imagery.picture import Image
 from g2s_localizer.imagery.source import MissingImagery
 from g2s_localizer.imagery.tile import (
-    Slices,
     Tile,
     TileCache,
     UnusableTile,
@@ -34,9 +41,6 @@ WHOLE = 0.95
 
 MOST_LOOKED_INTO = 4096
 """Tiles that `missing` decodes: some seconds; of others it knows whether they are there."""
-
-BLOCK = 1024
-"""Pixels a side of the parts of a window that are looked at for areas of one colour."""
 
 ABSENT = "not in the store"
 
@@ -270,16 +274,11 @@ class TileMosaic:
 
 
 def _blocks(window: TileWindow) -> Iterator[tuple[TileWindow, Slices]]:
-    """Equal parts of at most BLOCK x BLOCK pixels, and where they lie in the window."""
-    columns, rows = (
-        [round(at) for at in np.linspace(0, length, -(-length // BLOCK) + 1)]
-        for length in (window.width, window.height)
-    )
-    for top, bottom in pairwise(rows):
-        for left, right in pairwise(columns):
-            first = window.column + left, window.row + top
-            part = TileWindow(window.zoom, *first, right - left, bottom - top)
-            yield part, np.s_[top:bottom, left:right]
+    """Parts of a window, and where they lie in it."""
+    for rows, columns in blocks(window.width, window.height):
+        first = window.column + columns.start, window.row + rows.start
+        size = columns.stop - columns.start, rows.stop - rows.start
+        yield TileWindow(window.zoom, *first, *size), (rows, columns)
 
 
 def _name(zoom: int, x: int, y: int) -> str:

@@ -33,6 +33,7 @@ _MOST_ZOOM = 30
 _MOST_INFLATED = 16 * 1024 * 1024
 _MOST_TILE_BYTES = 64 * 1024 * 1024
 _MOST_LEVELS = 4
+_MOST_NOTICE = 10_000
 _DIRECTORIES_KEPT = 64
 
 
@@ -173,7 +174,7 @@ class PMTilesStore:
         except (ValueError, RecursionError) as error:
             raise _Broken(f"its metadata are no JSON: {error}") from error
         notice = notes.get("attribution", "") if isinstance(notes, dict) else ""
-        return notice if isinstance(notice, str) else ""
+        return notice[:_MOST_NOTICE] if isinstance(notice, str) else ""
 
     def _internal(self, position: int, length: int) -> bytes:
         """A directory or the metadata, inflated."""
@@ -185,7 +186,10 @@ class PMTilesStore:
     def _bytes(self, position: int, length: int) -> bytes:
         if position + length > self._size:
             raise _Broken(f"{length} bytes at {position} lie beyond its end at {self._size}")
-        content = os.pread(self._descriptor, length, position)
+        try:
+            content = os.pread(self._descriptor, length, position)
+        except OSError as error:
+            raise _Broken(f"{length} bytes at {position} cannot be read: {error}") from error
         if len(content) < length:
             raise _Broken(f"{length} bytes at {position} are gone: the file was cut while in use")
         return content

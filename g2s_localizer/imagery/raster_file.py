@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from g2s_localizer.imagery.blank import LEAST_SIDE
 from g2s_localizer.imagery.content import is_vrt
 from g2s_localizer.imagery.picture import Image
-from g2s_localizer.imagery.tiff import check_beside, check_tiff
+from g2s_localizer.imagery.tiff import MOST_BLOCK_PIXELS, check_beside, check_tiff
 from g2s_localizer.imagery.tile import UnusableTile
 from g2s_localizer.imagery.vrt import IntArray, read_vrt
 
@@ -24,6 +26,16 @@ FloatArray = NDArray[np.float64]
 
 OPAQUE = 128
 """Mask or alpha from which on a pixel counts as there."""
+
+STRIP_ROWS = LEAST_SIDE
+"""Rows that are checked at once in a raster of thinner strips."""
+
+MOST_NOTICE = 10_000
+"""Characters of a copyright notice that are shown."""
+
+_SAY_WHICH = (
+    "say which is which: gdal_edit.py -colorinterp_1 red -colorinterp_2 green -colorinterp_3 blue"
+)
 
 _OFFLINE = {
     # No file may send GDAL to a network: no side files with addresses in them, and of all
@@ -62,8 +74,7 @@ class RasterFile:
         self._lock = Lock()
         with file.open("rb") as stream:
             self._sources = read_vrt(file) if is_vrt(stream.read(1024)) else None
-        if self._sources is None:
-            check_tiff(file, str(file))
+        self._strip_rows = check_tiff(file, str(file)) if self._sources is None else {}
         check_beside(file, str(file))
         try:
             with self._rasterio.Env(**_OFFLINE), warnings.catch_warnings():
@@ -79,17 +90,23 @@ class RasterFile:
         driver = "GTiff" if self._sources is None else "VRT"
         full = self._rasterio.open(file.resolve(), driver=driver)
         self._bands = _colour_bands(full, file)
+        kinds = [interpretation.name for interpretation in full.colorinterp]
+        self.alpha_band = kinds.index("alpha") + 1 if "alpha" in kinds else None
         self._levels = [full] + [
             self._rasterio.open(file.resolve(), driver=driver, overview_level=level)
             for level in range(len(full.overviews(1)))
         ]
+        for level in self._levels:
+            high, wide = max(level.block_shapes, key=math.prod)
+            if high * wide > MOST_BLOCK_PIXELS:
+                raise ValueError(f"{file} has blocks of {wide} x {high} pixels, too large to read")
         self.sizes = [(level.width, level.height) for level in self._levels]
         self._has_mask = any(
             flags != [self._rasterio.enums.MaskFlags.all_valid]
             for band, flags in enumerate(full.mask_flag_enums, start=1)
             if band in self._bands
         )
-        self.copyright = str(full.tags().get("TIFFTAG_COPYRIGHT", ""))
+        self.copyright = str(full.tags().get("TIFFTAG_COPYRIGHT", ""))[:MOST_NOTICE]
         if full.crs is None or full.transform.is_identity:
             raise ValueError(f"{file} is not georeferenced: no coordinate system or no grid")
         self.wkt = str(full.crs.to_wkt())
@@ -98,14 +115,21 @@ class RasterFile:
             raise ValueError(f"{file} has a grid without an area: {full.transform!r}")
 
     def absent(self, level: int, window: PixelWindow) -> BoolArray:
-        """Which pixels (height, width) of the window the file does not hold, by its index."""
+        """Which pixels (height, width) of the window the file does not hold, by its index.
+
+        Raises UnusableTile when that cannot be read.
+        """
         absent = np.ones((window.height, window.width), bool)
         left, top, right, bottom = self._inside(level, window)
         if left >= right or top >= bottom:
             return absent
         absent[top:bottom, left:right] = False
         if self._sources is None:
-            self._mark_unwritten(absent, level, window)
+            try:
+                self._mark_unwritten(absent, level, window)
+            except Exception as error:
+                # GDAL's own errors share no public class.
+                raise UnusableTile(f"cannot be read: {error}") from error
         else:
             for band in self._bands:
                 absent |= ~self._covered(self._sources[band - 1], level, window)
@@ -127,15 +151,26 @@ class RasterFile:
             transparent[top:bottom, left:right] = mask < OPAQUE
         return image, transparent
 
-    def check(self) -> Iterator[tuple[str, str]]:
-        """Read every block of the raster: its name, and what is wrong with it or ""."""
-        for (row, column), window in self._levels[0].block_windows(self._bands[0]):
-            try:
-                self._bands_and_mask(0, window)
-            except UnusableTile as error:
-                yield f"block {column},{row}", str(error)
-            else:
-                yield f"block {column},{row}", ""
+    def parts(self) -> Iterator[tuple[str, PixelWindow]]:
+        """All of the raster, block by block; strips, which may be thin, several at once."""
+        (high, wide), (width, height) = self._levels[0].block_shapes[0], self.sizes[0]
+        rows = high if high >= STRIP_ROWS else -(-STRIP_ROWS // high) * high
+        for top in range(0, height, rows):
+            for left in range(0, width, wide):
+                name = f"block {left // wide},{top // high}"
+                yield name, PixelWindow(left, top, min(wide, width - left), min(rows, height - top))
+
+    def has_graded_alpha(self, level: int, window: PixelWindow) -> bool:
+        """Whether a good part of the alpha band is neither 0 nor 255, as an infrared band is."""
+        if self.alpha_band is None:
+            return False
+        left, top, right, bottom = self._inside(level, window)
+        part = self._rasterio.windows.Window(
+            window.column + left, window.row + top, right - left, bottom - top
+        )
+        with self._lock, self._rasterio.Env(**_OFFLINE):
+            alpha = self._levels[level].read(self.alpha_band, window=part)
+        return bool(((alpha > 0) & (alpha < 255)).mean() > 0.1)
 
     def _bands_and_mask(self, level: int, part: Any) -> tuple[Any, Any]:
         dataset = self._levels[level]
@@ -161,12 +196,16 @@ class RasterFile:
         """A sparse TIFF has blocks without a place in the file, which GDAL reads as black."""
         dataset = self._levels[level]
         high, wide = dataset.block_shapes[0]
+        # GDAL shows one tall strip row by row, but knows its place only by its own number.
+        strip = max(self._strip_rows.get(self.sizes[level], high), high)
         last_column, last_row = window.column + window.width - 1, window.row + window.height - 1
         with self._lock, self._rasterio.Env(**_OFFLINE):
             for y in range(max(window.row, 0) // high, last_row // high + 1):
                 for x in range(max(window.column, 0) // wide, last_column // wide + 1):
                     places = (
-                        dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=band)
+                        dataset.get_tag_item(
+                            f"BLOCK_OFFSET_{x}_{y * high // strip}", "TIFF", bidx=band
+                        )
                         for band in self._bands
                     )
                     if any(place is None for place in places):
@@ -193,6 +232,7 @@ def _colour_bands(dataset: Any, file: Path) -> list[int]:
     if len(named) < 3:
         raise ValueError(
             f"{file} must have one red, one green and one blue band, it has {', '.join(kinds)}"
+            + (f": {_SAY_WHICH} {file}" if len(kinds) > 3 else "")
         )
     depths = {dataset.dtypes[band - 1] for band in named}
     if depths != {"uint8"}:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-from g2s_localizer.imagery.blank import OneColour, one_colour
+from g2s_localizer.imagery.blank import OneColour, Slices, one_colour
 from g2s_localizer.imagery.picture import BoolArray, Image, UnusablePicture, decode_with_alpha
 
 MOST_PIXELS = 4096 * 4096
@@ -15,9 +15,6 @@ MOST_PIXELS = 4096 * 4096
 
 MOST_TILE_BYTES = 64 * 1024 * 1024
 """Bytes of the largest tile that is read."""
-
-
-Slices = tuple[slice, slice]
 
 
 class UnusableTile(ValueError):

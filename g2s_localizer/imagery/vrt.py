@@ -90,7 +90,7 @@ def _check_source(folder: Path, name: str, relative: str) -> None:
     if not path.is_relative_to(folder):
         raise ValueError(f'the source "{name}" lies outside {folder}')
     check_tiff(path, f'the source "{name}"')
-    check_beside(path, f'the source "{name}"')
+    check_beside(folder / name, f'the source "{name}"')
 
 
 def _rectangles(band: ElementTree.Element) -> IntArray:

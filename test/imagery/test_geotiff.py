@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+import struct
 import sys
 import threading
 
@@ -88,10 +89,28 @@ def test_nodata_is_missing_and_named_by_its_place(tmp_path):
     assert imagery.crop(middle(), 60.0, 0.2).image.min() > 0
 
 
-def test_black_is_a_colour_where_nodata_is_not_declared(tmp_path):
-    image = np.zeros((3, 600, 600), np.uint8)
+@pytest.mark.parametrize("colour", [0, 255, 37])
+def test_a_collar_that_is_not_declared_is_refused_by_its_colour(tmp_path, colour):
+    image = noise(900)
+    image[:, :, 450:] = colour
+    imagery = open_imagery(
+        write(tmp_path / "b.tif", image, tiled=True, blockxsize=128, blockysize=128)
+    )
+    for east, share in ((0.0, "49|50|51"), (60.0, "100")):
+        place = LocalFrame(middle()).to_latlon(east, 0.0)
+        with pytest.raises(MissingImagery, match=rf"({share})..% of the .*one colour, .{colour},"):
+            imagery.crop(place, 50.0, 0.2)
+        assert imagery.missing(place, 50.0, 0.2) != ()
+    west = LocalFrame(middle()).to_latlon(-40.0, 0.0)
+    assert imagery.missing(west, 50.0, 0.2) == () and imagery.crop(west, 50.0, 0.2).image.any()
+    assert sum("one colour" in fault for _, fault in imagery.check()) == 7 * 4
+
+
+def test_black_lines_and_shadows_are_colours_where_nodata_is_not_declared(tmp_path):
+    image = noise(600)
+    image[:, ::10] = 0
     crop = open_imagery(write(tmp_path / "b.tif", image)).crop(middle(), 60.0, 0.2)
-    assert crop.image.max() == 0
+    assert crop.image.min() == 0
 
 
 @pytest.mark.parametrize("kind", ["alpha", "mask"])
@@ -108,8 +127,62 @@ def test_transparent_and_masked_pixels_are_missing(tmp_path, kind):
             rasterio.open(tmp_path / "a.tif", "r+") as d,
         ):
             d.write_mask(opaque)
-    with pytest.raises(MissingImagery, match="nodata or transparent"):
+    imagery = open_imagery(uri)
+    with pytest.raises(MissingImagery, match="nodata or transparent") as error:
+        imagery.crop(middle(), 60.0, 0.2)
+    assert imagery.missing(middle(), 60.0, 0.2) == error.value.tiles
+    assert {fault for _, fault in imagery.check()} == {"", "nodata or transparent in part"}
+
+
+def test_an_infrared_band_that_is_taken_for_alpha_is_told(tmp_path):
+    uri = write(tmp_path / "naip.tif", noise(600, 4), ALPHA="YES", photometric="RGB")
+    with pytest.raises(MissingImagery, match="infrared, as in NAIP.*gdal_edit.py -colorinterp_4"):
         open_imagery(uri).crop(middle(), 60.0, 0.2)
+    write(tmp_path / "grey.tif", noise(64, 4), photometric="MINISBLACK")
+    with pytest.raises(ValueError, match="gdal_edit.py -colorinterp_1 red .*grey.tif"):
+        open_imagery(str(tmp_path / "grey.tif"))
+
+
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+@pytest.mark.parametrize("compress", [None, "deflate"])
+def test_a_raster_of_one_tall_strip_is_read(tmp_path, interleave, compress):
+    image = np.tile(noise(256), (1, 9, 2))
+    more = {"compress": compress} if compress else {}
+    uri = write(tmp_path / "s.tif", image, blockysize=9 * 256, interleave=interleave, **more)
+    assert open_imagery(uri).crop(middle(), 60.0, 0.2).image.std() > 20.0
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_pixels_that_must_be_decoded_at_once_are_bounded(tmp_path, tiled):
+    def tag(number, kind, value, count=1):
+        return struct.pack("<HHI", number, kind, count) + struct.pack("<I", value)
+
+    size = [(322, 30_000), (323, 30_000)] if tiled else [(278, 30_000)]
+    tags = [(256, 30_000), (257, 30_000), (258, 8), (259, 8), (262, 1), (273, 8), (277, 1)]
+    table = b"".join(tag(number, 4, value) for number, value in sorted(tags + size))
+    count = struct.pack("<H", len(tags + size))
+    (tmp_path / "bomb.tif").write_bytes(b"II*\0\x08\0\0\0" + count + table + bytes(400))
+    with pytest.raises(ValueError, match="bomb.tif has 30000 x 30000 pixels in one (strip|tile)"):
+        open_imagery(str(tmp_path / "bomb.tif"))
+
+
+def test_whatever_rasterio_raises_is_missing_imagery(tmp_path):
+    imagery = open_imagery(write(tmp_path / "c.tif", noise(600)))
+    imagery._raster._levels[0].close()
+    with pytest.raises(MissingImagery, match="cannot be read") as error:
+        imagery.crop(middle(), 60.0, 0.2)
+    assert imagery.missing(middle(), 60.0, 0.2) == error.value.tiles
+    assert all("cannot be read" in fault for _, fault in imagery.check())
+
+
+@pytest.mark.parametrize(
+    ("system", "stated"),
+    [("EPSG:28356", 3.0), ("EPSG:32756", None), ("EPSG:7856", 3.0)],
+)
+def test_what_proj_states_of_gda_is_the_sigma(tmp_path, system, stated):
+    origin = from_origin(334000, 6251000, 0.2, 0.2)
+    uri = write(tmp_path / "g.tif", noise(64), crs=system, transform=origin)
+    assert open_imagery(uri).georeferencing_sigma_m == stated
 
 
 def test_blocks_that_were_never_written_are_missing_before_anything_is_read(tmp_path):

@@ -186,3 +186,11 @@ def test_a_damaged_header_is_refused_or_missing(tmp_path, tiles, centre, byte):
         open_imagery(f"geotiff:{tmp_path / 'bad.tif'}").crop(centre, 60.0, 0.2)
     except (ValueError, MissingImagery) as error:
         assert "bad.tif" in str(error)
+
+
+def test_overviews_that_are_a_link_to_elsewhere_are_refused(tmp_path, tmp_path_factory, tiles):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "se.tif"
+    (tmp_path / "se.tif").rename(elsewhere)
+    (tmp_path / "nw.tif.ovr").symlink_to(elsewhere)
+    with pytest.raises(ValueError, match="nw.tif.ovr is a link that leads elsewhere"):
+        open_imagery(str(tmp_path / "nw.tif"))
