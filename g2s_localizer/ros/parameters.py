@@ -94,6 +94,11 @@ class Parameters:
             area = _area(values["imagery.area"], datum)
         except ValueError as error:
             faults.append(str(error))
+        if values["prior.source"] == "pose" and datum is None:
+            faults.append(
+                "prior.source is pose, but map.datum_latitude and map.datum_longitude are not "
+                "given: nobody knows where the poses are"
+            )
         if values["camera.extrinsic_source"] == "parameters":
             try:
                 _check_camera(values)
