@@ -7,6 +7,7 @@ shipped network's search window does not hold.
 
 import math
 import threading
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,7 @@ def shipped():
 def events(sensors, clockwork, gnss_hz, late_s, camera_hz):
     """(arrival, who takes it, what) of fixes without covariance, headings at 50 Hz and images."""
     picture, bridge = sensors.image(1.0), clockwork.bridge
+    noise = np.random.default_rng(0).bytes(100_000)
     found = []
     for t in np.arange(100.0, END + 1.0, 1.0 / gnss_hz):
         fix = sensors.fix(t, SPEED * (t - 100.0))
@@ -137,11 +139,11 @@ def events(sensors, clockwork, gnss_hz, late_s, camera_hz):
         found.append((t + late_s + 0.003, bridge.on_fix, (fix,)))
     for t in np.arange(100.0, END + 1.0, 0.02):
         found.append((t + 0.002, bridge.on_imu, (sensors.imu(t, 0.0),)))
-    for t in np.arange(BEGIN, END, 1.0 / camera_hz) + 0.007:
+    for i, t in enumerate(np.arange(BEGIN, END, 1.0 / camera_hz) + 0.007):
         info = sensors.camera_info(t)
         image = Image(
             header=info.header, width=picture.width, height=picture.height, step=picture.step,
-            encoding=picture.encoding, data=picture.data,
+            encoding=picture.encoding, data=array("B", noise[i : i + len(picture.data)]),
         )  # fmt: skip
         found.append((t + 0.03, clockwork.submit, (image, info)))
     return sorted(found, key=lambda event: event[0])
