@@ -45,11 +45,11 @@ def decode_listening(encoded: bytes, flags: int) -> tuple[NDArray[Any] | None, s
             else:
                 os.dup2(before, _STDERR)
                 os.close(before)
-        said.seek(0)
-        lines = said.read().splitlines(keepends=True)
-        others = b"".join(line for line in lines if not line.startswith(_DAMAGE))
-        if others and before is not None:
-            os.write(_STDERR, others)
+            said.seek(0)
+            lines = said.read().splitlines(keepends=True)
+            others = b"".join(line for line in lines if not line.startswith(_DAMAGE))
+            if others and before is not None:
+                os.write(_STDERR, others)
     found = [line.decode(errors="replace").strip() for line in lines if line.startswith(_DAMAGE)]
     return pixels, "; ".join(dict.fromkeys(found))
 
