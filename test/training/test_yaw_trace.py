@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two ways of resampling that the experiment compares show the same picture."""
 
+import itertools
+
 import cv2
 import numpy as np
+import pytest
 import torch
 
-from training.yaw_trace import SIDE, median_error_deg, turned
+from training.yaw_trace import RANGE_DEG, SHIFT_PX, SIDE, median_error_deg, turned
 
 
 def scene():
@@ -23,6 +26,14 @@ def test_both_ways_turn_and_move_alike():
     assert three.shape == one.shape == (SIDE, SIDE)
     elsewhere = turned(scene(), 40.0, (7.0, -12.0), -6.0, "one bilinear").astype(float)
     assert np.abs(three - one).mean() < 0.25 * np.abs(three - elsewhere).mean()
+
+
+@pytest.mark.parametrize("way", ["three nearest", "one bilinear"])
+def test_grey_stays_grey_however_far_it_is_turned_and_moved(way):
+    grey = np.full((256, 256), 90, np.uint8)
+    for first in range(0, 360, 15):
+        for shift in itertools.product((-SHIFT_PX, SHIFT_PX), repeat=2):
+            assert (turned(grey, first, shift, RANGE_DEG, way) == 90).all()
 
 
 def test_a_reader_learns_an_angle_that_is_plain_to_see():

@@ -146,11 +146,14 @@ class DriveDataset:
             raise IndexError(index)
         drive, k = self._frame(index)
         label, model = self.labels[index], self._model
-        crop_yaw = label.yaw if self._aligned else 0.0
         place = drive.frame.to_latlon(label.x, label.y)
+        # a crop's axes are true north's at its place, a label's those of the plane at the datum
+        lean = drive.frame.convergence(place)
+        heading = label.yaw - lean
+        turn = heading if self._aligned else 0.0
         try:
             ground, camera = self._ground(drive, drive.frames[k])
-            crop = crop_pixels(drive.imagery, place, self._crop_m, model.gsd, crop_yaw)
+            crop = crop_pixels(drive.imagery, place, self._crop_m, model.gsd, turn)
         except (_NoImage, MissingImagery) as error:
             return Unreadable(index, self.name(index), str(error))
         except ValueError:
@@ -164,8 +167,8 @@ class DriveDataset:
             T_base_camera=_float32(camera.T_base_camera),
             satellite=prepare_satellite(crop),
             gsd=model.gsd,
-            yaw=label.yaw - crop_yaw,
-            crop_yaw=crop_yaw,
+            yaw=heading - turn,
+            crop_yaw=turn + lean,
         )
 
     def _frame(self, index: int) -> tuple[LabelledDrive, int]:

@@ -171,10 +171,11 @@ def _labelled(
 
 def _truth(drive: KittiDrive, record: int, frame: LocalFrame, paper: bool) -> Pose2D:
     if paper:
-        unit = Pose2D(*frame.to_xy(drive.latlon(record)), drive.yaw(record))
-        return unit @ Pose2D(PAPER_CAMERA[0], PAPER_CAMERA[1], 0.0)
+        place = drive.latlon(record)
+        yaw = drive.yaw(record) + frame.convergence(place)
+        return Pose2D(*frame.to_xy(place), yaw) @ Pose2D(PAPER_CAMERA[0], PAPER_CAMERA[1], 0.0)
     place, yaw = drive.pose_at(int(drive.image_stamps[record]))
-    return Pose2D(*frame.to_xy(place), yaw)
+    return Pose2D(*frame.to_xy(place), yaw + frame.convergence(place))
 
 
 def _paper_camera(camera: Camera) -> Camera:

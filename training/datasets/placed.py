@@ -104,14 +104,15 @@ class PlacedDrive:
     def turned_crop(
         self, centre: NDArray[np.float64], turn: float, crop_m: float
     ) -> NDArray[np.uint8]:
-        """Imagery (S, S, 3) of `crop_m` around `centre`, turned counter-clockwise by `turn` (rad).
-
-        Raises MissingImagery when the crop's circle is not covered.
+        """Imagery (S, S, 3) of `crop_m` around `centre`, turned counter-clockwise by `turn` (rad)
+        from the axes of the poses. Raises MissingImagery when the crop's circle is not covered.
         """
+        place = self._frame.to_latlon(*centre)
+        turn += self._frame.convergence(place)
         side = round(crop_m / self.model.gsd)
         finer = self.model.gsd / _FINER
         diagonal = 2 * math.ceil(side * _FINER / math.sqrt(2)) * finer
-        wide = self._imagery.crop(self._frame.to_latlon(*centre), diagonal, finer).image
+        wide = self._imagery.crop(place, diagonal, finer).image
         middle, end = (side - 1) / 2, (len(wide) - 1) / 2
         # image rows point down: what turns counter-clockwise on the map turns so in the image
         M = _FINER * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])

@@ -36,7 +36,8 @@ class Sample:
     yaw: float
     """heading of the label from the crop's u axis (rad, counter-clockwise): label yaw - crop_yaw"""
     crop_yaw: float = 0.0
-    """yaw in map of the crop's u axis (rad); 0: north-up"""
+    """yaw in map of the crop's u axis (rad); about 0: north-up, since map is the plane at a datum
+    and a crop's north that of its place"""
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def open_drive(folder: Path, seed: int) -> SimulatedDrive:
     truths = []
     for i in drive.frames:
         place, yaw = drive.pose_at(int(drive.image_stamps[i]))
-        truths.append(Pose2D(*frame.to_xy(place), yaw))
+        truths.append(Pose2D(*frame.to_xy(place), yaw + frame.convergence(place)))
     return SimulatedDrive(seed, drive, imagery, frame, truths)
 
 

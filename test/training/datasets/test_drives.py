@@ -19,6 +19,7 @@ from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.model import G2SNet
 from training.datasets.crops import ProcessImagery, crop_pixels
 from training.datasets.drives import DriveDataset, pieces
+from training.datasets.placed import PlacedDrive
 from training.datasets.sample import PriorNoise, Unreadable, collate
 from training.datasets.simulated import open_drive, simulated_dataset
 
@@ -55,7 +56,37 @@ def test_a_sample_is_centred_on_its_label_alone(dataset, drive, tiny):
     sample, label = dataset[1], dataset.labels[1]
     crop = drive.imagery.crop(drive.frame.to_latlon(label.x, label.y), tiny.crop_m, tiny.gsd)
     assert np.array_equal(sample.satellite.numpy().transpose(1, 2, 0), crop.image)
-    assert sample.yaw == label.yaw
+    assert sample.yaw == pytest.approx(label.yaw, abs=1e-4)
+
+
+FAR = Pose2D(2e5, 3e4, 0.5)
+"""Of a label 200 km from its datum, whose north is turned by two degrees."""
+
+
+@pytest.fixture
+def far_drive(drive, dot_imagery):
+    """A frame labelled FAR; its imagery shows a dot that in the label's frame is 15 m ahead."""
+    ahead = FAR @ Pose2D(15.0, 0.0, 0.0)
+    dot = dot_imagery(drive.frame.to_latlon(ahead.x, ahead.y))
+    one = drive.labelled(PriorNoise()).taken([0])
+    return replace(one, labels=[FAR], truths=[ahead], imagery=dot)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_what_lies_ahead_of_a_label_far_from_its_datum_lies_along_its_yaw(
+    far_drive, tiny, find_dot, aligned
+):
+    sample = DriveDataset([far_drive], tiny, aligned)[0]
+    ahead = 15.0 / tiny.gsd * np.array([math.cos(sample.yaw), -math.sin(sample.yaw)])
+    np.testing.assert_allclose(find_dot(sample.satellite), ahead, atol=0.2)
+    assert sample.yaw + sample.crop_yaw == pytest.approx(FAR.yaw)
+    assert abs(sample.yaw) == 0.0 or not aligned
+
+
+def test_a_placed_crop_far_from_its_datum_has_the_axes_of_its_poses(far_drive, tiny, find_dot):
+    placed = PlacedDrive(far_drive, [FAR], tiny)
+    image = placed.turned_crop(np.array([FAR.x, FAR.y]), -FAR.yaw, 80.0)
+    np.testing.assert_allclose(find_dot(image.transpose(2, 0, 1)), (15.0 / tiny.gsd, 0), atol=0.2)
 
 
 def test_samples_do_not_depend_on_the_worker(dataset):
