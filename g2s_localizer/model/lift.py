@@ -93,12 +93,17 @@ def columns_at(ground: LiftedColumns, base: Tensor) -> tuple[Tensor, Tensor]:
     """Columns at points base (B, H, W, 2) of the ground in base_link (m): (B, C + 1, H, W), and
     whether each is seen, (B, H, W). Bilinear; zero where unseen.
     """
+    place, seen = _places(ground, base)
+    return sample_features(ground.columns, place, seen), seen
+
+
+def _places(ground: LiftedColumns, base: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points base (B, H, W, 2) lie in the columns, (B, H, W, 2), and whether within."""
     depths, width = ground.columns.shape[-2:]
     camera = camera_points(base, ground.T_base_camera)
     uv, depth = pinhole_pixels(camera, ground.K)
     place = torch.stack([uv[..., 0], (depth - NEAR_M) / ground.step_m], dim=-1)
-    seen = inside(place, width, depths)
-    return sample_features(ground.columns, place, seen), seen
+    return place, inside(place, width, depths)
 
 
 def columns_to_overhead(
@@ -114,3 +119,25 @@ def columns_to_overhead(
     reach = cells * cell_m / 2.0
     mask = (seen & (east_north.square().sum(-1) < reach**2))[:, None].to(view.dtype)
     return view * mask, mask
+
+
+def overhead_views(
+    ground: LiftedColumns, yaws: Tensor, cells: int, cell_m: float
+) -> tuple[Tensor, Tensor]:
+    """The `columns_to_overhead` of one image at each of the headings yaws (R,), as R views.
+
+    Only the cells that are seen are sampled: of the square one in six.
+    """
+    east_north = overhead_xy(cells, cell_m, ground.columns.device)
+    # all views one below the other, since there is one image
+    base = rotate_xy(east_north, -yaws).view(1, -1, cells, 2)
+    place, seen = _places(ground, base)
+    near = east_north.square().sum(-1) < (cells * cell_m / 2.0) ** 2
+    seen = seen & near.repeat(len(yaws), 1)
+    at = seen.flatten().nonzero()[:, 0]
+    visible = at.new_ones(1, 1, len(at), dtype=torch.bool)
+    sampled = sample_features(ground.columns, place.view(1, 1, -1, 2)[:, :, at], visible)
+    views = sampled.new_zeros(sampled.shape[1], seen.numel())
+    views[:, at] = sampled[0, :, 0]
+    mask = seen.view(len(yaws), 1, cells, cells).to(views.dtype)
+    return views.view(-1, len(yaws), cells, cells).transpose(0, 1), mask

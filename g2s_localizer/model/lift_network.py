@@ -16,7 +16,12 @@ from g2s_localizer.model.config import EFFICIENTNET, ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
 from g2s_localizer.model.efficientnet import EfficientUNet
 from g2s_localizer.model.features import CompactUNet, feature_intrinsics
-from g2s_localizer.model.lift import ColumnLift, LiftedColumns, columns_to_overhead
+from g2s_localizer.model.lift import (
+    ColumnLift,
+    LiftedColumns,
+    columns_to_overhead,
+    overhead_views,
+)
 from g2s_localizer.model.preprocess import standardise
 from g2s_localizer.model.refine import PoseRefiner, moved
 from g2s_localizer.model.registration import (
@@ -99,12 +104,14 @@ class LiftNet(RegistrationNet):
 
     def volume(self, ground: LiftedColumns, yaws: Tensor, satellite: SatelliteSpectrum) -> Tensor:
         """Scores (B, R, n, n) at headings `yaws` (B, R), all positions of each."""
-        scores = []
-        for yaw in yaws.unbind(dim=1):
-            view, mask = columns_to_overhead(
-                ground, yaw, self.config.overhead_cells, self.config.cell_m
-            )
-            scores.append(correlate(view[:, :-1], view[:, -1:] * mask, satellite))
+        size = self.config.overhead_cells, self.config.cell_m
+        if len(yaws) == 1:
+            views, masks = overhead_views(ground, yaws[0], *size)
+            each = zip(views.split(1), masks.split(1), strict=True)
+        else:
+            each = (columns_to_overhead(ground, yaw, *size) for yaw in yaws.unbind(dim=1))
+        # one heading after the other: all at once would not stay in the processor's cache
+        scores = [correlate(view[:, :-1], view[:, -1:] * mask, satellite) for view, mask in each]
         return torch.stack(scores, dim=1)
 
     def search(

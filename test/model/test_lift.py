@@ -14,6 +14,7 @@ from g2s_localizer.model.lift import (
     LiftedColumns,
     columns_to_overhead,
     ground_rows,
+    overhead_views,
 )
 
 WIDTH, HEIGHT = 64, 32
@@ -86,3 +87,15 @@ def test_before_training_the_lift_follows_the_ground_plane():
     expected = ground_rows(lift.depths, K, T, WIDTH)
     seen = expected < HEIGHT - 4
     assert (columns[:, 0] - expected).abs()[seen].max() < 0.2
+
+
+def test_the_views_of_many_headings_are_those_of_each():
+    torch.manual_seed(0)
+    K, T = tensors(forward_camera(pitch_deg=2.0))
+    lifted = LiftedColumns(torch.randn(1, 5, 24, WIDTH), 1.0, K, T)
+    yaws = torch.linspace(-3.0, 3.0, 7)
+    views, masks = overhead_views(lifted, yaws, 32, 1.5)
+    for yaw, view, mask in zip(yaws, views, masks, strict=True):
+        expected, expected_mask = columns_to_overhead(lifted, yaw[None], 32, 1.5)
+        assert torch.equal(mask[None], expected_mask) and mask.any()
+        torch.testing.assert_close(view[None], expected, atol=1e-6, rtol=1e-6)
