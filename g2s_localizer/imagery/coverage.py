@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame, wrap_longitude
@@ -15,6 +16,9 @@ CELLS = 32
 
 MOST_CELL_M = 1000.0
 """Longest side of a cell (m)."""
+
+MOST_S = 60.0
+"""Longest time that a survey takes."""
 
 NAMED = 3
 """Missing places and parts that are spelled out."""
@@ -72,7 +76,7 @@ def survey(imagery: Imagery, box: Box, crop_m: float, gsd: float) -> Coverage:
 
     The box is divided into CELLS x CELLS cells, fewer where they would be smaller than a crop,
     more where they would be larger than MOST_CELL_M. Each is looked up whole with the margin of
-    half a crop, so that no hole is overlooked.
+    half a crop, so that no hole is overlooked. Those that MOST_S leaves no time for do not count.
     """
     turn = (box.east - box.west) % 360.0 or 360.0
     width_m, height_m = _metres(box, turn)
@@ -81,16 +85,19 @@ def survey(imagery: Imagery, box: Box, crop_m: float, gsd: float) -> Coverage:
         for length in (width_m, height_m)
     )
     side_m = max(width_m / columns, height_m / rows)
-    missing = []
+    missing, looked_at, ends = [], 0, time.monotonic() + MOST_S
     for row in range(rows):
         for column in range(columns):
+            if looked_at and time.monotonic() > ends:
+                break
+            looked_at += 1
             place = LatLon(
                 box.north - (row + 0.5) * (box.north - box.south) / rows,
                 wrap_longitude(box.west + (column + 0.5) * turn / columns),
             )
             if names := imagery.missing(place, side_m + crop_m, gsd):
                 missing.append((place, names))
-    return Coverage(columns * rows, side_m, tuple(missing))
+    return Coverage(looked_at, side_m, tuple(missing))
 
 
 def _metres(box: Box, turn: float) -> tuple[float, float]:

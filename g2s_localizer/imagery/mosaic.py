@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from g2s_localizer.imagery.whereabouts import TileStore, Whereabouts
 
 TILES_TRIED = 16
 """Tiles of a zoom that are tried for one which can be decoded, when a store is opened."""
+
+OPEN_S = 20.0
+"""After this long no further zoom of a store is tried, nor a further tile of one."""
 
 TILES_JUDGED = 16
 """Tiles of a zoom that say whether it shows photographs or a drawn map."""
@@ -87,7 +91,12 @@ class TileMosaic:
         self._photographs: dict[int, bool] = {}
         self.sizes: dict[int, int] = {}
         faults: list[str] = []
+        ends = time.monotonic() + OPEN_S
         for zoom in store.zooms:
+            if time.monotonic() > ends:
+                raise ValueError(
+                    f"{store.name} takes longer than {OPEN_S:g} s to open: {faults[0]}"
+                )
             size = self._size_of(zoom, faults)
             if size is not None:
                 self.sizes[zoom] = size
@@ -99,7 +108,10 @@ class TileMosaic:
         """Pixels a side of the first square tile of `zoom` that can be decoded."""
         tiles = self._store.tiles(zoom)
         try:
+            ends = time.monotonic() + OPEN_S
             for x, y in islice(tiles, TILES_TRIED):
+                if time.monotonic() > ends:
+                    break
                 try:
                     height, width = self._decoded(zoom, x, y).image.shape[:2]
                 except UnusableTile as error:

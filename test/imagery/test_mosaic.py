@@ -3,6 +3,8 @@
 is missing, and crop, missing, coverage and verify say the same of it."""
 
 import os
+import sqlite3
+import time
 from pathlib import Path
 
 import cv2
@@ -190,3 +192,23 @@ def test_rows_from_the_south_and_exchanged_folders_are_told(tmp_path):
 def test_far_from_the_store_its_box_is_told(tmp_path):
     with pytest.raises(MissingImagery, match=r"zoom 19 lies from 49\.01040 to 49\.01175 deg"):
         store(tmp_path).crop(LatLon(-33.9, 18.42), 20.0, 0.2)
+
+
+def test_a_store_that_takes_for_ever_to_open_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("g2s_localizer.imagery.database.QUERY_S", 0.1)
+    monkeypatch.setattr("g2s_localizer.imagery.mosaic.OPEN_S", 0.2)
+    rows = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n)"
+    database = sqlite3.connect(tmp_path / "t.mbtiles")
+    database.execute("CREATE TABLE places (zoom_level INT, tile_column INT, tile_row INT)")
+    places = [(zoom, x, 0) for zoom in range(31) for x in range(2)]
+    database.executemany("INSERT INTO places VALUES (?, ?, ?)", places)
+    database.execute(
+        f"CREATE VIEW tiles AS SELECT *, ({rows} SELECT max(i) FROM n) AS tile_data FROM places"
+    )
+    database.execute("CREATE TABLE metadata (name TEXT, value TEXT)")
+    database.commit()
+    database.close()
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"takes longer than 0.2 s to open: 0/0/0: .*do not end"):
+        open_imagery(str(tmp_path / "t.mbtiles"))
+    assert time.monotonic() - started < 2.0
