@@ -25,6 +25,9 @@ _OLDEST_TORCH = (2, 10)
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which programs that save more than the tensors put them."""
 
+_MOST_WRAPPERS = 4
+"""A file may hold a mapping that holds itself."""
+
 _COMPILED = "_orig_mod."
 """What torch.compile puts before the names of the part that it has compiled."""
 
@@ -91,8 +94,11 @@ def load_plain(path: Path) -> Any:
 def _refuse_large(path: Path) -> None:
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = max(size, sum(entry.file_size for entry in archive.infolist()))
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = max(size, sum(entry.file_size for entry in archive.infolist()))
+        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+            raise ValueError(f"not a file of plain tensors: it is damaged ({error})") from None
     if size > LARGEST_BYTES:
         raise ValueError(f"{size} bytes, over {LARGEST_BYTES}")
 
@@ -118,6 +124,8 @@ def _unwrapped(state: Any) -> tuple[dict[str, Tensor], list[str]]:
         if len(held) > 1:
             raise ValueError(f"holds several: {', '.join(map(repr, held))}; save one of them alone")
         keys.append(held[0])
+        if len(keys) > _MOST_WRAPPERS:
+            raise ValueError(f"more than {_MOST_WRAPPERS} mappings in each other, no tensors")
         state = state[held[0]]
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f"holds a {type(state).__name__}, not tensors by name")

@@ -122,6 +122,20 @@ def test_two_state_dicts_in_one_file_are_named(published, tmp_path, capsys):
     assert code == 1 and "several: 'model', 'state_dict'" in capsys.readouterr().err
 
 
+def test_a_file_whose_directory_is_damaged_is_a_sentence(published, tmp_path, capsys):
+    torch.save({NAME: published[NAME]}, tmp_path / "whole.pth")
+    payload = (tmp_path / "whole.pth").read_bytes().replace(b"PK\x01\x02", b"PK\x09\x09")
+    code, _ = convert(payload, tmp_path)
+    assert code == 1 and "it is damaged" in capsys.readouterr().err
+
+
+def test_a_mapping_that_holds_itself_is_refused(tmp_path, capsys):
+    state = {}
+    state["model"] = state
+    code, _ = convert(state, tmp_path)
+    assert code == 1 and "more than 4 mappings in each other" in capsys.readouterr().err
+
+
 def test_another_network_is_refused_in_a_few_lines(tmp_path, capsys):
     code, _ = convert({f"layer{i}.weight": torch.zeros(2) for i in range(300)}, tmp_path)
     lines = capsys.readouterr().err.splitlines()
