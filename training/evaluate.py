@@ -30,7 +30,7 @@ from training.plots import draw_all
 from training.scoring import NETWORK, Scores, score
 from training.sizes import require_sizes
 from training.sources import bag_dataset, kitti_dataset, vigor_dataset, vigor_noise
-from training.table import markdown, plain
+from training.table import FILES, markdown, plain, require_room
 
 WORST = 10
 
@@ -54,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
+    out = arguments.out or Path("out/evaluation") / arguments.dataset
+    require_room(out, arguments.json)
     rows: dict[str, dict[str, float]] = {}
     first: Scores | None = None
     files = arguments.checkpoint or [SHIPPED]
@@ -73,14 +75,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     report["methods"] = rows
     text = markdown(report, rows)
     print(text)
-    out = arguments.out or Path("out/evaluation") / arguments.dataset
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.md").write_text(text + "\n")
     for file in {out / "table.json", arguments.json or out / "table.json"}:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(plain(report), indent=2, allow_nan=False) + "\n")
     draw_all(out, first, groups, str(report["data"]))
-    print(f"{out}/: table.md, table.json, error_cdf.png, error_over_time.png, worst.png")
+    print(f"{out}/: {', '.join(FILES)}")
     return 0
 
 

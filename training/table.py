@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+FILES = ("table.md", "table.json", "error_cdf.png", "error_over_time.png", "worst.png")
+"""What a report is made of."""
 
 _COLUMNS = {
     "mean (m)": ("mean_m",),
@@ -20,6 +25,24 @@ _COLUMNS = {
     "coverage of heading 50 / 90 / 99 (%)": tuple(f"yaw_coverage_{n}" for n in (50, 90, 99)),
     "frames": ("frames",),
 }
+
+
+def require_room(folder: Path, file: Path | None) -> None:
+    """Raise FileExistsError where a report's files would replace what is no former report."""
+    table = folder / "table.json"
+    files = [entry for entry in folder.glob("*") if entry.name in FILES] + ([file] if file else [])
+    for one in files:
+        known = table if one.parent == folder else one
+        if one.exists() and not _is_report(known):
+            raise FileExistsError(f"{one} is there and of no former report: it is not replaced")
+
+
+def _is_report(file: Path) -> bool:
+    try:
+        report = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(report, dict) and "methods" in report
 
 
 def markdown(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, float]]) -> str:

@@ -248,6 +248,16 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _require_report(file: Path) -> None:
+    """Raise FileExistsError for a file that is no former report: it is not replaced."""
+    try:
+        former = json.loads(file.read_text())
+    except ValueError:
+        former = None
+    if not isinstance(former, dict) or "preset" not in former:
+        raise FileExistsError(f"{file} is there and no report of g2s-benchmark: it stays")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="g2s-benchmark", description=__doc__)
     parser.add_argument("--preset", choices=PRESETS, default=PRESETS[0])
@@ -266,6 +276,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="OUT")
     arguments = parser.parse_args(argv)
     try:
+        if arguments.json is not None and arguments.json.exists():
+            _require_report(arguments.json)
         device = torch.device(arguments.device)
         if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise ValueError(f"there is no device {device}: {torch.cuda.device_count()} GPUs")

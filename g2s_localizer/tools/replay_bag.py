@@ -196,6 +196,11 @@ def _run(args: argparse.Namespace) -> int:
         bag = stack.enter_context(BagReader(args.bag))
         if bag.message_count == 0:
             raise ValueError(f"{args.bag} holds no messages")
+        if bag.start_time <= 0:
+            raise ValueError(
+                f"{args.bag}: its first message was logged at {bag.start_time} ns: the recorder "
+                "had no clock (use_sim_time without /clock?), and nothing can be played in time"
+            )
         context = Context()
         # Python's own handler turns Ctrl-C into KeyboardInterrupt, which closes everything.
         rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)

@@ -97,3 +97,11 @@ def test_compiled_extractors_give_what_the_plain_ones_give():
         network.compile_extractors()
         compiled = network.satellite_features(image)
     torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-3)
+
+
+def test_a_file_that_is_no_report_is_not_replaced(tmp_path, capsys):
+    for content in ('{"camera": 1}', "notes", "[1]"):
+        (tmp_path / "out.json").write_text(content)
+        assert main(["--json", str(tmp_path / "out.json")]) == 1
+        assert "no report of g2s-benchmark" in capsys.readouterr().err
+        assert (tmp_path / "out.json").read_text() == content

@@ -54,7 +54,7 @@ def fix(stamp, lat):
     )  # fmt: skip
 
 
-def write_bag(out, seconds=1.0, storage=StoragePlugin.MCAP, stamped=True):
+def write_bag(out, seconds=1.0, storage=StoragePlugin.MCAP, stamped=True, start=START):
     """Images at 10 Hz and fixes at 20 Hz; returns topic -> serialized messages in order.
 
     stamped  False: the fixes have the stamp 0, as a driver leaves it
@@ -66,7 +66,7 @@ def write_bag(out, seconds=1.0, storage=StoragePlugin.MCAP, stamped=True):
             for topic, msgtype, qos in (("/image", IMAGE, [IMAGES]), ("/fix", FIX, ()))
         }
         for tick in range(round(seconds * 20)):
-            stamp = START + tick * 50_000_000
+            stamp = start + tick * 50_000_000
             made = {"/fix": fix(stamp * stamped, 49.0 + tick)}
             if tick % 2 == 0:
                 made["/image"] = image(stamp, tick)
@@ -282,6 +282,7 @@ def test_an_interruption_ends_cleanly_and_keeps_the_recording(tmp_path, listener
             "ros1.bag is a ROS 1 bag: `rosbags-convert --src {tmp}/ros1.bag",
         ),
         (["{tmp}/unstamped"], "unstamped: every stamp on /fix is 0: its driver left header.stamp"),
+        (["{tmp}/epoch"], "epoch: its first message was logged at 0 ns: the recorder had no clock"),
         (
             ["{tmp}/killed"],
             "killed is no complete ROS 2 bag: it has no metadata.yaml; `ros2 bag",
@@ -294,6 +295,7 @@ def test_what_cannot_be_replayed_is_named(tmp_path, capsys, arguments, said):
     write_bag(tmp_path / "empty", seconds=0.0)
     write_bag(tmp_path / "unstamped", stamped=False)
     write_bag(tmp_path / "killed")
+    write_bag(tmp_path / "epoch", start=0)
     (tmp_path / "killed" / "metadata.yaml").unlink()
     (tmp_path / "ros1.bag").write_bytes(b"#ROSBAG V2.0\n")
     assert main([word.format(tmp=tmp_path) for word in arguments]) == 1

@@ -98,3 +98,13 @@ def test_the_device_is_that_of_the_machine_and_one_that_is_not_there_is_refused(
 
 def test_seeds_are_numbers_and_ranges():
     assert parse_seeds("3,5,10-12") == [3, 5, 10, 11, 12]
+
+
+@pytest.mark.parametrize("name", ["table.md", "table.json", "worst.png"])
+def test_a_file_that_is_of_no_former_report_is_not_replaced(tmp_path, capsys, name):
+    file = tmp_path / name
+    file.write_text("{}")
+    for options in (["--out", tmp_path], ["--out", tmp_path / "new", "--json", file]):
+        assert main(["--seeds", "31", *map(str, options)]) == 1
+        assert f"{name} is there and of no former report" in capsys.readouterr().err
+        assert file.read_text() == "{}"
