@@ -11,7 +11,8 @@ from std_msgs.msg import Header
 
 from g2s_localizer import motion_messages as m
 from g2s_localizer.geometry import LatLon, Pose2D
-from g2s_localizer.ros.conversions import matrix_from_rpy, pose_message
+from g2s_localizer.geometry.mounting import matrix_from_rpy
+from g2s_localizer.ros.conversions import pose_message
 
 
 def fix(**changes):

@@ -27,6 +27,16 @@ _IN_VIEW_M = 50.0
 _LEAST_SHARE = 0.05
 
 
+def matrix_from_rpy(roll: float, pitch: float, yaw: float) -> FloatArray:
+    """Return the rotation (3, 3) by roll, pitch, yaw (rad) about the fixed x, y, z."""
+    (cr, cp, cy), (sr, sp, sy) = np.cos([roll, pitch, yaw]), np.sin([roll, pitch, yaw])
+    about_x = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
+    about_y = np.array([[cp, 0.0, sp], [0.0, 1.0, 0.0], [-sp, 0.0, cp]])
+    about_z = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
+    R: FloatArray = about_z @ about_y @ about_x
+    return R
+
+
 def extrinsic_from_parameters(
     translation: Sequence[float], rpy: Sequence[float], base_link_height: float = 0.0
 ) -> FloatArray:
@@ -36,12 +46,8 @@ def extrinsic_from_parameters(
     positive pitch looks down, a positive yaw looks left. translation in m, as is the height of
     base_link above the ground.
     """
-    (cr, cp, cy), (sr, sp, sy) = np.cos(rpy), np.sin(rpy)
-    about_x = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
-    about_y = np.array([[cp, 0.0, sp], [0.0, 1.0, 0.0], [-sp, 0.0, cp]])
-    about_z = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
     T = np.eye(4)
-    T[:3, :3] = about_z @ about_y @ about_x @ OPTICAL_FROM_BODY.T
+    T[:3, :3] = matrix_from_rpy(*rpy) @ OPTICAL_FROM_BODY.T
     T[:3, 3] = translation
     T[2, 3] += base_link_height
     return T

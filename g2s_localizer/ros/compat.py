@@ -16,9 +16,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 class Subscriber:
     """message_filters.Subscriber: a subscription that several filters may listen to."""
@@ -80,23 +77,6 @@ def quaternion_from_euler(ai: float, aj: float, ak: float) -> tuple[float, float
     )
 
 
-def quaternion_matrix(quaternion: Any) -> NDArray[np.float64]:
-    """tf_transformations: x, y, z, w of any length > 0 -> homogeneous (4, 4) rotation."""
-    x, y, z, w = np.asarray(quaternion, np.float64) / np.linalg.norm(quaternion)
-    T = np.eye(4)
-    T[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return T
-
-
-def euler_matrix(ai: float, aj: float, ak: float) -> NDArray[np.float64]:
-    """tf_transformations: roll, pitch, yaw about the fixed axes x, y, z (rad) -> (4, 4)."""
-    return quaternion_matrix(quaternion_from_euler(ai, aj, ak))
-
-
 def _import(name: str, fallback: Any) -> Any:
     try:
         return importlib.import_module(name)
@@ -114,11 +94,6 @@ message_filters = _import(
     "message_filters", SimpleNamespace(Subscriber=Subscriber, TimeSynchronizer=TimeSynchronizer)
 )
 tf_transformations = _import(
-    "tf_transformations",
-    SimpleNamespace(
-        quaternion_from_euler=quaternion_from_euler,
-        quaternion_matrix=quaternion_matrix,
-        euler_matrix=euler_matrix,
-    ),
+    "tf_transformations", SimpleNamespace(quaternion_from_euler=quaternion_from_euler)
 )
 tf2_ros = _import("tf2_ros", None)

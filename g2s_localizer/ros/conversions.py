@@ -43,12 +43,6 @@ def matrix_from_transform(transform: Any) -> FloatArray:
     return T
 
 
-def matrix_from_rpy(roll: float, pitch: float, yaw: float) -> FloatArray:
-    """Rotation (3, 3) by roll, pitch, yaw about the fixed axes x, y, z (rad)."""
-    R: FloatArray = tf_transformations.euler_matrix(roll, pitch, yaw)[:3, :3]
-    return R
-
-
 def pose_message(pose: Pose2D, covariance: FloatArray) -> PoseWithCovariance:
     """Pose in the plane with covariance (3, 3); z, roll and pitch are said to be unknown."""
     msg = PoseWithCovariance()

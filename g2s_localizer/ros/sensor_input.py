@@ -24,6 +24,7 @@ from g2s_localizer.estimator.estimate import Prior, Rejection
 from g2s_localizer.estimator.prior import PriorBuffer
 from g2s_localizer.estimator.series import BACKWARD_JUMP_S, Motion, Sample, Series
 from g2s_localizer.geometry import LatLon, LocalFrame
+from g2s_localizer.geometry.mounting import matrix_from_rpy
 from g2s_localizer.motion_messages import (
     checked_stamp_ns,
     fix_from_message,
@@ -33,7 +34,6 @@ from g2s_localizer.motion_messages import (
     pose_from_message,
 )
 from g2s_localizer.ros.clock_watch import ClockWatch
-from g2s_localizer.ros.conversions import matrix_from_rpy
 
 TOPICS = ("fix", "imu", "odometry", "twist", "prior_pose", "image")
 

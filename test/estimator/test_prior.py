@@ -290,8 +290,8 @@ def husky_samples(test_data):
         pytest.skip(f"{test_data} has no bags/husky_outdoor_ros1.bag")
     from rosbags.highlevel import AnyReader
 
+    from g2s_localizer.geometry.mounting import matrix_from_rpy
     from g2s_localizer.motion_messages import fix_from_message, heading_from_imu
-    from g2s_localizer.ros.conversions import matrix_from_rpy
 
     mounting = matrix_from_rpy(math.pi / 2, 0.0, -math.pi / 2)
     samples = []

@@ -12,6 +12,7 @@ from g2s_localizer.geometry.mounting import (
     check_view,
     extrinsic_from_parameters,
     ground_share,
+    matrix_from_rpy,
 )
 
 QUARTER = math.pi / 2
@@ -19,6 +20,18 @@ QUARTER = math.pi / 2
 
 def place(x=1.0, y=0.0, z=1.5, roll=0.0, pitch=0.0, yaw=0.0):
     return extrinsic_from_parameters((x, y, z), (roll, pitch, yaw))
+
+
+@pytest.mark.parametrize("rpy", [(0, 0, 0), (0.3, -0.2, 1.1), (-2.0, 1.2, 3.0)])
+def test_angles_turn_by_roll_then_pitch_then_yaw_about_fixed_axes(rpy):
+    def turn(axis, angle):
+        c, s, i, j = math.cos(angle), math.sin(angle), (axis + 1) % 3, (axis + 2) % 3
+        R = np.eye(3)
+        R[i, i], R[i, j], R[j, i], R[j, j] = c, -s, s, c
+        return R
+
+    expected = turn(2, rpy[2]) @ turn(1, rpy[1]) @ turn(0, rpy[0])
+    np.testing.assert_allclose(matrix_from_rpy(*rpy), expected, atol=1e-12)
 
 
 def test_zero_angles_look_ahead_pitch_looks_down_and_yaw_looks_left():

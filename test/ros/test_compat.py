@@ -1,27 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-import math
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Quaternion
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from g2s_localizer.geometry.mounting import matrix_from_rpy
+from g2s_localizer.motion_messages import matrix_from_quaternion
 from g2s_localizer.ros import compat
 from g2s_localizer.ros.conversions import time_message
 
 
 @pytest.mark.parametrize("rpy", [(0, 0, 0), (0.3, -0.2, 1.1), (-2.0, 1.2, 3.0)])
 def test_a_quaternion_turns_as_roll_then_pitch_then_yaw_about_fixed_axes(rpy):
-    def turn(axis, angle):
-        c, s, i, j = math.cos(angle), math.sin(angle), (axis + 1) % 3, (axis + 2) % 3
-        R = np.eye(3)
-        R[i, i], R[i, j], R[j, i], R[j, j] = c, -s, s, c
-        return R
-
-    expected = turn(2, rpy[2]) @ turn(1, rpy[1]) @ turn(0, rpy[0])
-    T = compat.quaternion_matrix(compat.quaternion_from_euler(*rpy))
-    np.testing.assert_allclose(T[:3, :3], expected, atol=1e-12)
-    np.testing.assert_array_equal(compat.euler_matrix(*rpy), T)
+    x, y, z, w = compat.quaternion_from_euler(*rpy)
+    R = matrix_from_quaternion(Quaternion(x=x, y=y, z=z, w=w))
+    np.testing.assert_allclose(R, matrix_from_rpy(*rpy), atol=1e-12)
 
 
 def test_what_is_not_installed_is_named_with_the_reason():

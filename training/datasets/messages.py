@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +23,7 @@ from g2s_localizer.motion_messages import (
 
 FloatArray = NDArray[np.float64]
 
-__all__ = ["Unusable", "fix_from", "heading_from", "planar_pose", "rotation_from_rpy"]
+__all__ = ["Unusable", "fix_from", "heading_from", "planar_pose"]
 
 fix_from = fix_from_message
 
@@ -47,9 +46,3 @@ def planar_pose(pose: Any) -> tuple[float, float, float]:
     if not np.isfinite(found).all():
         raise Unusable(f"pose of x, y, yaw {found}")
     return found
-
-
-def rotation_from_rpy(rpy: tuple[float, float, float]) -> FloatArray:
-    """Rz(yaw) Ry(pitch) Rx(roll) (3, 3), angles in rad."""
-    turns = [cv2.Rodrigues(angle * axis)[0] for angle, axis in zip(rpy, np.eye(3), strict=True)]
-    return np.asarray(turns[2] @ turns[1] @ turns[0])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from g2s_localizer.bag_reader import BagReader
 from g2s_localizer.geometry import Camera, LatLon
-from g2s_localizer.geometry.mounting import extrinsic_from_parameters
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters, matrix_from_rpy
 from g2s_localizer.messages import CameraReader, image_from
 from g2s_localizer.motion_messages import checked_stamp_ns, fix_from_message
 from training.datasets import messages
@@ -128,7 +128,7 @@ def _take(recording: Recording, config: BagConfig, topic: str, stamp: int, messa
     elif topic == config.heading:
         heading = messages.heading_from(
             message,
-            messages.rotation_from_rpy(config.imu_rpy),
+            matrix_from_rpy(*config.imu_rpy),
             config.heading_default_sigma,
             config.heading_offset,
         )

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from g2s_localizer import motion_messages
+from g2s_localizer.geometry.mounting import matrix_from_rpy
 from g2s_localizer.tools.bag import jazzy_types
 from training.datasets import messages
 
@@ -44,7 +45,7 @@ def fix(kind=2, variance=4.0, status=0):
 
 
 def test_the_heading_is_the_node_s():
-    mounted = messages.rotation_from_rpy((0.1, 0.2, 3.0))
+    mounted = matrix_from_rpy(0.1, 0.2, 3.0)
     for variance in (0.01, 0.0):
         ours = messages.heading_from(imu(variance), mounted, 0.05, 0.3)
         assert ours == pytest.approx(
