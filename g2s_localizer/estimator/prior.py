@@ -38,6 +38,9 @@ FloatArray = NDArray[np.float64]
 VELOCITY_BASELINE_S = 1.0
 """Fixes at least this far apart give the velocity; closer ones give mostly their noise."""
 
+UNKNOWN_VARIANCE = 1e4
+"""Of a heading (rad^2), a speed or a turn rate: more says nothing else, and may overflow."""
+
 HEADINGS = ("north", "map", "course")
 
 __all__ = ["SAMPLES_KEPT", "Prior", "PriorBuffer"]
@@ -134,10 +137,6 @@ class PriorBuffer:
         return tuple(self._headings)
 
     @property
-    def motions(self) -> tuple[Motion, ...]:
-        return tuple(self._motions)
-
-    @property
     def warning(self) -> str:
         """A standing sentence on a datum far from the fixes, "" without."""
         return self._datum.warning
@@ -169,7 +168,8 @@ class PriorBuffer:
         """A yaw of base_link (rad, counter-clockwise from east) with its variance (rad^2)."""
         if not (math.isfinite(yaw) and math.isfinite(variance) and variance > 0):
             raise ValueError(f"heading needs a finite yaw and a variance > 0: {yaw}, {variance}")
-        self._add(self._headings, Heading(stamp_ns, wrap_angle(yaw), variance))
+        heading = Heading(stamp_ns, wrap_angle(yaw), min(variance, UNKNOWN_VARIANCE))
+        self._add(self._headings, heading)
 
     def add_pose(self, stamp_ns: int, pose: Pose2D, covariance: ArrayLike) -> None:
         """A pose in `frame` of who knows it already, with covariance (3, 3) of (x, y, yaw).
@@ -189,7 +189,9 @@ class PriorBuffer:
             raise ValueError(
                 f"motion needs finite velocities and variances > 0: {values}, {variances}"
             )
-        self._add(self._motions, motion)
+        speed_variance, rate_variance = (min(one, UNKNOWN_VARIANCE) for one in variances)
+        known = replace(motion, speed_variance=speed_variance, yaw_rate_variance=rate_variance)
+        self._add(self._motions, known)
 
     def keep_datum(self) -> None:
         """A pose was published in `frame`: it stays from now on."""

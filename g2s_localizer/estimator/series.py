@@ -111,7 +111,8 @@ class Series(Generic[SampleT]):
             self._held = None
         if sample.stamp_ns <= self[-1].stamp_ns:
             late_s = (self[-1].stamp_ns - sample.stamp_ns) * 1e-9
-            raise ValueError(f"{self.name} is {late_s:.3f} s older than the newest one")
+            cause = "" if late_s else ": its stamp is repeated, does it stand still?"
+            raise ValueError(f"{self.name} is {late_s:.3f} s older than the newest one{cause}")
         self._append(sample)
         return False
 

@@ -181,6 +181,34 @@ def test_a_pose_in_another_frame_is_no_prior(sensors):
     assert heard.drop_reason["prior_pose"] == "prior_pose is in frame 'odom', not in 'map'"
 
 
+EXTREMES = [0.0, -1.0, 1.0, 1e-300, 1e300, -1e308, 1.7e308, math.inf, math.nan, 181.0, -90.0]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_the_messages_hold_the_prior_is_finite_or_refused_by_name(sensors, seed):
+    rng = np.random.default_rng(seed)
+    heard = made(heading_source="odometry", antenna_offset=(2.0, 1.0))
+
+    def wild(count):
+        return rng.choice(EXTREMES, count) if rng.random() < 0.3 else np.ones(count)
+
+    known = 0
+    for t in np.arange(100.0, 104.0, 0.05):
+        late = rng.choice([0.0, -50.0, 50.0], p=[0.98, 0.01, 0.01])
+        fix, moved = sensors.fix(t, 5.0 * t), odometry(t + late)
+        fix.latitude += float(wild(1)[0]) - 1.0
+        fix.position_covariance = np.where(np.eye(3).ravel(), wild(9), 0.0)
+        moved.pose.covariance, moved.twist.covariance = wild(36), wild(36)
+        moved.twist.twist.linear.x, moved.pose.pose.orientation.w = map(float, wild(2))
+        heard.on_fix(fix)
+        heard.on_odometry(moved)
+        found = heard.prior_at(round((t + 0.1) * SECOND))
+        assert found[1] if isinstance(found, tuple) else np.isfinite(found.covariance).all()
+        known += isinstance(found, Prior)
+    assert known > 10 and heard.dropped["fix"] and heard.dropped["odometry"]
+
+
 def test_an_image_that_alone_goes_back_is_refused_and_two_are_not(sensors):
     heard = made()
     assert heard.image_stamp(sensors.imu(100.0).header) == 100 * SECOND
