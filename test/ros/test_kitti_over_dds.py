@@ -54,9 +54,10 @@ def test_the_one_image_of_a_real_drive_gets_one_registration_with_its_prior(
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
     # Untrained: what is claimed is the way from file to answer, not the answer.
     save_checkpoint(tmp_path / "untrained.safetensors", G2SNet(ModelConfig()), {})
-    start_node(
-        {"imagery.uri": imagery, "checkpoint": str(tmp_path / "untrained.safetensors")}, *TOPICS
-    )
+    checkpoint = str(tmp_path / "untrained.safetensors")
+    # The one image comes before the first fix.
+    changes = {"imagery.uri": imagery, "checkpoint": checkpoint, "prior.max_wait_s": 2.0}
+    start_node(changes, *TOPICS)
     wait(lambda: peer.diagnostics and peer.diagnosis()["state"] == "active", 120)
     root, bag = test_data / "kitti_raw", tmp_path / "bag"
     tool("kitti_to_rosbag2", "--root", root, "--drive", DRIVE, "--out", bag)
