@@ -150,6 +150,10 @@ def is_ros1(path: Path) -> bool:
 def _require_bag(path: Path) -> None:
     if not path.exists():
         raise FileNotFoundError(f"no such bag: {path}")
+    # A pipe would be waited for without end.
+    for file in path.iterdir() if path.is_dir() else (path,):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise ValueError(f"{file} is no regular file, so it is no part of a bag")
     if path.is_dir():
         if (path / "metadata.yaml").is_file():
             return

@@ -38,7 +38,8 @@ def read_yaml(file: Path) -> Any:
         raise ValueError(f"{file} is nested more deeply than {MOST_DEPTH} levels") from None
     except Exception as error:
         # Values that are not what their tags say fail in any way.
-        raise ValueError(f"{file} is no YAML that is read here: {error}") from error
+        said = " ".join(str(error).split())
+        raise ValueError(f"{file} is no YAML that is read here: {said}") from error
 
 
 def _parse(content: bytes) -> Any:

@@ -43,7 +43,7 @@ def read_route(path: Path) -> Lines:
     if path.is_dir() or path.suffix in (*FILES, ".bag"):
         return _read_bag(path)
     if not path.is_file():
-        raise ValueError(f"{path} is no file: give a bag or a GPX file")
+        raise ValueError(f"{path} is no regular file: give a bag or a GPX file")
     lines = _read_gpx(path)
     if not lines:
         raise ValueError(f"{path} holds no track or route")
@@ -126,7 +126,7 @@ def _read_gpx(path: Path) -> Lines:
             parser.ParseFile(file)
     except expat.ExpatError as error:
         raise ValueError(f"{path} is no GPX file: {error}") from error
-    except (ValueError, KeyError) as error:
+    except (ValueError, LookupError) as error:
         line = parser.CurrentLineNumber
         raise ValueError(f"{path} is no GPX file: line {line}: {error}") from error
     return [line for each in drawn for line in _joined(each, DRAWN_STEP_DEGREES)]

@@ -2,6 +2,7 @@
 import math
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +66,7 @@ BOMB = '<!DOCTYPE gpx [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]>'
         (GPX.replace('lat="49.1"', ""), "line 4: 'lat'"),
         (GPX[:200], "is no GPX file: "),
         ("PK zip", "is no GPX file: "),
+        ('<?xml version="1.0" encoding="x-1"?><gpx/>', "is no GPX file: line 1: unknown encoding"),
         ("<gpx/>", "holds no track or route"),
     ],
 )
@@ -190,10 +192,14 @@ def test_metadata_of_another_form_are_a_sentence(tmp_path, key):
         read_route(tmp_path / "bag")
 
 
-def test_a_pipe_is_no_route(tmp_path):
-    os.mkfifo(tmp_path / "route.gpx")
-    with pytest.raises(ValueError, match="route.gpx is no file"):
-        read_route(tmp_path / "route.gpx")
+@pytest.mark.parametrize("name", ["route.gpx", "bag.mcap", "bag.bag", "bag/bag.mcap"])
+def test_a_pipe_is_no_route_and_is_not_waited_for(tmp_path, name):
+    bag(tmp_path / "bag", [(49.0, 8.4, 0)])
+    (tmp_path / "bag" / "bag.mcap").unlink()
+    os.mkfifo(tmp_path / name)
+    route = tmp_path / name.removesuffix("/bag.mcap")
+    with pytest.raises(ValueError, match=f"{Path(name).name} is no regular file"):
+        read_route(route)
 
 
 def test_the_route_of_a_kitti_drive_is_that_of_its_poses(test_data, tmp_path):
