@@ -61,6 +61,7 @@ setup(
             "g2s-kitti-to-rosbag2 = g2s_localizer.tools.kitti_to_rosbag2:main",
             "g2s-benchmark = g2s_localizer.tools.benchmark:main",
             "g2s-tiles = g2s_localizer.tools.tiles:main",
+            "g2s-check = g2s_localizer.tools.check:main",
             "g2s-replay = g2s_localizer.tools.replay_bag:main",
         ]
     },

@@ -26,7 +26,14 @@ def install(request, tmp_path_factory):
     return workspace / "install"
 
 
-COMMANDS = ("g2s-node", "g2s-benchmark", "g2s-kitti-to-rosbag2", "g2s-tiles", "g2s-replay")
+COMMANDS = (
+    "g2s-node",
+    "g2s-benchmark",
+    "g2s-kitti-to-rosbag2",
+    "g2s-tiles",
+    "g2s-check",
+    "g2s-replay",
+)
 
 
 def run_installed(install, command):

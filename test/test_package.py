@@ -46,7 +46,8 @@ def test_an_unknown_name_is_refused_by_name():
 
 def test_every_console_script_is_installed_and_has_its_function():
     lines = re.findall(r'"(g2s-[\w-]+) = ([\w.]+):main"', (ROOT / "setup.py").read_text())
-    names = {"g2s-benchmark", "g2s-kitti-to-rosbag2", "g2s-node", "g2s-replay", "g2s-tiles"}
+    names = {"g2s-benchmark", "g2s-check", "g2s-kitti-to-rosbag2", "g2s-node", "g2s-replay"}
+    names |= {"g2s-tiles"}
     assert {name for name, _ in lines} == names
     for name, module in lines:
         assert Path(sysconfig.get_path("scripts"), name).is_file()

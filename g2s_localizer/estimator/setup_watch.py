@@ -65,9 +65,19 @@ class SetupWatch:
                 self._heading.add_fix(fix.stamp_ns, fix.xy, sigma_m)
                 self._fix_ns = fix.stamp_ns
 
+    @property
+    def heading_finding(self) -> Finding | None:
+        """What the way driven says against the heading now; None for nothing."""
+        return self._heading.finding() if self._heading else None
+
+    @property
+    def heading_confirmed(self) -> bool:
+        """Whether the way driven confirms the heading, or cannot contradict it."""
+        return self._heading is None or self._heading.confirmed
+
     def judge(self, prior: Prior) -> Prior:
         """Return the prior with what is known of its heading."""
-        return replace(prior, confirmed=self._heading is None or self._heading.confirmed)
+        return replace(prior, confirmed=self.heading_confirmed)
 
     def look(self, observation: Observation, estimate: Estimate) -> Estimate:
         """Return the estimate of an observation as the watches let it pass."""

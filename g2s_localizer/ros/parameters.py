@@ -49,6 +49,14 @@ class NodeConfig:
     max_wait_s: float
 
 
+class UnusableParameters(ValueError):
+    """Parameters that no node can be configured with: `faults` has a sentence for each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
 class Parameters:
     """Declares the table on a node made with automatically_declare_parameters_from_overrides.
 
@@ -80,7 +88,7 @@ class Parameters:
             self._declare(spec, overrides.get(spec.name))
 
     def read(self) -> NodeConfig:
-        """Raises ValueError naming all that is missing or wrong, each with its value."""
+        """Raises UnusableParameters naming all that is missing or wrong, each with its value."""
         values = {spec.name: self[spec.name] for spec in SPECIFICATIONS}
         faults = [*self._faults.values(), *self._missing(values)]
         if not values["imagery.offline"]:
@@ -105,7 +113,7 @@ class Parameters:
             except ValueError as error:
                 faults.append(str(error))
         if faults:
-            raise ValueError("; ".join(faults))
+            raise UnusableParameters(faults)
         return NodeConfig(
             localizer=LocalizerConfig(
                 imagery=values["imagery.uri"],
