@@ -68,7 +68,7 @@ def info(t):
 
 
 def drive(yaw=0.0, image_late=0.0, info_late=0.0, encoding="rgb8", status=0):
-    """(log time, topic, message) of 12 s east at 5 m/s; yaw of the IMU, clocks that are late (s)."""
+    """(log time, topic, message) of 12 s east at 5 m/s; yaw of the IMU, late clocks (s)."""
     pixels = np.random.default_rng(0).integers(0, 256, 128 * 96 * 3, dtype=np.uint8)
     for t in np.arange(BEGIN_S, BEGIN_S + 12.0, 0.2):
         place = FRAME.to_latlon(5.0 * (t - BEGIN_S) - 30.0, 0.0)
