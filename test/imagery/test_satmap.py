@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -118,3 +120,52 @@ def test_records_and_images_meet_in_web_mercator_pixels_of_zoom_19(drive):
     imagery = open_imagery(f"satmap:{drive / 'satmap'}")
     place = mercator_pixel(FRAME.datum.lat, FRAME.datum.lon, 19)
     assert imagery._corners[0] == pytest.approx(np.array(place) - 640.0)
+
+
+def grain(value=90):
+    return np.clip(np.random.default_rng(0).normal(value, 30, (1280, 1280, 3)), 1, 254).astype("u1")
+
+
+def test_files_that_macos_leaves_are_no_images(drive):
+    (drive / "satmap" / DRIVE / "._0000000001.png").write_bytes(b"\0\5\x16\7")
+    assert open_imagery(str(drive / "satmap")).levels()[0].parts == 3
+
+
+def test_transparent_parts_and_collars_of_an_image_are_missing(tmp_path):
+    image = np.dstack([grain(), np.full((1280, 1280), 255, np.uint8)])
+    image[:, :560, 3] = 0
+    frame(tmp_path, 0, FRAME.datum, image)
+    imagery = open_imagery(str(tmp_path / "satmap"))
+    for east, served in ((0.0, False), (40.0, True)):
+        assert (imagery.missing(FRAME.to_latlon(east, 0.0), 60.0, 0.2) == ()) is served
+    with pytest.raises(MissingImagery, match="0000000000.png .*is transparent"):
+        imagery.crop(FRAME.datum, 60.0, 0.2)
+    assert [fault for _, fault in imagery.check()] == ["transparent in part"]
+
+
+def test_a_collar_in_an_image_is_missing(tmp_path):
+    image = grain()
+    image[:, :640] = 255
+    frame(tmp_path, 0, FRAME.datum, image)
+    imagery = open_imagery(str(tmp_path / "satmap"))
+    with pytest.raises(MissingImagery, match="one colour, .255, 255, 255.: a collar") as error:
+        imagery.crop(FRAME.datum, 60.0, 0.2)
+    assert imagery.missing(FRAME.datum, 60.0, 0.2) == error.value.tiles
+    assert "a collar" in next(fault for _, fault in imagery.check())
+
+
+def test_an_image_or_record_that_is_no_regular_file_is_not_waited_for(drive, tmp_path_factory):
+    file = drive / "satmap" / DRIVE / "0000000001.png"
+    imagery = open_imagery(str(drive / "satmap"))
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(MissingImagery, match="a FIFO, no regular file"):
+        imagery.crop(FRAME.to_latlon(60.0, 0.0), 60.0, 0.2)
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret"
+    secret.write_text("root:x:0:0 8.4")
+    record = drive / DRIVE / "oxts" / "data" / "0000000001.txt"
+    record.unlink()
+    record.symlink_to(secret)
+    with pytest.raises(ValueError, match="0000000001.txt is no OXTS record") as error:
+        open_imagery(str(drive / "satmap"))
+    assert "x:0:0" not in str(error.value)
