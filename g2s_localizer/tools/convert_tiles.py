@@ -68,7 +68,7 @@ def convert_store(uri: str, scheme: str, out: Path) -> int:
                 put(zoom, x, y, encoded)
             except (UnusableTile, ValueError) as error:
                 raise ValueError(
-                    f"{uri}: tile {zoom}/{x}/{y}: {error}; g2s-tiles verify lists what is bad"
+                    f"{path}: tile {zoom}/{x}/{y}: {error}; g2s-tiles verify lists what is bad"
                 ) from error
     return len(tiles)
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import sqlite3
 
 import pytest
@@ -88,3 +89,16 @@ def test_missing_imagery_spells_out_a_few_tiles_and_holds_all():
     error = MissingImagery("slippy:x", {f"19/{x}/5": "not in the store" for x in range(40)})
     assert len(error.tiles) == 40
     assert "19/0/5 (not in the store)" in str(error) and str(error).endswith("and 34 more")
+
+
+@pytest.mark.parametrize("scheme", [f"{scheme}:" for scheme in SCHEMES])
+def test_a_relative_path_is_shown_absolute(tmp_path, monkeypatch, scheme):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f" {tmp_path}/nowhere"):
+        open_imagery(f"{scheme}nowhere")
+
+
+def test_what_is_neither_folder_nor_file_is_refused_unread(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ValueError, match="fifo is neither a folder nor a regular file"):
+        open_imagery(str(tmp_path / "fifo"))
