@@ -33,7 +33,7 @@ from g2s_localizer.motion_messages import (
     motion_from_twist,
     pose_from_message,
 )
-from g2s_localizer.ros.clock_watch import ClockWatch
+from g2s_localizer.ros.publisher_watch import PublisherWatch
 
 TOPICS = ("fix", "imu", "odometry", "twist", "prior_pose", "image")
 
@@ -93,7 +93,7 @@ class SensorInput:
             headings=_headings(config),
         )
         self._image_order: Series[Sample] = Series("image", IMAGE_PAUSE_S)
-        self._clocks = {topic: ClockWatch(topic) for topic in TOPICS}
+        self._watches = {topic: PublisherWatch(topic) for topic in TOPICS}
         self.received: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.drop_reason: dict[str, str] = {}
@@ -200,8 +200,8 @@ class SensorInput:
 
     @property
     def conflicts(self) -> dict[str, str]:
-        """The topics that two publishers with different clocks share, each with its sentence."""
-        return {name: said for name, watch in self._clocks.items() if (said := watch.conflict)}
+        """The topics that two publishers share, each with its sentence."""
+        return {name: said for name, watch in self._watches.items() if (said := watch.conflict)}
 
     def is_ready(self, stamp_ns: int) -> bool:
         """True when the prior at the stamp will not get better by waiting."""
@@ -218,17 +218,17 @@ class SensorInput:
         """Return the prior at the stamp, or why there is none."""
         with self._lock:
             if conflicts := self.conflicts:
-                # Nobody knows which of the two clocks is the vehicle's.
+                # Nobody knows which of the two is the vehicle's.
                 return Rejection.NO_PRIOR, "; ".join(conflicts.values())
             return self._priors.at(stamp_ns)
 
     def image_stamp(self, header: Header) -> int:
         """Return the stamp of an image (ns). Raises ValueError for one that is alone in going
-        back, and while two cameras with different clocks publish.
+        back, and while two cameras publish.
         """
         stamp_ns = checked_stamp_ns(header)
         with self._lock:
-            watch = self._clocks["image"]
+            watch = self._watches["image"]
             watch.saw(stamp_ns, header.frame_id)
             if watch.conflict:
                 raise ValueError(watch.conflict)
@@ -261,7 +261,7 @@ class SensorInput:
                 refused.append(f"{topic}: {error}")
                 uses = ()
             else:
-                self._clocks[topic].saw(stamp_ns, header.frame_id)
+                self._watches[topic].saw(stamp_ns, header.frame_id)
             for use in uses:
                 try:
                     use(stamp_ns)
@@ -271,7 +271,7 @@ class SensorInput:
             if self._priors.resets != resets:
                 self._image_order.clear()
         if refused:
-            self.drop(topic, self._clocks[topic].conflict or refused[-1])
+            self.drop(topic, self._watches[topic].conflict or refused[-1])
 
     def _add_motion(self, twist: TwistWithCovariance, stamp_ns: int) -> None:
         self._priors.add_motion(Motion(stamp_ns, *motion_from_twist(twist)))

@@ -220,11 +220,11 @@ def test_two_receivers_of_two_clocks_are_named_in_log_and_diagnostics_and_give_n
             fix.header.frame_id = frame
             peer.publish(fix, sensors.imu(100.0 + 0.1 * i + (0.05 if frame == "gps_hood" else 0.0)))
     wait(
-        lambda: "different clocks? frame_id: 'gps_roof', 'gps_hood'" in peer.diagnosis()["message"]
+        lambda: "different clocks? frame_id: 'gps_hood', 'gps_roof'" in peer.diagnosis()["message"]
     )
     peer.publish(sensors.camera_info(101.0), sensors.image(101.0))
     wait(lambda: [r.rejection for r in peer.registrations] == [1])
-    wait(lambda: "'gps_hood'; published by /peer" in node.output.read_text())
+    wait(lambda: "'gps_roof'; published by /peer" in node.output.read_text())
     assert "different clocks?" in peer.registrations[0].rejection_reason
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_two_receivers_with_different_clocks_are_named_and_give_no_prior(sensors
             hear(heard, [message, sensors.imu(100.0 + i + 0.001 * len(frame))])
     rejection, said = heard.prior_at(110 * SECOND)
     assert rejection is Rejection.NO_PRIOR and said in heard.drop_reason["fix"]
-    assert "two publishers with different clocks? frame_id: 'gps_roof', 'gps_hood'" in said
+    assert "two publishers with different clocks? frame_id: 'gps_hood', 'gps_roof'" in said
 
 
 def test_a_first_fix_at_null_island_is_not_the_datum(sensors):
@@ -179,6 +180,17 @@ def test_a_pose_in_another_frame_is_no_prior(sensors):
     message.header.frame_id = "odom"
     heard.on_prior_pose(message)
     assert heard.drop_reason["prior_pose"] == "prior_pose is in frame 'odom', not in 'map'"
+
+
+def test_the_age_of_the_prior_is_read_under_the_lock(sensors):
+    heard = made()
+    hear(heard, sensors.drive(1.0, 2.0))
+    with ThreadPoolExecutor(1) as pool:
+        with heard._lock:
+            age = pool.submit(heard.prior_age, 3 * SECOND)
+            with pytest.raises(TimeoutError):
+                age.result(0.05)
+        assert age.result(5) == pytest.approx(1.0)
 
 
 EXTREMES = [0.0, -1.0, 1.0, 1e-300, 1e300, -1e308, 1.7e308, math.inf, math.nan, 181.0, -90.0]

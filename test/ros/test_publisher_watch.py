@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from g2s_localizer.ros.clock_watch import ClockWatch
+from g2s_localizer.ros.publisher_watch import PublisherWatch
 
 SECOND = 1_000_000_000
 
 
 def watched(messages):
     """A watch that saw (stamp in s, frame_id) in this order."""
-    watch = ClockWatch("fix")
+    watch = PublisherWatch("fix")
     for stamp, frame in messages:
         watch.saw(round(stamp * SECOND), frame)
     return watch
@@ -36,10 +36,23 @@ def test_a_loop_is_no_conflict_nor_are_two_bad_stamps():
     assert watched(loop).conflict == watched(bad).conflict == ""
 
 
-def test_two_publishers_of_one_clock_are_no_conflict():
-    assert watched(two((10, 10), 0.3)).conflict == ""
+def test_messages_of_one_publisher_that_overtake_each_other_are_no_conflict():
+    messages = [(stamp, "gps") for stamp, _ in two((10, 10), 0.3)]
+    assert watched(messages).conflict == ""
 
 
 def test_the_conflict_ends_with_the_second_publisher():
     after = [(200.0 + i, "gps_0") for i in range(40)]
     assert watched([*two((1, 1), 5.0), *after]).conflict == ""
+
+
+def test_frame_ids_that_alternate_are_two_publishers_whatever_their_clocks():
+    messages = [(100.0 + 0.05 * i, ("front", "rear")[i % 2]) for i in range(12)]
+    assert watched(messages).conflict == (
+        "frame_id on fix alternates between 'front', 'rear': two publishers?"
+    )
+
+
+def test_a_frame_id_that_is_renamed_is_no_conflict():
+    messages = [(100.0 + i, "gps" if i < 20 else "gps_link") for i in range(40)]
+    assert watched(messages).conflict == ""
