@@ -18,7 +18,7 @@ from lifecycle_msgs.msg import Transition
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CameraInfo, CompressedImage, Imu, NavSatFix
 
 from g2s_localizer.ros.node import LocalizerNode
 
@@ -283,17 +283,18 @@ def test_compressed_images_of_a_remapped_topic_are_answered_and_damaged_ones_nam
 ):
     start_node(store | {"image.transport": "compressed"}, "image:=/front/image_raw")
     publisher = peer.node.create_publisher(CompressedImage, "/front/image_raw/compressed", 5)
-    wait(publisher.get_subscription_count, 60)
-    raw = sensors.image(10.0)
-    pixels = np.frombuffer(raw.data, np.uint8).reshape(96, 128, 3)
+    others = [peer.publishers[kind] for kind in (NavSatFix, Imu, CameraInfo)]
+    wait(lambda: all(p.get_subscription_count() for p in (publisher, *others)), 60)
+    wait(lambda: peer.node.count_publishers("/localizer/registration"))
+    pixels = np.frombuffer(sensors.image(0.0).data, np.uint8).reshape(96, 128, 3)
     whole = cv2.imencode(".jpg", pixels)[1].tobytes()
-    wait(lambda: peer.node.count_subscribers("/camera_info"))
-    peer.publish(*sensors.drive(9.5, 10.5), sensors.camera_info(10.0))
-    for data in (whole[:6000] + whole[7000:], whole):
-        publisher.publish(CompressedImage(header=raw.header, format="jpeg", data=data))
-        peer.publish(sensors.camera_info(10.0))
+    peer.publish(*sensors.drive(9.5, 10.5))
+    for t, data in ((10.0, whole[:6000] + whole[7000:]), (10.1, whole)):
+        info = sensors.camera_info(t)
+        peer.publish(info)
+        publisher.publish(CompressedImage(header=info.header, format="jpeg", data=data))
         wait(lambda: peer.registrations or "dropped image" in peer.diagnosis())
-    wait(lambda: [r.header.stamp.sec for r in peer.registrations] == [10])
+    wait(lambda: [r.header.stamp.nanosec for r in peer.registrations] == [100_000_000])
     assert "damaged, bytes are missing" in peer.diagnosis()["dropped image"]
 
 
