@@ -59,19 +59,19 @@ class Datum:
 
     @property
     def waits(self) -> bool:
-        """True when one fix has come, and a second one must agree with it."""
+        """Return True when one fix has come, and a second one must agree with it."""
         return self._waiting is not None
 
     def keep(self) -> None:
-        """A pose was published in map: its datum stays from now on."""
+        """Keep the datum from now on: a pose was published in map."""
         self._fixed = True
 
     def forget_waiting(self) -> None:
-        """Time was set back: the next fix is compared with none from before."""
+        """Compare the next fix with none from before: time was set back."""
         self._waiting = None
 
     def admit(self, fix: PlacedFix) -> list[PlacedFix]:
-        """The fixes that have a place in map now; none while a second one must agree.
+        """Return the fixes that have a place in map now; none while a second one must agree.
 
         The frame may be another one after it. Raises ValueError for a fix that is too far from a
         datum which stays.
@@ -106,7 +106,7 @@ class Datum:
         return [fix]
 
     def _call_odd(self, fix: PlacedFix) -> None:
-        """The fix that waits did not find another one that agrees with it."""
+        """Name the fix that waits: it did not find another one that agrees with it."""
         if (first := self._waiting) is not None:
             self.odd.append(
                 f"fix at {_text(first.place)} is {_km(first.place, fix.place)} from the next one, "

@@ -40,7 +40,8 @@ COURSE_MAX_SIGMA = 0.35
 
 
 def combined_covariance(a: Fix, b: Fix, share: float) -> FloatArray:
-    """Covariance (2, 2) of (1 - share) a + share b: between the fixes (0..1), or past a (< 0).
+    """Return the covariance (2, 2) of (1 - share) a + share b: between the fixes (0..1), or past a
+    (< 0).
 
     Each error is a slow one, shared but for exp(-t / ERROR_TIME_S), and a small independent one.
     What that model lets averaging gain between two fixes, and a better fix win from a worse one
@@ -57,7 +58,7 @@ def combined_covariance(a: Fix, b: Fix, share: float) -> FloatArray:
 
 
 def difference_covariance(a: Fix, b: Fix) -> FloatArray:
-    """Covariance (2, 2) (m^2) of the error of b - a: small where they are near in time."""
+    """Return the covariance (2, 2) (m^2) of the error of b - a, small for near ones."""
     seconds = abs(seconds_between(a, b))
     correlation = (1.0 - INDEPENDENT_SHARE) * math.exp(-seconds / ERROR_TIME_S)
     shared = _square_root(a.covariance) @ _square_root(b.covariance)
@@ -66,7 +67,7 @@ def difference_covariance(a: Fix, b: Fix) -> FloatArray:
 
 
 def _square_root(covariance: FloatArray) -> FloatArray:
-    """The symmetric root of a positive (2, 2)."""
+    """Return the symmetric root of a positive (2, 2)."""
     root = math.sqrt(max(float(np.linalg.det(covariance)), 0.0))
     total: FloatArray = (covariance + root * np.eye(2)) / math.sqrt(
         float(np.trace(covariance)) + 2.0 * root
@@ -75,7 +76,7 @@ def _square_root(covariance: FloatArray) -> FloatArray:
 
 
 def positive(covariance: ArrayLike) -> FloatArray:
-    """A covariance (2, 2) (m^2), made symmetric. Raises ValueError for one that is none."""
+    """Return a covariance (2, 2) (m^2) made symmetric. Raises ValueError for one that is none."""
     given = np.array(covariance, dtype=np.float64)
     if given.shape != (2, 2) or not np.isfinite(given).all():
         raise ValueError(f"fix covariance must be finite (2, 2), got {given.tolist()}")
@@ -139,7 +140,7 @@ def travelled(motions: Series[Motion], begin_ns: int, end_ns: int) -> Travelled 
 def course(
     fixes: Series[Fix], motions: Series[Motion], max_gap_s: float, antenna_forward: float
 ) -> Heading | None:
-    """Heading at the newest fix: the way driven to it over ground; None when slow or unsure.
+    """Return the heading at the newest fix: the way driven to it. None when slow or unsure.
 
     base_link is taken to drive forward, unless `motions` says that it backs up. Yaw in map. A
     chord has the heading of its middle: the turn since then is that of `motions`, else unknown.

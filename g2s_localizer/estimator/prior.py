@@ -123,26 +123,26 @@ class PriorBuffer:
 
     @property
     def newest_ns(self) -> int:
-        """The latest stamp of all samples; 0: there is none."""
+        """Return the latest stamp of all samples; 0: there is none."""
         return max((series[-1].stamp_ns for series in self._all() if series), default=0)
 
     @property
     def fixes(self) -> tuple[Fix, ...]:
-        """What is kept of the fixes, oldest first: antenna in map."""
+        """Return what is kept of the fixes, oldest first: antenna in map."""
         return tuple(self._fixes)
 
     @property
     def headings(self) -> tuple[Heading, ...]:
-        """What is kept of the headings, oldest first, as they were measured."""
+        """Return what is kept of the headings, oldest first, as they were measured."""
         return tuple(self._headings)
 
     @property
     def warning(self) -> str:
-        """A standing sentence on a datum far from the fixes, "" without."""
+        """Return a standing sentence on a datum far from the fixes, "" without."""
         return self._datum.warning
 
     def is_settled(self, stamp_ns: int) -> bool:
-        """True when no later sample will make the prior at `stamp_ns` better.
+        """Return True when no later sample will make the prior at `stamp_ns` better.
 
         An image usually comes before the fix that follows it: who asks may wait for this.
         """
@@ -153,7 +153,7 @@ class PriorBuffer:
         return stamp_ns <= newest_ns and not alone
 
     def add_fix(self, stamp_ns: int, place: LatLon, covariance_xy: ArrayLike) -> None:
-        """A position of the antenna with its covariance (2, 2) (m^2, east and north)."""
+        """Take a position of the antenna with its covariance (2, 2) (m^2, east and north)."""
         covariance = positive(covariance_xy)
         frame = self.frame
         placed = self._datum.admit(PlacedFix(stamp_ns, place, covariance))
@@ -165,14 +165,14 @@ class PriorBuffer:
             self._add_place(Fix(one.stamp_ns, xy, one.covariance))
 
     def add_heading(self, stamp_ns: int, yaw: float, variance: float) -> None:
-        """A yaw of base_link (rad, counter-clockwise from east) with its variance (rad^2)."""
+        """Take a yaw of base_link (rad, counter-clockwise from east) with its variance (rad^2)."""
         if not (math.isfinite(yaw) and math.isfinite(variance) and variance > 0):
             raise ValueError(f"heading needs a finite yaw and a variance > 0: {yaw}, {variance}")
         heading = Heading(stamp_ns, wrap_angle(yaw), min(variance, UNKNOWN_VARIANCE))
         self._add(self._headings, heading)
 
     def add_pose(self, stamp_ns: int, pose: Pose2D, covariance: ArrayLike) -> None:
-        """A pose in `frame` of who knows it already, with covariance (3, 3) of (x, y, yaw).
+        """Take a pose in `frame` of who knows it already, with covariance (3, 3) of (x, y, yaw).
 
         Fix and heading in one: for a buffer of the given frame, headings "map", no lever arm.
         """
@@ -182,7 +182,7 @@ class PriorBuffer:
         self._add_place(Fix(stamp_ns, np.array([pose.x, pose.y]), position))
 
     def add_motion(self, motion: Motion) -> None:
-        """Speed and turn rate of base_link."""
+        """Take a speed and turn rate of base_link."""
         values = (motion.forward, motion.left, motion.yaw_rate)
         variances = (motion.speed_variance, motion.yaw_rate_variance)
         if not (np.isfinite(values).all() and np.isfinite(variances).all() and min(variances) > 0):
@@ -194,7 +194,7 @@ class PriorBuffer:
         self._add(self._motions, known)
 
     def keep_datum(self) -> None:
-        """A pose was published in `frame`: it stays from now on."""
+        """Keep `frame` from now on: a pose was published in it."""
         self._datum.keep()
 
     def reset(self) -> None:
@@ -205,7 +205,7 @@ class PriorBuffer:
         self.resets += 1
 
     def take_odd(self) -> list[str]:
-        """Samples that were held and then not used, one sentence each, since the last call."""
+        """Return a sentence on each sample held and then not used, since the last call."""
         lists = [self._datum.odd, *(series.odd for series in self._all())]
         told = [sentence for each in lists for sentence in each]
         for each in lists:
@@ -218,7 +218,7 @@ class PriorBuffer:
         return told
 
     def at(self, stamp_ns: int) -> Prior | tuple[Rejection, str]:
-        """The prior of base_link at `stamp_ns`, or why there is none and the ages seen."""
+        """Return the prior of base_link at `stamp_ns`, or why there is none and the ages seen."""
         if self.frame is None or not self._fixes:
             one = "only one GNSS fix yet: a second one must agree with it before there is a datum"
             return Rejection.NO_PRIOR, one if self._datum.waits else "no GNSS fix yet"
@@ -305,7 +305,7 @@ class PriorBuffer:
         return Heading(stamp_ns, wrap_angle(yaw), variance + bend**2)
 
     def _age(self, series: Series[SampleT], end: Sample, stamp_ns: int) -> float:
-        """Seconds between the image and the end of the series; refused beyond the limit."""
+        """Return seconds between the image and the end of the series; refused beyond the limit."""
         age_s = (stamp_ns - end.stamp_ns) * 1e-9
         if abs(age_s) > self.max_extrapolation_s + 1e-9:
             seen = (

@@ -87,14 +87,14 @@ class Series(Generic[SampleT]):
         self._held = None
 
     def restart(self) -> None:
-        """Time was set back, as another sensor says: a held sample may be the first after it."""
+        """Begin anew, with the held sample if there is one: another sensor saw time set back."""
         held, self._held = self._held, None
         self._samples.clear()
         if held is not None:
             self._samples.append(held)
 
     def add(self, sample: SampleT) -> bool:
-        """True when this one shows that time was set back: all earlier ones are gone.
+        """Take a sample; return True when it shows that time was set back and all others are gone.
 
         Raises ValueError for one that is merely late or a duplicate.
         """
@@ -117,7 +117,10 @@ class Series(Generic[SampleT]):
         return False
 
     def around(self, stamp_ns: int, max_gap_s: float) -> tuple[SampleT | None, SampleT | None]:
-        """The samples before and after the stamp; None on the side where there is none."""
+        """Return the samples before and after the stamp, None on the side where there is none.
+
+        Raises Gap where they are more than `max_gap_s` apart.
+        """
         samples: Sequence[SampleT] = self._samples
         i = bisect.bisect_left(samples, stamp_ns, key=lambda sample: sample.stamp_ns)
         if i == len(samples):
@@ -132,7 +135,7 @@ class Series(Generic[SampleT]):
         return samples[i - 1], samples[i]
 
     def baseline(self, newest: bool, least_s: float, max_gap_s: float) -> SampleT | None:
-        """Inward from an end: the first sample `least_s` away, or the last before a gap.
+        """Return, inward from an end, the first sample `least_s` away, or the last before a gap.
 
         None where the end stands alone.
         """
@@ -147,7 +150,7 @@ class Series(Generic[SampleT]):
         return None if previous is end else previous
 
     def between(self, begin_ns: int, end_ns: int) -> list[SampleT]:
-        """The samples of begin <= stamp <= end."""
+        """Return the samples of begin <= stamp <= end."""
         samples: Sequence[SampleT] = self._samples
         first = bisect.bisect_left(samples, begin_ns, key=lambda sample: sample.stamp_ns)
         last = bisect.bisect_right(samples, end_ns, key=lambda sample: sample.stamp_ns)

@@ -38,7 +38,7 @@ class PublisherWatch:
 
     @property
     def conflict(self) -> str:
-        """The sentence on two publishers; "" without a conflict."""
+        """Return the sentence on two publishers; "" without a conflict."""
         names = ", ".join(f"'{name}'" for name in sorted(self._names))
         if self._clocks.last:
             return (
@@ -60,7 +60,7 @@ class PublisherWatch:
         return False
 
     def _changed_and_returned(self, name: str) -> bool:
-        """Whether this is the frame_id before the newest other one."""
+        """Return whether this is the frame_id before the newest other one."""
         if self._names and name == self._names[-1]:
             return False
         returned = name in self._names
@@ -82,7 +82,7 @@ class _Returns:
 
     @property
     def last(self) -> bool:
-        """Whether it has returned RETURNS times, and lately."""
+        """Return whether it has returned RETURNS times, and lately."""
         if len(self._at) < RETURNS:
             return False
         turn = (self._at[-1] - self._at[0]) / (RETURNS - 1)

@@ -122,17 +122,17 @@ class SensorInput:
 
     @property
     def resets(self) -> int:
-        """How often time was set back."""
+        """Return how often time was set back."""
         return self._priors.resets
 
     @property
     def newest_ns(self) -> int:
-        """The latest stamp of what is kept of the sensors; 0: nothing is."""
+        """Return the latest stamp of what is kept of the sensors; 0: nothing is."""
         with self._lock:
             return self._priors.newest_ns
 
     def on_fix(self, msg: NavSatFix) -> None:
-        """A GNSS fix of the antenna."""
+        """Take a GNSS fix of the antenna."""
 
         def add(stamp_ns: int) -> None:
             place, covariance = fix_from_message(msg, self._config.gnss_default_sigma_m)
@@ -141,7 +141,7 @@ class SensorInput:
         self._take("fix", msg.header, add)
 
     def on_imu(self, msg: Imu) -> None:
-        """An orientation from true east, north and up."""
+        """Take an orientation from true east, north and up."""
 
         def add(stamp_ns: int) -> None:
             yaw, variance = heading_from_imu(
@@ -155,7 +155,7 @@ class SensorInput:
         self._take("imu", msg.header, add)
 
     def on_odometry(self, msg: Odometry) -> None:
-        """A heading, a speed and turn rate, or both, as the config says."""
+        """Take a heading, a speed and turn rate, or both, as the config says."""
 
         def add_heading(stamp_ns: int) -> None:
             yaw, variance = heading_from_odometry(
@@ -171,11 +171,11 @@ class SensorInput:
         self._take("odometry", msg.header, *uses)
 
     def on_twist(self, msg: TwistWithCovarianceStamped) -> None:
-        """A speed and turn rate of base_link."""
+        """Take a speed and turn rate of base_link."""
         self._take("twist", msg.header, partial(self._add_motion, msg.twist))
 
     def on_prior_pose(self, msg: PoseWithCovarianceStamped) -> None:
-        """A pose of base_link in map, by a filter that this localizer does not feed."""
+        """Take a pose of base_link in map, by a filter that this localizer does not feed."""
 
         def add(stamp_ns: int) -> None:
             if msg.header.frame_id != self._config.map_frame:
@@ -188,7 +188,7 @@ class SensorInput:
         self._take("prior_pose", msg.header, add)
 
     def reset(self) -> None:
-        """Time was set back: what is known of the motion belongs to another time."""
+        """Forget what is known of the motion: time was set back."""
         with self._lock:
             self._priors.reset()
             self._image_order.clear()
@@ -200,16 +200,16 @@ class SensorInput:
 
     @property
     def conflicts(self) -> dict[str, str]:
-        """The topics that two publishers share, each with its sentence."""
+        """Return the topics that two publishers share, each with its sentence."""
         return {name: said for name, watch in self._watches.items() if (said := watch.conflict)}
 
     def is_ready(self, stamp_ns: int) -> bool:
-        """True when the prior at the stamp will not get better by waiting."""
+        """Return True when the prior at the stamp will not get better by waiting."""
         with self._lock:
             return self._priors.is_settled(stamp_ns)
 
     def prior_age(self, stamp_ns: int) -> float:
-        """Seconds from the newest fix to the stamp (negative: the fix is newer); NaN: no fix."""
+        """Return seconds from the newest fix to the stamp, negative for a newer one; NaN: none."""
         with self._lock:
             newest = self._priors.newest_fix_ns
         return float("nan") if newest is None else (stamp_ns - newest) * 1e-9
@@ -278,14 +278,14 @@ class SensorInput:
 
 
 def _headings(config: BridgeConfig) -> str:
-    """What the yaws of the heading's source are measured from, as PriorBuffer names it."""
+    """Return what the yaws of the heading's source are measured from, as PriorBuffer names it."""
     if config.prior_source == "pose":
         return "map"
     return {"imu": "north", "odometry": "map", "course": "course"}[config.heading_source]
 
 
 def _lever(config: BridgeConfig) -> tuple[float, float]:
-    """The point whose positions are heard, in base_link: the antenna, or base_link itself."""
+    """Return the point whose positions are heard, in base_link (m): the antenna or itself."""
     if config.prior_source == "pose":
         return 0.0, 0.0
     return config.antenna_offset[0], config.antenna_offset[1]
