@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
+from g2s_localizer.imagery.yaml_file import read_yaml
 
 _FLAGS = ("--params-file", "--param-file")
 
@@ -33,8 +33,8 @@ def for_other_nodes(arguments: Sequence[str], node: str) -> str:
 def _names(file: Path) -> list[str]:
     """Node names of a parameter file; none where it cannot be read, which ROS has said by then."""
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        tree = read_yaml(file)
+    except (OSError, ValueError):
         return []
     return list(_walk(tree, ""))
 

@@ -32,6 +32,12 @@ def test_namespaces_may_be_nested(tmp_path):
     assert "/front/localizer, none of this node, /localizer" in told(tmp_path, text, "/localizer")
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "device: cpu"])
+# Nine tenfold unfoldings: a thousand million names.
+BOMB = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(10))}}}\n" for i in range(1, 10)
+)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "a: [", "device: cpu", BOMB, "a: !!bool maybe"])
 def test_a_file_without_node_names_is_left_to_ros(tmp_path, text):
     assert told(tmp_path, text) == ""
