@@ -193,7 +193,8 @@ SPECIFICATIONS = (
     Specification(
         "heading.offset",
         0.0,
-        "added to the measured yaw (rad): what its zero is from east, counter-clockwise. An ENU "
+        "added to the measured yaw (rad; not to a course): what its zero is from east, "
+        "counter-clockwise. An ENU "
         "compass needs minus the declination (Boston, declination 14 deg west: +0.244); one "
         "whose zero is north +pi/2 more",
         -2.0 * math.pi,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two publishers on one topic, as stamps of two clocks or alternating frame_ids give them away."""
+"""Several publishers on one topic, as stamps of two clocks or alternating frame_ids give them away."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ LONGEST_TURN = 300
 QUIET_AT_LEAST = 10
 """Messages without a return after which, at the earliest, the second publisher has gone."""
 
-NAMES_KEPT = 40
+NAME_LENGTH = 40
 """Characters of a frame_id that are repeated."""
+
+NAMES_AT_ONCE = 6
+"""Publishers that are told apart by their frame_ids."""
 
 
 class PublisherWatch:
@@ -28,13 +31,13 @@ class PublisherWatch:
         self._stamp_ns: int | None = None
         self._back_s = self._apart_s = 0.0
         self._clocks = _Returns()
-        self._names: deque[str] = deque(maxlen=2)
+        self._names: deque[str] = deque(maxlen=NAMES_AT_ONCE)
         self._frames = _Returns()
 
     def saw(self, stamp_ns: int, frame_id: str) -> None:
         """Take the next message."""
         self._clocks.count(self._went_back_and_returned(stamp_ns))
-        self._frames.count(self._changed_and_returned(frame_id[:NAMES_KEPT]))
+        self._frames.count(self._changed_and_returned(frame_id[:NAME_LENGTH]))
 
     @property
     def conflict(self) -> str:
@@ -46,7 +49,7 @@ class PublisherWatch:
                 f"publishers with different clocks? frame_id: {names}"
             )
         if self._frames.last:
-            return f"frame_id on {self._topic} alternates between {names}: two publishers?"
+            return f"frame_id on {self._topic} alternates between {names}: several publishers?"
         return ""
 
     def _went_back_and_returned(self, stamp_ns: int) -> bool:
@@ -60,10 +63,12 @@ class PublisherWatch:
         return False
 
     def _changed_and_returned(self, name: str) -> bool:
-        """Return whether this is the frame_id before the newest other one."""
+        """Return whether this frame_id comes again after another one."""
         if self._names and name == self._names[-1]:
             return False
         returned = name in self._names
+        if returned:
+            self._names.remove(name)
         self._names.append(name)
         return returned
 

@@ -46,10 +46,12 @@ def test_the_conflict_ends_with_the_second_publisher():
     assert watched([*two((1, 1), 5.0), *after]).conflict == ""
 
 
-def test_frame_ids_that_alternate_are_two_publishers_whatever_their_clocks():
-    messages = [(100.0 + 0.05 * i, ("front", "rear")[i % 2]) for i in range(12)]
+@pytest.mark.parametrize("names", [("front", "rear"), ("front", "left", "rear")])
+def test_frame_ids_that_alternate_are_several_publishers_whatever_their_clocks(names):
+    messages = [(100.0 + 0.05 * i, names[i % len(names)]) for i in range(12)]
+    listed = ", ".join(f"'{name}'" for name in names)
     assert watched(messages).conflict == (
-        "frame_id on fix alternates between 'front', 'rear': two publishers?"
+        f"frame_id on fix alternates between {listed}: several publishers?"
     )
 
 
