@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several publishers on one topic, as stamps of two clocks or alternating frame_ids give them away."""
+"""Several publishers on one topic: stamps of two clocks, or frame_ids that alternate, tell."""
 
 from __future__ import annotations
 
