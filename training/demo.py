@@ -26,8 +26,8 @@ SEED = 7305
 FRAMES = 300
 GNSS_NOISE_M = 10.0
 HEADING_NOISE_DEG = 3.0
-REPLAY_RATE = 0.5
-"""Of real time: two cores simulate the camera, the network and the recorder at once."""
+REPLAY_RATE = 1.0
+"""Of real time."""
 
 _ROOT = Path(__file__).resolve().parent.parent
 _BIN = Path(sys.executable).parent
