@@ -22,6 +22,9 @@ HORIZON_S = 3.0
 BASELINE_S = 2.0
 """Priors this far apart give the velocity; closer ones give mostly the noise of GNSS."""
 
+READ_EVERY_S = 0.5
+"""Between two crops that are read, in time of driving."""
+
 NEXT_S = 0.5
 """How far ahead the places of the next images are foretold, at least the next one."""
 
@@ -54,7 +57,7 @@ class ReadAhead:
         self._snap_m = snap_m
         self.next_places: list[tuple[LocalFrame, float, float]] = []
         self._trail: deque[Prior] = deque()
-        self._asked: list[tuple[int, int]] = []
+        self._asked: tuple[LatLon, FloatArray] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="g2s-read-ahead")
         self._reading: Future[str] | None = None
 
@@ -78,13 +81,20 @@ class ReadAhead:
         shares = (1.0 + np.arange(count)) / count
         here = np.array([prior.pose.x, prior.pose.y])
         ahead = here + HORIZON_S * shares[:, None] * velocity
-        cells = [(round(x), round(y)) for x, y in (ahead / self._snap_m).tolist()]
-        if cells != self._asked:
-            self._asked = cells
-            centres = [prior.frame.to_latlon(x * self._snap_m, y * self._snap_m) for x, y in cells]
-            self._reading = self._executor.submit(
-                _read, self._imagery, centres, self._size_m, self._gsd
-            )
+        cells = np.round(ahead / self._snap_m) * self._snap_m
+        # A crop costs time: those read overlap as long as the next one is not far from the last.
+        if self._asked_for(prior.frame, cells[-1], max(READ_EVERY_S * speed, self._snap_m)):
+            return
+        self._asked = prior.frame.datum, cells[-1]
+        centres = [prior.frame.to_latlon(x, y) for x, y in cells.tolist()]
+        self._reading = self._executor.submit(
+            _read, self._imagery, centres, self._size_m, self._gsd
+        )
+
+    def _asked_for(self, frame: LocalFrame, farthest: FloatArray, within_m: float) -> bool:
+        if self._asked is None or self._asked[0] != frame.datum:
+            return False
+        return bool(np.linalg.norm(farthest - self._asked[1]) < within_m)
 
     def _foretold(self, velocity: FloatArray) -> list[tuple[LocalFrame, float, float]]:
         before, here = self._trail[-2], self._trail[-1]

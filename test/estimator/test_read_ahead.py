@@ -103,6 +103,14 @@ def test_on_a_straight_line_no_crop_waits_for_the_disk(folder, speed):
     assert store.reads[True] > 0
 
 
+def test_crops_ahead_are_read_twice_a_second_not_with_every_image(folder):
+    imagery = TiledImagery(CountingStore(folder))
+    crop, read = imagery.crop, []
+    imagery.crop = lambda *asked: (read.append(asked), crop(*asked))[1]
+    drive(ReadAhead(imagery, SIZE_M, GSD, SNAP_M), 11.0)
+    assert 15 <= len(read) <= 21
+
+
 def test_what_a_crop_needs_is_there_two_seconds_before(folder):
     imagery = TiledImagery(store := CountingStore(folder))
     ahead = ReadAhead(imagery, SIZE_M, GSD, SNAP_M)
