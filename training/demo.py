@@ -66,7 +66,7 @@ def make_room(out: Path) -> None:
     """
     held = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
     foreign = sorted(held - _MADE)
-    if held and (foreign or _MARK not in held):
+    if held and (foreign or not (_MARK in held or _is_former(out))):
         raise FileExistsError(
             f"{out} is not empty and no former demo ({', '.join((foreign or sorted(held))[:3])}): "
             "its files would be deleted; give another --out, or empty it yourself"
@@ -77,6 +77,15 @@ def make_room(out: Path) -> None:
         entry = out / name
         shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     (out / _MARK).write_text("python -m training.demo empties this folder when it is run again.\n")
+
+
+def _is_former(out: Path) -> bool:
+    """Whether a demo from before there was a mark simulated the drive in `out`."""
+    try:
+        world = json.loads((out / "drive" / "world.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(world, dict) and (world.get("synthetic"), world.get("seed")) == (True, SEED)
 
 
 def demo(out: Path, frames: int = FRAMES) -> int:

@@ -58,3 +58,10 @@ def test_a_former_demo_makes_room_for_the_next_one_but_not_with_a_file_of_the_us
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(FileExistsError, match=r"thesis.tex"):
         make_room(tmp_path)
+
+
+def test_a_demo_from_before_there_was_a_mark_makes_room_too(tmp_path):
+    (tmp_path / "drive").mkdir()
+    (tmp_path / "drive" / "world.json").write_text('{"synthetic": true, "seed": 7305}')
+    make_room(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["made_by_training_demo"]

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,9 @@ from training.datasets.recording import RecordedImage, Recording, read_recording
 from training.datasets.track import odometry_track, truth_track
 
 _LOG = logging.getLogger(__name__)
+
+_LEAST_RUN = 0.1
+"""Fixes in a row that agree are used when they are so many of the longest row's."""
 
 
 class RosbagDataset(DriveDataset):
@@ -122,13 +124,20 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
 def _placed(
     bag: Path, recording: Recording, config: BagConfig
 ) -> tuple[LocalFrame, list[PlacedFix]]:
-    """The fixes that one beside them agrees with, and the frame at the most central of them."""
+    """The fixes that agree with those beside them, and the frame at the most central of them."""
     fixes = sorted(
         (PlacedFix(stamp, place, spread) for stamp, place, spread in recording.fixes),
         key=lambda fix: fix.stamp_ns,
     )
-    agrees = [False, *(agree(a, b) for a, b in pairwise(fixes)), False]
-    kept = [fix for i, fix in enumerate(fixes) if agrees[i] or agrees[i + 1]]
+    runs: list[list[PlacedFix]] = []
+    for fix in fixes:
+        if runs and agree(runs[-1][-1], fix):
+            runs[-1].append(fix)
+        else:
+            runs.append([fix])
+    # A receiver may be wrong for a while: what is short beside the rest of the drive is that.
+    least = max(2.0, _LEAST_RUN * max((len(run) for run in runs), default=0))
+    kept = [fix for run in runs if len(run) >= least for fix in run]
     if not kept:
         raise ValueError(f"{bag}: of {len(fixes)} fixes on {config.fix} no two in a row agree")
     if len(kept) < len(fixes):

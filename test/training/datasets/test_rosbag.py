@@ -7,6 +7,7 @@ import pickle
 import shutil
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from g2s_localizer.tools.bag import jazzy_types, new_bag
 from g2s_localizer.tools.kitti_to_rosbag2 import convert
 from training.datasets.crops import ProcessImagery
 from training.datasets.kitti import KittiDataset
-from training.datasets.rosbag import BagConfig, RosbagDataset
+from training.datasets.recording import Recording
+from training.datasets.rosbag import BagConfig, RosbagDataset, _placed
 from training.datasets.sample import Sample, collate
 
 CONFIG = BagConfig(
@@ -272,6 +274,14 @@ def test_a_first_fix_far_from_the_others_is_not_used_and_no_datum(
     for label, known in zip(recorded.labels[-3:], clean.labels[-3:], strict=True):
         assert place(recorded, label).lat == pytest.approx(place(clean, known).lat, abs=1e-7)
     assert "not used" in caplog.text
+
+
+def test_fixes_that_are_wrong_for_a_while_are_not_used_either(caplog):
+    places = [LatLon(0.1, 0.1)] * 3 + [LatLon(49.0, 8.4)] * 40 + [LatLon(49.9, 8.4)] * 2
+    recording = Recording(fixes=[(i * 10**9, p, np.eye(2)) for i, p in enumerate(places)])
+    frame, fixes = _placed(Path("bag"), recording, CONFIG)
+    assert {fix.place for fix in fixes} == {frame.datum} == {LatLon(49.0, 8.4)}
+    assert "5 fixes not used" in caplog.text
 
 
 def without_stamp(*topics):
