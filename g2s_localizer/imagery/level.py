@@ -11,8 +11,8 @@ import numpy as np
 from g2s_localizer.geometry.geodesy import TILE_SIZE, mercator_latlon, wrap_longitude
 from g2s_localizer.imagery.area import Box
 
-MOST_TILES = 100_000_000
-"""Tiles of a zoom that are counted: one entry of a PMTiles file may stand for more."""
+MOST_TILES = 20_000_000
+"""Tiles of a zoom that are counted: a small PMTiles file may claim more than anybody can list."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,9 @@ _MOST_INFLATED = 16 * 1024 * 1024
 _MOST_TILE_BYTES = 64 * 1024 * 1024
 _MOST_LEVELS = 4
 _MOST_NOTICE = 10_000
-_DIRECTORIES_KEPT = 64
+_MOST_RUN = 1_000_000
+_MOST_ENTRIES = 500_000
+_DIRECTORIES_KEPT = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +155,8 @@ class PMTilesStore:
         first = max(int(np.searchsorted(directory.ids, low, side="right")) - 1, 0)
         for index in range(first, int(np.searchsorted(directory.ids, high))):
             start, run = int(directory.ids[index]), int(directory.runs[index])
+            if run > _MOST_RUN:
+                raise UnusableTile(f"{run} equal tiles in one entry, which is no imagery")
             if run:
                 yield from range(max(start, low), min(start + run, high))
                 continue
@@ -212,6 +216,8 @@ def _inflated(content: bytes, most: int) -> bytes:
 
 def _parsed(content: bytes) -> _Directory:
     """The count, then ids as differences, runs, lengths and offsets, all as varints."""
+    if np.count_nonzero(np.frombuffer(content, np.uint8) < 0x80) > 1 + 4 * _MOST_ENTRIES:
+        raise _Broken(f"a directory of more than {_MOST_ENTRIES} entries")
     numbers = _varints(content)
     count = int(numbers[0]) if numbers.size else 0
     if count < 1 or numbers.size != 1 + 4 * count:

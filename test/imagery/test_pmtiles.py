@@ -118,6 +118,24 @@ def test_a_directory_that_inflates_without_end_is_refused(tmp_path):
         PMTilesStore(file)
 
 
+def test_a_directory_of_millions_of_entries_is_refused(tmp_path):
+    file = written(tmp_path / "wide", {(0, 0, 0): b"x"})
+    content = bytearray(file.read_bytes())
+    wide = gzip.compress(b"\x01" * 3_000_000)
+    content[8:24] = len(content).to_bytes(8, "little") + len(wide).to_bytes(8, "little")
+    file.write_bytes(bytes(content) + wide)
+    with pytest.raises(ValueError, match="a directory of more than 500000 entries"):
+        PMTilesStore(file)
+
+
+def test_one_entry_that_stands_for_the_whole_world_is_not_listed(tmp_path):
+    file = written(tmp_path / "sea", {(20, 0, 0): b"sea"}, max_zoom=20)
+    store = PMTilesStore(file)
+    store._root.runs[0] = 1 << 40
+    with pytest.raises(UnusableTile, match="equal tiles in one entry, which is no imagery"):
+        next(store.tiles(20))
+
+
 def test_a_file_cut_short_while_open_loses_tiles_and_not_the_process(tile_writer, tmp_path):
     file = tmp_path / "t.pmtiles"
     tile_writer().pmtiles(file, PLACE)

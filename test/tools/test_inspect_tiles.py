@@ -2,6 +2,8 @@
 import json
 import re
 
+import cv2
+import numpy as np
 import pytest
 
 from g2s_localizer.geometry.geodesy import LatLon
@@ -55,6 +57,18 @@ def test_what_is_bad_is_listed_by_its_reason(tiles, folder):
     names = ["/".join(file.with_suffix("").parts[-3:]) for file in (files[3], files[7])]
     assert f"25 bytes that are no PNG, JPEG or WebP image: {names[0]}" in out
     assert f"truncated at 100 bytes: {names[1]}" in out
+
+
+def test_what_is_transparent_or_a_collar_is_not_whole(tiles, folder):
+    files = sorted((folder / "19").rglob("*.jpg"))
+    picture = cv2.imread(str(files[5]))
+    clear = np.dstack([picture, np.zeros((256, 256), np.uint8)])
+    picture[:100] = 255
+    for file, image in ((files[3], clear), (files[5], picture)):
+        file.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    status, out, _ = tiles("verify", folder)
+    assert status == 1 and "27 of 29 parts are whole" in out
+    assert "1 x transparent: 19/" in out and "one colour, (255, 255, 255): a collar" in out
 
 
 @pytest.mark.parametrize("command", ["info", "verify"])

@@ -40,6 +40,18 @@ def test_an_unusable_tile_is_a_hole_wherever_it_lies(folder):
     assert mosaic.holes == 1 and shows(cell(mosaic, 0, 0), HOLE_COLOUR)
 
 
+def test_a_transparent_tile_is_a_hole_and_what_is_transparent_of_another_is_outside(folder):
+    files = tile_files(folder)
+    for place, alpha in (((1, 1), np.zeros(256)), ((3, 3), np.where(np.arange(256) < 128, 0, 255))):
+        tile = cv2.imread(str(files[place]))
+        columns = np.broadcast_to(alpha.astype(np.uint8), (256, 256))
+        png = cv2.imencode(".png", np.dstack([tile, columns]))[1]
+        files[place].write_bytes(png.tobytes())
+    mosaic = draw_mosaic(open_imagery(str(folder)).store, 19)
+    assert mosaic.holes == 1 and shows(cell(mosaic, 1, 1), HOLE_COLOUR)
+    assert shows(cell(mosaic, 3, 3), OUTSIDE_COLOUR)
+
+
 def test_one_missing_tile_of_many_is_still_seen(tmp_path, monkeypatch, paint):
     monkeypatch.setattr("g2s_localizer.tools.preview_tiles.MOST_CELLS", 4)
     files = paint(tmp_path, side=12)
