@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from g2s_localizer.estimator.localizer import PRECISIONS
@@ -45,6 +44,7 @@ from training.distil_config import DistilConfig, Phase, load_distil_config
 from training.interruption import Interrupted, Interruption
 from training.placing import batches, place_again, placed_drives, stream
 from training.pretrained import begin_with_imagenet
+from training.processes import any_of, average, own_device, rank, ranks
 from training.provenance import commit
 from training.registration import registration_loss
 from training.run_folder import read_state, write_whole
@@ -74,9 +74,9 @@ def distil(
     network = _begun(config) if start is None else _started(start, config)
     network.precision = PRECISIONS[config.precision]
     # each process has its own share of the drives: gradients are averaged over all
-    sources = open_sources(config, _rank(), _ranks())
-    placed = placed_drives(config, sources.training, quiet=_rank() > 0)
-    network = network.to(_device(config))
+    sources = open_sources(config, rank(), ranks())
+    placed = placed_drives(config, sources.training, quiet=rank() > 0)
+    network = network.to(own_device(config.device))
     losses: dict[str, float] = state.get("losses", {})
     trained = start is not None
     for name, phase in (("first", config.first), ("second", config.second)):
@@ -93,10 +93,10 @@ def distil(
                 sources.training,
                 config.fuse_every,
                 config.data.workers,
-                quiet=_rank() > 0,
+                quiet=rank() > 0,
             )
         losses[name] = _fit(_Run(config, command, network, placed, losses), name, phase, here)
-    if _rank() > 0:
+    if rank() > 0:
         return {}
     network.precision = torch.float32
     # kept should the calibration fail
@@ -113,7 +113,7 @@ def distil(
         "commit": commit(),
         "config": asdict(config),
         "minutes": round((time.monotonic() - began) / 60.0, 1),
-        "processes": _ranks(),
+        "processes": ranks(),
         "torch": torch.__version__,
         "loss": losses,
         "calibration_drives": figures,
@@ -157,18 +157,18 @@ def _fit(run: _Run, name: str, phase: Phase, state: dict[str, Any]) -> float:
         history = state["history"]
     network.train()
     steps = range(len(history), phase.steps)
-    made = batches(config, run.placed, name, phase, steps, _rank(), _device(config))
+    made = batches(config, run.placed, name, phase, steps, rank(), own_device(config.device))
     progress = tqdm(
         steps,
         desc=name,
         initial=len(history),
         total=phase.steps,
         mininterval=10.0,
-        disable=_rank() > 0,
+        disable=rank() > 0,
     )
     with Interruption() as interruption:
         for step, batch in zip(progress, made, strict=True):
-            drawn = stream(config.seed, name, step, _rank())
+            drawn = stream(config.seed, name, step, rank())
             torch.manual_seed(int(drawn.generate_state(1)[0]))
             loss = registration_loss(network, batch)
             value = loss.item()
@@ -176,13 +176,13 @@ def _fit(run: _Run, name: str, phase: Phase, state: dict[str, Any]) -> float:
                 raise FloatingPointError(f"{name}: the loss of step {step} is {value}")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            _average([p.grad for p in parameters if p.grad is not None])
+            average([p.grad for p in parameters if p.grad is not None])
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             schedule.step()
             history.append(value)
             progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
-            asked = _any(interruption.asked)
+            asked = any_of(interruption.asked)
             if asked or (step + 1) % phase.save_every == 0:
                 _save(run, name, optimiser, schedule, history)
             if asked:
@@ -206,14 +206,14 @@ def _settle(run: _Run, phase: Phase) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches from here on
     steps = range(_SETTLING_BATCHES)
-    made = batches(config, run.placed, "settling", phase, steps, _rank(), _device(config))
+    made = batches(config, run.placed, "settling", phase, steps, rank(), own_device(config.device))
     with torch.no_grad():
         for batch in made:
             network.encode_satellite(batch.satellite)
             network.encode_ground(batch.ground, CameraInput(batch.K, batch.T_base_camera))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    _average([b for b in network.buffers() if b.is_floating_point()])
+    average([b for b in network.buffers() if b.is_floating_point()])
 
 
 def _save(
@@ -227,7 +227,7 @@ def _save(
     network, config = run.network, run.config
     state = {
         "config": json.dumps(asdict(config)),
-        "ranks": _ranks(),
+        "ranks": ranks(),
         "phase": name,
         "losses": run.losses,
         "network": network.state_dict(),
@@ -237,7 +237,7 @@ def _save(
         "poses": [torch.from_numpy(one.poses) for one in run.placed],
     }
     write_whole(_state_file(config), lambda partial: torch.save(state, partial))
-    if _rank() == 0:
+    if rank() == 0:
         network.temperature.copy_(network.log_temperature.detach().exp())
         partial = Path(config.out).with_name(f"{Path(config.out).stem}_{name}.safetensors")
         save_checkpoint(partial, network, {"step": len(history), "config": asdict(config)})
@@ -248,7 +248,7 @@ def _load_state(config: DistilConfig) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"nothing to resume: there is no {file}")
     state: dict[str, Any] = read_state(file)
-    if (state["config"], state["ranks"]) != (json.dumps(asdict(config)), _ranks()):
+    if (state["config"], state["ranks"]) != (json.dumps(asdict(config)), ranks()):
         raise ValueError(f"{file} is of another configuration or number of processes")
     return state
 
@@ -263,43 +263,7 @@ def _refuse_to_replace(config: DistilConfig) -> None:
 
 
 def _state_file(config: DistilConfig) -> Path:
-    return Path(config.out).with_suffix(f".state{_rank()}.pt")
-
-
-def _average(tensors: Sequence[Tensor]) -> None:
-    """Replace tensors by their mean over the processes."""
-    if _ranks() == 1 or not tensors:
-        return
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    torch.distributed.all_reduce(flat)
-    flat /= _ranks()
-    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.copy_(mean.view_as(tensor))
-
-
-def _any(asked: bool) -> bool:
-    """Whether any process was asked to stop."""
-    if _ranks() == 1:
-        return asked
-    total = torch.tensor(float(asked))
-    torch.distributed.all_reduce(total)
-    return bool(total > 0)
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-
-
-def _ranks() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-
-
-def _device(config: DistilConfig) -> torch.device:
-    """A GPU of its own for each process of a machine, as far as they go; else the CPU."""
-    if config.device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    return torch.device("cuda", local % torch.cuda.device_count())
+    return Path(config.out).with_suffix(f".state{rank()}.pt")
 
 
 def _begun(config: DistilConfig) -> LiftNet:
