@@ -13,6 +13,9 @@ RETURNS = 3
 LONGEST_TURN = 300
 """Messages from one return to the next, at most: one publisher may be much the faster."""
 
+LONGEST_SILENCE = 1000
+"""Messages on other topics since the last one, after which its publishers have gone."""
+
 QUIET_AT_LEAST = 10
 """Messages without a return after which, at the earliest, the second publisher has gone."""
 
@@ -28,6 +31,7 @@ class PublisherWatch:
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
+        self._others = 0
         self._stamp_ns: int | None = None
         self._back_s = self._apart_s = 0.0
         self._clocks = _Returns()
@@ -36,12 +40,19 @@ class PublisherWatch:
 
     def saw(self, stamp_ns: int, frame_id: str) -> None:
         """Take the next message."""
+        self._others = 0
         self._clocks.count(self._went_back_and_returned(stamp_ns))
         self._frames.count(self._changed_and_returned(frame_id[:NAME_LENGTH]))
+
+    def saw_other(self) -> None:
+        """Take note of a message on another topic: one that has fallen silent has no conflict."""
+        self._others += 1
 
     @property
     def conflict(self) -> str:
         """Return the sentence on two publishers; "" without a conflict."""
+        if self._others > LONGEST_SILENCE:
+            return ""
         names = ", ".join(f"'{name}'" for name in sorted(self._names))
         if self._clocks.last:
             return (

@@ -228,8 +228,7 @@ class SensorInput:
         """
         stamp_ns = checked_stamp_ns(header)
         with self._lock:
-            watch = self._watches["image"]
-            watch.saw(stamp_ns, header.frame_id)
+            watch = self._saw("image", stamp_ns, header)
             if watch.conflict:
                 raise ValueError(watch.conflict)
             # One that is merely late or repeated is answered like any other.
@@ -249,6 +248,13 @@ class SensorInput:
         self.dropped[topic] += 1
         self.drop_reason[topic] = reason
 
+    def _saw(self, topic: str, stamp_ns: int, header: Header) -> PublisherWatch:
+        for name, watch in self._watches.items():
+            if name != topic:
+                watch.saw_other()
+        self._watches[topic].saw(stamp_ns, header.frame_id)
+        return self._watches[topic]
+
     def _take(self, topic: str, header: Header, *uses: Callable[[int], None]) -> None:
         """Hand the stamp of a message to each of its uses; what one refuses is a drop."""
         self.received[topic] += 1
@@ -261,7 +267,7 @@ class SensorInput:
                 refused.append(f"{topic}: {error}")
                 uses = ()
             else:
-                self._watches[topic].saw(stamp_ns, header.frame_id)
+                self._saw(topic, stamp_ns, header)
             for use in uses:
                 try:
                     use(stamp_ns)

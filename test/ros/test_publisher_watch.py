@@ -58,3 +58,12 @@ def test_frame_ids_that_alternate_are_several_publishers_whatever_their_clocks(n
 def test_a_frame_id_that_is_renamed_is_no_conflict():
     messages = [(100.0 + i, "gps" if i < 20 else "gps_link") for i in range(40)]
     assert watched(messages).conflict == ""
+
+
+def test_a_topic_that_has_fallen_silent_has_no_conflict():
+    watch = watched(two((10, 10), 5.0))
+    for _ in range(1000):
+        watch.saw_other()
+    assert watch.conflict
+    watch.saw_other()
+    assert not watch.conflict
