@@ -1,10 +1,11 @@
 # make setup   .venv and the generated messages (also done by the other targets where needed)
 # make demo    a simulated drive through the real node, scored: out/demo/report.json and report.png
 # make test    all tests; ARGS="test/geometry -k pose" chooses
+# make fuzz    10,000 malformed messages on every topic of the live node (make test sends 200)
 # make lint    ruff, and mypy where it is strict
 SHELL := /bin/bash
 .DEFAULT_GOAL := demo
-.PHONY: setup demo test lint
+.PHONY: setup demo test fuzz lint
 
 # DDS stays on this machine, with a domain of its own in every run.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
@@ -25,6 +26,9 @@ demo: setup
 
 test: setup
 	@$(IN_ENVIRONMENT) python -m pytest $(ARGS)
+
+fuzz: setup
+	@$(IN_ENVIRONMENT) G2S_FUZZ_MESSAGES=10000 python -m pytest -s test/ros/test_fuzz.py
 
 lint: setup
 	@.venv/bin/ruff check .

@@ -85,8 +85,8 @@ class LocalizerBridge(SensorInput):
         """The answer to an image and its CameraInfo; None for an image that cannot be read."""
         self.received["image"] += 1
         try:
-            stamp_ns = self.image_stamp(msg.header)
             image = image_from(msg)
+            stamp_ns = self.image_stamp(msg.header)
         except ValueError as error:
             self.drop("image", str(error))
             return None

@@ -26,6 +26,7 @@ from g2s_localizer.estimator.series import BACKWARD_JUMP_S, Motion, Sample, Seri
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.geometry.mounting import matrix_from_rpy
 from g2s_localizer.motion_messages import (
+    Unusable,
     checked_stamp_ns,
     fix_from_message,
     heading_from_imu,
@@ -265,14 +266,20 @@ class SensorInput:
                 stamp_ns = checked_stamp_ns(header)
             except ValueError as error:
                 refused.append(f"{topic}: {error}")
-                uses = ()
-            else:
-                self._saw(topic, stamp_ns, header)
+                stamp_ns, uses = 0, ()
+            usable = bool(stamp_ns) and not uses
             for use in uses:
                 try:
                     use(stamp_ns)
+                    usable = True
+                except Unusable as error:
+                    refused.append(str(error))
                 except ValueError as error:
                     refused.append(str(error))
+                    usable = True
+            # The stamp of what says nothing is not worth more than the rest of it.
+            if usable:
+                self._saw(topic, stamp_ns, header)
             refused += self._priors.take_odd()
             if self._priors.resets != resets:
                 self._image_order.clear()

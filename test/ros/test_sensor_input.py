@@ -96,6 +96,15 @@ def test_two_receivers_with_different_clocks_are_named_and_give_no_prior(sensors
     assert "two publishers with different clocks? frame_id: 'gps_hood', 'gps_roof'" in said
 
 
+def test_stamps_of_messages_that_say_nothing_make_no_conflict(sensors):
+    heard = made()
+    for i in range(40):
+        broken = sensors.fix(5000.0 - i)
+        broken.latitude = math.nan
+        hear(heard, [sensors.fix(1.0 + 0.1 * i), sensors.imu(1.0 + 0.1 * i), broken])
+    assert heard.conflicts == {} and prior(heard, 3.0).pose.x == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_first_fix_at_null_island_is_not_the_datum(sensors):
     heard = made()
     null = sensors.fix(1.0)
