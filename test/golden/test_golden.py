@@ -76,6 +76,27 @@ def test_the_answer_does_not_depend_on_what_was_answered_before(localizer, answe
     assert_same(localizer.localize(pair.observation(pair.world)), answer)
 
 
+def test_a_crop_that_was_encoded_ahead_gives_the_same_answer(uri, answer, pair):
+    ahead, last = Localizer.from_config(LocalizerConfig(uri)), pair.observation(pair.world)
+    for tick in range(-12, 0):
+        ahead.localize(driven(last, 1.2 * tick, tick * 100_000_000))
+        ahead.encode_ahead()
+    prior = last.prior
+    assert ahead._cache.has(prior.frame, prior.pose.x, prior.pose.y)
+    again = ahead.localize(last)
+    assert again.pose == answer.pose
+    np.testing.assert_array_equal(again.covariance, answer.covariance)
+
+
+def driven(observation, metres, nanoseconds):
+    """The observation, of a vehicle so far ahead along its heading."""
+    prior, stamp = observation.prior, observation.stamp_ns + nanoseconds
+    pose = prior.pose
+    x, y = pose.x + metres * math.cos(pose.yaw), pose.y + metres * math.sin(pose.yaw)
+    moved = replace(prior, stamp_ns=stamp, pose=replace(pose, x=x, y=y))
+    return replace(observation, stamp_ns=stamp, prior=moved)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_the_answer_does_not_depend_on_the_number_of_threads(localizer, answer, pair, threads):
     before = torch.get_num_threads()
