@@ -35,8 +35,8 @@ class Diagnostics:
     """Counts what happens and says it as a DiagnosticStatus.
 
     ERROR  a set-up fault, missing imagery or no usable camera, or LOST_AFTER rejections in a row
-    WARN   a rejection, a dropped message or a failure since the last report; imagery that does
-           not cover the planned area
+    WARN   a rejection or a dropped message since the last report; what a watch on the set-up
+           says; imagery that does not cover the planned area
     STALE  active, but no image answered for SILENT_AFTER_S, and why; or not active
     OK     otherwise
     Thread-safe. Times are those of the caller's clock, in seconds.
@@ -158,6 +158,7 @@ class Diagnostics:
                 **{f"rejected {r.name}": str(self._rejected[r]) for r in Rejection},
                 "rejected in a row": str(self._rejected_in_a_row),
                 "last rejection": self._last.reason if self._last else "",
+                "warnings": "; ".join(self._last.warnings) if self._last else "",
                 **{f"received {topic}": str(n) for topic, n in sorted(received.items())},
                 **(pairing or {}),
                 "topics without a publisher": "; ".join(unpublished),
@@ -177,9 +178,9 @@ class Diagnostics:
         return DiagnosticStatus(
             level=level,
             name=self._name,
-            message=message,
+            message=_printable(message),
             hardware_id=self.facts.get("checkpoint", ""),
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+            values=[KeyValue(key=key, value=_printable(value)) for key, value in values.items()],
         )
 
     def _judge(
@@ -202,6 +203,8 @@ class Diagnostics:
             return WARN, f"dropped messages: {reasons}"
         if self._answered_s is not None and now_s - self._answered_s > SILENT_AFTER_S:
             return STALE, f"no image answered for {now_s - self._answered_s:.1f} s"
+        if last is not None and last.warnings:
+            return WARN, "; ".join(last.warnings)
         if self.coverage is not None and self.coverage.missing:
             return WARN, f"the imagery covers {self.coverage}"
         return OK, "localized" if self._accepted else "waiting for images"
@@ -209,6 +212,11 @@ class Diagnostics:
     def _latency_ms(self, name: str, percentile: float) -> float:
         latencies = self._latencies[name]
         return 1e3 * float(np.percentile(latencies, percentile)) if latencies else math.nan
+
+
+def _printable(text: str) -> str:
+    """Return the text without what controls a terminal: messages are repeated in it."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _number(value: float) -> str:

@@ -53,7 +53,7 @@ class PublisherWatch:
         """Return the sentence on two publishers; "" without a conflict."""
         if self._others > LONGEST_SILENCE:
             return ""
-        names = ", ".join(f"'{name}'" for name in sorted(self._names))
+        names = ", ".join(repr(name) for name in sorted(self._names))
         if self._clocks.last:
             return (
                 f"stamps on {self._topic} jump forth and back by {self._apart_s:.1f} s: two "

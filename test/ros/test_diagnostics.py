@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -111,6 +113,19 @@ def test_silence_names_its_cause(active):
     assert said == "no image answered for 4.0 s: nobody publishes /fix; nobody publishes /imu"
     active.record(rejected(Rejection.NO_PRIOR), 0.0, 104.1)
     assert silent(active, 105.0, unpublished=nobody).endswith(": " + "; ".join(nobody))
+
+
+def test_what_the_watches_say_of_accepted_poses_is_a_warning(active):
+    active.record(replace(GOOD, warnings=("the fixes stand 8 m off",)), 0.0, 100.1)
+    level, message, values = report(active, 100.5)
+    assert (level, message) == (DiagnosticStatus.WARN, "the fixes stand 8 m off")
+    assert values["warnings"] == message
+
+
+def test_text_of_messages_does_not_control_the_terminal(active):
+    active.record(GOOD, 0.0, 100.1)
+    _, message, values = report(active, 100.5, {"image": 1}, {"image": "encoding '\x1b[31m'"})
+    assert message.endswith("encoding '?[31m'") and values["dropped image"].endswith("'?[31m')")
 
 
 def test_pairing_and_topics_without_a_publisher_are_values(active):
