@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import RegistrationNet
-from g2s_localizer.model.registration import evidence_features
+from g2s_localizer.model.registration import UNCALIBRATED, evidence_features
 from training.datasets.sample import PairDataset, Sample, Unreadable
 from training.predict import Prediction, predict
 
@@ -66,9 +66,7 @@ class Contradicted:
         kind = KINDS[index % len(KINDS)]
         if kind == "another place":
             other = self._elsewhere(index, rng)
-            if isinstance(other, Unreadable):
-                return other
-            return replace(sample, ground=other.ground, K=other.K)
+            return replace(sample, ground=other.ground, K=other.K) if other else self._none(index)
         if kind == "mirrored":
             return replace(sample, ground=sample.ground.flip(-1))
         if kind == "upside down":
@@ -78,15 +76,17 @@ class Contradicted:
             return replace(sample, ground=torch.from_numpy(noise))
         return replace(sample, yaw=sample.yaw + float(rng.uniform(*_TURNED)))
 
-    def _elsewhere(self, index: int, rng: np.random.Generator) -> Sample | Unreadable:
-        """Return an image of a place that the crop does not show."""
+    def _elsewhere(self, index: int, rng: np.random.Generator) -> Sample | None:
+        """Return an image of a place that the crop does not show, None where there is none."""
         for other in rng.permutation(len(self)).tolist():
             if self._dataset.apart(other, [index], _APART_M):
-                return self._dataset[other]
-        raise ValueError(
-            f"calibration needs images at least {_APART_M:g} m apart; none of {len(self)} is so "
-            f"far from image {index}"
-        )
+                sample = self._dataset[other]
+                if isinstance(sample, Sample):
+                    return sample
+        return None
+
+    def _none(self, index: int) -> Unreadable:
+        return Unreadable(index, str(index), f"no image is {_APART_M:g} m from it")
 
 
 def learn_belonging(network: RegistrationNet, dataset: PairDataset) -> str:
@@ -94,18 +94,21 @@ def learn_belonging(network: RegistrationNet, dataset: PairDataset) -> str:
 
     Evidence is a logistic regression on `evidence_features` (Newton's method, both classes of
     equal weight) of right answers to the pairs, and of wrong answers to contradicted ones. The
-    floor costs FLOOR_SHARE of the right answers. Temperature and covariance scales must be set
-    already. Raises ValueError when nobody knows the poses, or too few answers are right or wrong.
+    floor costs FLOOR_SHARE of the right answers. With too few answers of either kind every image
+    belongs. Temperature and covariance scales must be set already. Raises ValueError when nobody
+    knows the poses.
     """
+    for name, value in UNCALIBRATED.items():
+        network.get_buffer(name).copy_(torch.tensor(value))
     right = np.array(
         [features for features, error in _answers(network, dataset) if error < RIGHT_M]
     )
     answers = _answers(network, Contradicted(dataset))
     wrong = np.array([features for features, error in answers if error >= RIGHT_M])
     if len(right) < _LEAST or len(wrong) < _LEAST:
-        raise ValueError(
-            f"{len(right)} right answers and {len(wrong)} wrong ones to contradicted pairs are too "
-            f"few to tell them apart, at least {_LEAST} each are needed"
+        return (
+            f"no evidence: {len(right)} right answers and {len(wrong)} wrong ones to contradicted "
+            f"pairs are too few to tell them apart, at least {_LEAST} of each are needed"
         )
     weights = _logistic(right, wrong)
     floor = float(np.quantile(right[:, 0], FLOOR_SHARE))

@@ -13,6 +13,7 @@ from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation, wrap_angle
 from g2s_localizer.model import RegistrationNet
+from training.belonging import learn_belonging
 from training.datasets.sample import PairDataset, Unreadable
 from training.datasets.selection import Part
 from training.metrics import squared_mahalanobis
@@ -28,13 +29,14 @@ deviation), two steps of `_SCALES`. Four times as many would halve that, for hou
 
 
 def calibrate(network: RegistrationNet, dataset: PairDataset) -> None:
-    """Set temperature and covariance scales from pairs whose poses are known.
+    """Set temperature, covariance scales and evidence from pairs whose poses are known.
 
     The temperature maximises the likelihood of the true cell, a tenth of the frames being taken
     for plainly wrong, so that they do not flatten all others. The scales make the ellipse, and
     the interval of yaw, that should hold 90 % of the errors hold 90 %, with the floor of the
-    imagery's georeferencing that is published with them. Raises ValueError when nobody knows
-    the poses, or no pair can be read. No more than MOST_PAIRS are looked at.
+    imagery's georeferencing that is published with them. For the evidence see `learn_belonging`.
+    Raises ValueError when nobody knows the poses, or no pair can be read. No more than MOST_PAIRS
+    are looked at.
     """
     dataset = Part.spread(dataset, MOST_PAIRS)
     labels, truths = dataset.labels, dataset.truths
@@ -52,6 +54,7 @@ def calibrate(network: RegistrationNet, dataset: PairDataset) -> None:
     best = int(np.argmax(np.mean(likelihood, axis=0)))
     network.temperature.fill_(float(_TEMPERATURES[best]))
     network.covariance_scale.copy_(_scales(network, dataset, truths))
+    learn_belonging(network, dataset)
 
 
 def _scales(network: RegistrationNet, dataset: PairDataset, truths: list[Pose2D]) -> torch.Tensor:
