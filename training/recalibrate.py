@@ -40,7 +40,8 @@ def recalibrate(arguments: argparse.Namespace) -> None:
         "correlation_floor": round(network.correlation_floor.item(), 4),
         "evidence_weights": [round(weight, 3) for weight in network.evidence_weights.tolist()],
     }
-    provenance = {**read_provenance(arguments.checkpoint), "recalibrated": found}
+    what = "evidence" if arguments.evidence_only else "recalibrated"
+    provenance = {**read_provenance(arguments.checkpoint), what: found}
     save_checkpoint(arguments.out, network.to("cpu"), provenance)
     print(f"{arguments.out}: {found}")
 
