@@ -28,7 +28,7 @@ class NewestWorker(Generic[Item]):
         max_wait_s: float,
         on_replaced: Callable[[], None],
         on_error: Callable[[Exception], None],
-        on_idle: Callable[[], None],
+        on_idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._work = work
         self._is_ready = is_ready
