@@ -163,7 +163,7 @@ class LocalizerNode(LifecycleNode):
         localizer.warm_up()
         coverage = localizer.coverage(config.area) if config.area else None
         if config.extrinsic_source == "tf":
-            self._extrinsics = TfExtrinsics(self, self._settings["base_frame"])
+            self._extrinsics = TfExtrinsics(self, config.base_frame)
         lookup = self._extrinsics.lookup if self._extrinsics else None
         bridge = LocalizerBridge(localizer, config.bridge, lookup)
         self._outputs = Outputs(self)

@@ -46,6 +46,7 @@ class NodeConfig:
     bridge: BridgeConfig
     image_transport: str
     extrinsic_source: str
+    base_frame: str
     max_wait_s: float
 
 
@@ -154,6 +155,7 @@ class Parameters:
             ),
             image_transport=values["image.transport"],
             extrinsic_source=values["camera.extrinsic_source"],
+            base_frame=values["base_frame"],
             max_wait_s=values["prior.max_wait_s"],
         )
 

@@ -277,6 +277,8 @@ class SensorInput:
                 except ValueError as error:
                     refused.append(str(error))
                     usable = True
+                except Exception as error:  # one message, whatever is in it, ends no process
+                    refused.append(f"{topic}: {type(error).__name__}: {error}")
             # The stamp of what says nothing is not worth more than the rest of it.
             if usable:
                 self._saw(topic, stamp_ns, header)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from g2s_localizer.bag_reader import BagReader
 from g2s_localizer.estimator.estimate import Prior
@@ -22,6 +23,7 @@ from g2s_localizer.ros.publishers import type_name
 from g2s_localizer.ros.watched_sensors import WatchedSensors
 from g2s_localizer.tools.check_report import Report
 from g2s_localizer.tools.check_stamps import Stamps, judge_clocks, judge_pairs
+from g2s_localizer.tools.check_transforms import StaticTransforms
 
 DECODED = 10
 """Images that are decoded."""
@@ -57,13 +59,7 @@ class BagCheck:
         self._takes = {topic.name: topic.take for topic in self._sensors.topics()}
         self._stamps = {one.name: Stamps() for one in wanted}
         self._cameras = CameraReader(config.bridge.rectified)
-        self._T_base_camera = None
-        if config.extrinsic_source == "parameters":
-            self._T_base_camera = extrinsic_from_parameters(
-                config.bridge.camera_translation,
-                config.bridge.camera_rpy,
-                config.bridge.base_link_height,
-            )
+        self._transforms = StaticTransforms()
         self._sizes: dict[int, tuple[int, int]] = {}
         self._camera_sizes: dict[int, tuple[int, int]] = {}
         self._bad: Counter[tuple[str, str]] = Counter()
@@ -71,11 +67,15 @@ class BagCheck:
         self._without: Counter[str] = Counter()
         self._contradicted: Counter[str] = Counter()
         self._confirmed = False
+        self._height_m = math.nan
 
     def read(self, reader: BagReader, seconds: float) -> None:
         """Take the messages of the first so many seconds."""
         names = self._check_topics(reader)
         connections = [c for c in reader.connections if (c.topic, c.msgtype) in names]
+        static = [c for c in reader.connections if c.topic == "/tf_static"]
+        for connection, _, data in reader.messages(static):
+            self._transforms.add(reader.deserialize(data, connection))
         counts = Counter(names[c.topic, c.msgtype] for c in connections for _ in range(c.msgcount))
         every = max(1, counts["image"] // DECODED)
         for connection, logged_ns, data in reader.messages(connections):
@@ -154,11 +154,21 @@ class BagCheck:
         elif self._priors:  # the first images come before what they are matched with
             self._without[f"{prior[0].name} ({prior[1]})"] += 1
 
+    def _extrinsic(self, camera_frame: str) -> NDArray[np.float64]:
+        """T_base_camera (4, 4) at the ground, as the node would have it."""
+        bridge = self._config.bridge
+        if self._config.extrinsic_source == "parameters":
+            return extrinsic_from_parameters(
+                bridge.camera_translation, bridge.camera_rpy, bridge.base_link_height
+            )
+        T = self._transforms.lookup(self._config.base_frame, camera_frame)
+        T[2, 3] += bridge.base_link_height
+        return T
+
     def _take_camera(self, info: Any) -> None:
-        if self._T_base_camera is None:
-            return
         try:
-            camera = self._cameras.read(info, self._T_base_camera)
+            camera = self._cameras.read(info, self._extrinsic(info.header.frame_id))
+            self._height_m = camera.ground_height
         except ValueError as error:
             self._bad["camera_info", str(error)] += 1
         else:
@@ -183,9 +193,6 @@ class BagCheck:
             self._report.fault(subject, f"{dropped} of {count} are dropped, the last: {why}")
 
     def _judge_camera(self) -> None:
-        if self._T_base_camera is None:
-            self._report.unseen("camera", "its place on the vehicle is asked of tf")
-            return
         other = [
             f"images are {size[0]} x {size[1]}, CameraInfo says {said[0]} x {said[1]}"
             for stamp, size in self._sizes.items()
@@ -194,7 +201,7 @@ class BagCheck:
         if other:
             self._report.fault("camera", other[0])
         elif self._camera_sizes:
-            self._report.right("camera", f"sees the ground from {self._T_base_camera[2, 3]:.2f} m")
+            self._report.right("camera", f"sees the ground from {self._height_m:.2f} m")
 
     def _judge_heading(self) -> None:
         fixes = self._contradicted.pop("all", 0)

@@ -105,6 +105,13 @@ def test_stamps_of_messages_that_say_nothing_make_no_conflict(sensors):
     assert heard.conflicts == {} and prior(heard, 3.0).pose.x == pytest.approx(0.0, abs=1e-6)
 
 
+def test_a_message_that_nobody_thought_of_is_a_drop_too(sensors):
+    heard, odd = made(), sensors.fix(1.0)
+    odd._latitude = "north"
+    hear(heard, [odd])
+    assert heard.dropped["fix"] == 1 and heard.drop_reason["fix"].startswith("fix: TypeError: ")
+
+
 def test_a_first_fix_at_null_island_is_not_the_datum(sensors):
     heard = made()
     null = sensors.fix(1.0)

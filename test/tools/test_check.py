@@ -144,3 +144,8 @@ def test_a_set_up_that_cannot_be_opened_is_a_line_each(checked):
 def test_a_bag_that_is_none_is_a_line(checked, tmp_path):
     status, wrong = checked(drive(), "--bag", str(tmp_path / "absent"))
     assert status == 1 and "no such bag" in wrong[0]
+
+
+def test_a_recording_is_read_as_far_as_asked(checked):
+    late = [(t, topic, m) for t, topic, m in drive(yaw=math.pi / 2)]
+    assert checked(late, "--seconds", "2") == (0, [])
