@@ -42,7 +42,7 @@ class GateConfig:
     max_entropy: float = 0.8
     max_peak_ratio: float = 0.7
     min_correlation: float = math.nan
-    min_presence: float = 0.5
+    min_presence: float = 0.8
 
     def __post_init__(self) -> None:
         for name in ("max_ellipse_m", "max_innovation"):

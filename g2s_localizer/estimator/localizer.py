@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from g2s_localizer.estimator.agreement import Agreement
 from g2s_localizer.estimator.crop_encoder import CropEncoder
 from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection, ScoreGrid
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
@@ -110,6 +111,7 @@ class Localizer:
         self._limits = config.gate.with_floor(network.correlation_floor.item())
         map_sigma_m = max(config.map_sigma_m, imagery.georeferencing_sigma_m or 0.0)
         self._presence = Presence()
+        self._agreement = Agreement()
         self._floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
         encoder = CropEncoder(self._network, imagery, self._device)
         self._cache = FeatureCache(encoder, SNAP_M, round(config.cache_mb * 2**20))
@@ -247,7 +249,10 @@ class Localizer:
         score_map = registration.score_map
         pose = satellite.pose @ Pose2D(registration.x, registration.y, registration.yaw)
         covariance = rotate_covariance(registration.covariance, satellite.turn) + self._floor
-        log_odds = self._presence.update(observation.stamp_ns, registration.evidence)
+        log_odds = self._presence.update(
+            observation.stamp_ns,
+            registration.evidence + self._agreement.evidence(prior, pose),
+        )
         evidence = score_map.entropy, registration.peak_ratio, registration.correlation
         refused = gate(pose, covariance, prior, *evidence, probability(log_odds), self._limits)
         if refused is None or refused[0] is not Rejection.NOT_HERE:

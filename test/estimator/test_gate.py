@@ -19,7 +19,7 @@ COVARIANCE = np.diag([1.0, 1.0, 0.001])
 
 def judged(
     x=11.0, y=21.0, yaw=0.0, covariance=COVARIANCE, entropy=0.3, peak_ratio=0.2, correlation=0.3,
-    presence=0.8, prior=PRIOR,
+    presence=0.85, prior=PRIOR,
 ):  # fmt: skip
     evidence = entropy, peak_ratio, correlation, presence
     return gate(Pose2D(x, y, yaw), covariance, prior, *evidence, CONFIG)
@@ -38,7 +38,7 @@ def test_a_good_estimate_passes():
         ({"x": 30.0}, Rejection.INNOVATION, "Mahalanobis distance 4"),
         ({"yaw": 0.4}, Rejection.INNOVATION, "Mahalanobis distance 3.8"),
         ({"correlation": 0.1}, Rejection.NOT_HERE, "correlation 0.1, at least 0.2"),
-        ({"presence": 0.4}, Rejection.NOT_HERE, "presence 0.4, at least 0.5"),
+        ({"presence": 0.4}, Rejection.NOT_HERE, "presence 0.4, at least 0.8"),
     ],
 )
 def test_each_limit_refuses_by_name_with_the_value_and_the_limit(change, rejection, detail):
@@ -54,7 +54,7 @@ def test_a_nan_never_passes(name):
 
 
 def test_more_evidence_is_wanted_while_the_heading_is_not_confirmed():
-    assert judged(presence=0.8, prior=replace(PRIOR, confirmed=False))[0] is Rejection.NOT_HERE
+    assert judged(presence=0.85, prior=replace(PRIOR, confirmed=False))[0] is Rejection.NOT_HERE
     assert judged(presence=0.95, prior=replace(PRIOR, confirmed=False)) is None
 
 
