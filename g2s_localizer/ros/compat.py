@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packages that come with a ROS install and not from PyPI.
 
-message_filters and tf_transformations are the real ones where they are installed; elsewhere the
-fallbacks below take the same calls. `MISSING` says which, for the log.
+cv_bridge, message_filters and tf_transformations are the real ones where they are installed;
+elsewhere the fallbacks below take the same calls. `MISSING` says which, for the log.
 tf2_ros has no fallback: it is None, and the extrinsic then comes from parameters.
 """
 
@@ -11,10 +11,31 @@ from __future__ import annotations
 import importlib
 import math
 import threading
+from array import array
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+
+
+class CvBridge:
+    """cv_bridge.CvBridge for the pictures that the localizer publishes."""
+
+    def cv2_to_imgmsg(self, cvim: NDArray[np.uint8], encoding: str = "passthrough") -> Image:
+        """(H, W) or (H, W, C) uint8 -> sensor_msgs/Image of an encoding of as many channels."""
+        channels = cvim.shape[2] if cvim.ndim == 3 else 1
+        # An array.array is taken as it is; a NumPy array or bytes would be copied value by value.
+        return Image(
+            height=cvim.shape[0],
+            width=cvim.shape[1],
+            encoding=f"8UC{channels}" if encoding == "passthrough" else encoding,
+            step=cvim.shape[1] * channels,
+            data=array("B", np.ascontiguousarray(cvim).tobytes()),
+        )
 
 
 class Subscriber:
@@ -90,6 +111,7 @@ def _import(name: str, fallback: Any) -> Any:
 MISSING: dict[str, str] = {}
 """Packages that could not be imported: what happens instead, and why."""
 
+cv_bridge = _import("cv_bridge", SimpleNamespace(CvBridge=CvBridge))
 message_filters = _import(
     "message_filters", SimpleNamespace(Subscriber=Subscriber, TimeSynchronizer=TimeSynchronizer)
 )

@@ -13,7 +13,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from g2s_localizer.ros import conversions, drawing
+from g2s_localizer.ros import compat, drawing
 from g2s_localizer.ros.bridge import Outgoing
 
 OUTPUT_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -74,4 +74,6 @@ class Outputs:
 def _publish_picture(
     publisher: Any, picture: NDArray[np.uint8], header: Header, encoding: str
 ) -> None:
-    publisher.publish(conversions.image_message(picture, header, encoding, picture.shape[1]))
+    message = compat.cv_bridge.CvBridge().cv2_to_imgmsg(picture, encoding)
+    message.header = header
+    publisher.publish(message)

@@ -19,8 +19,15 @@ def test_a_quaternion_turns_as_roll_then_pitch_then_yaw_about_fixed_axes(rpy):
     np.testing.assert_allclose(R, matrix_from_rpy(*rpy), atol=1e-12)
 
 
+@pytest.mark.parametrize(("shape", "encoding"), [((4, 6), "mono8"), ((4, 6, 3), "rgb8")])
+def test_the_fallback_of_cv_bridge_makes_the_message_that_cv_bridge_makes(shape, encoding):
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    own = compat.CvBridge().cv2_to_imgmsg(picture, encoding)
+    assert own == compat.cv_bridge.CvBridge().cv2_to_imgmsg(picture, encoding)
+
+
 def test_what_is_not_installed_is_named_with_the_reason():
-    for name in ("message_filters", "tf_transformations", "tf2_ros"):
+    for name in ("cv_bridge", "message_filters", "tf_transformations", "tf2_ros"):
         module = getattr(compat, name)
         assert (name in compat.MISSING) == (getattr(module, "__name__", None) != name)
 
