@@ -286,6 +286,7 @@ def test_compressed_images_of_a_remapped_topic_are_answered_and_damaged_ones_nam
     others = [peer.publishers[kind] for kind in (NavSatFix, Imu, CameraInfo)]
     wait(lambda: all(p.get_subscription_count() for p in (publisher, *others)), 60)
     wait(lambda: peer.node.count_publishers("/localizer/registration"))
+    wait(lambda: peer.diagnostics)
     pixels = np.frombuffer(sensors.image(0.0).data, np.uint8).reshape(96, 128, 3)
     whole = cv2.imencode(".jpg", pixels)[1].tobytes()
     peer.publish(*sensors.drive(9.5, 10.5))
