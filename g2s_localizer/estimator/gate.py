@@ -17,7 +17,7 @@ from g2s_localizer.model.score_map import Region
 FloatArray = NDArray[np.float64]
 
 
-UNCONFIRMED = 0.9
+UNCONFIRMED = 0.97
 """Presence that is wanted while the heading of the prior is not confirmed: under a heading that is
 far off an image finds a place that looks alike now and then, but not for long."""
 

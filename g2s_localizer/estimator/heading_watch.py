@@ -33,6 +33,10 @@ row, where it goes about ahead of the vehicle and where it goes aside or backwar
 less, since noise feigns such a way of a standing vehicle only.
 """
 
+CONFIRMED = 2.0
+"""Standard deviations of noise that a way ahead must be long to confirm the heading: noise that
+feigns it of a heading turned round is twice as large."""
+
 _ASIDE = math.radians(60.0)
 
 DOUBTFUL = 0.6
@@ -170,7 +174,7 @@ class HeadingWatch:
         if self.finding() is not None:
             return False
         courses = (_course(stretches, _ahead(stretches)) for stretches in self._windows())
-        return any(c.is_ahead and c.length > AHEAD_LIMIT * c.noise for c in courses)
+        return any(c.is_ahead and c.length > CONFIRMED * c.noise for c in courses)
 
     def _look(self) -> _Seen:
         """Return the window in which the heading disagrees most with the way driven."""

@@ -54,8 +54,8 @@ def test_a_nan_never_passes(name):
 
 
 def test_more_evidence_is_wanted_while_the_heading_is_not_confirmed():
-    assert judged(presence=0.85, prior=replace(PRIOR, confirmed=False))[0] is Rejection.NOT_HERE
-    assert judged(presence=0.95, prior=replace(PRIOR, confirmed=False)) is None
+    assert judged(presence=0.95, prior=replace(PRIOR, confirmed=False))[0] is Rejection.NOT_HERE
+    assert judged(presence=0.98, prior=replace(PRIOR, confirmed=False)) is None
 
 
 def test_the_floor_is_the_checkpoints_unless_the_user_gives_one():
