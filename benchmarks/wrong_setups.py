@@ -119,7 +119,7 @@ class Drive:
 
 @dataclass
 class Row:
-    """What came of one drive with one fault."""
+    """Count what came of one drive with one fault."""
 
     drive: str
     fault: str

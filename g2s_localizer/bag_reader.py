@@ -143,7 +143,7 @@ class BagReader:
 
 
 def is_ros1(path: Path) -> bool:
-    """Whether the path names a ROS 1 bag, which is one file."""
+    """True when the path names a ROS 1 bag, which is one file."""
     return path.suffix == ".bag" and not path.is_dir()
 
 

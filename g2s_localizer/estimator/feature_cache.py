@@ -66,7 +66,7 @@ class FeatureCache:
         self.nbytes = 0
 
     def has(self, frame: LocalFrame, x: float, y: float) -> bool:
-        """Whether `get` of the same place would return at once."""
+        """True when `get` of the same place would return at once."""
         with self._lock:
             return self._key(frame, x, y) in self._entries
 

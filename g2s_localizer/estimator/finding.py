@@ -10,7 +10,7 @@ from g2s_localizer.estimator.estimate import Rejection
 
 @dataclass(frozen=True)
 class Finding:
-    """What a watch saw, with its value and the likely cause in words.
+    """Say what a watch saw, with its value and the likely cause in words.
 
     rejection  why no pose is published while it holds; None: it is said, and poses go on
     """

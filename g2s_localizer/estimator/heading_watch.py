@@ -73,7 +73,7 @@ class _Stretch:
 
 @dataclass(frozen=True)
 class Course:
-    """How a heading and the way driven lie to each other over some stretches.
+    """Describe how a heading and the way driven lie to each other over some stretches.
 
     angle    of the way driven from the heading (rad, counter-clockwise)
     length   of the way (m), noise its standard deviation (m)
@@ -170,7 +170,7 @@ class HeadingWatch:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the vehicle was seen to drive where the heading points."""
+        """True when the vehicle was seen to drive where the heading points."""
         if self.finding() is not None:
             return False
         courses = (_course(stretches, _ahead(stretches)) for stretches in self._windows())

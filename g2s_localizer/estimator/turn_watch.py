@@ -7,6 +7,7 @@ import math
 from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
 from g2s_localizer.estimator.estimate import Estimate, Rejection
 from g2s_localizer.estimator.finding import Finding
@@ -31,10 +32,12 @@ class TurnWatch:
 
     def __init__(self) -> None:
         self._turns: deque[tuple[int, float, float]] = deque(maxlen=IMAGES)
+        self._found: Finding | None = None
 
     def reset(self) -> None:
         """Forget everything: time was set back."""
         self._turns.clear()
+        self._found = None
 
     def add(self, estimate: Estimate) -> None:
         """Take an estimate; one that matched no place says nothing."""
@@ -44,20 +47,33 @@ class TurnWatch:
             self._turns.append((estimate.stamp_ns, turn, sigma))
 
     def finding(self, stamp_ns: int) -> Finding | None:
-        """Return what the estimates before the stamp say of the heading, None for nothing."""
+        """Return what the estimates before the stamp say of the heading, None for nothing.
+
+        What was found holds until as many images turn the heading by less than half as much: a
+        wrong set-up does not mend itself, but its images match now and then.
+        """
         recent = [
             (turn, sigma) for at, turn, sigma in self._turns if abs(stamp_ns - at) < WINDOW_S * 1e9
         ]
         if len(recent) < LEAST_IMAGES:
-            return None
+            return self._found
         turns, sigmas = np.array(recent).T
         middle = float(np.median(turns))
         scatter = float(np.median(np.abs(turns - middle)))
-        if scatter > LARGEST_SCATTER or abs(middle) < max(LEAST_TURN, 3.0 * float(sigmas.max())):
-            return None
-        return Finding(
-            Rejection.WRONG_HEADING,
-            f"the last {len(turns)} images that match the imagery turn the heading by "
-            f"{math.degrees(middle):+.1f} degrees; likely magnetic declination or the IMU's "
-            f"mounting is left out (heading.offset {middle:+.3f}), or the camera's yaw is wrong",
-        )
+        if scatter > LARGEST_SCATTER:
+            return self._found
+        limit = max(LEAST_TURN, 3.0 * float(sigmas.max()))
+        if abs(middle) > limit:
+            self._found = _finding(turns, middle)
+        elif abs(middle) < limit / 2.0:
+            self._found = None
+        return self._found
+
+
+def _finding(turns: NDArray[np.float64], middle: float) -> Finding:
+    return Finding(
+        Rejection.WRONG_HEADING,
+        f"the last {len(turns)} images that match the imagery turn the heading by "
+        f"{math.degrees(middle):+.1f} degrees; likely magnetic declination or the IMU's "
+        f"mounting is left out (heading.offset {middle:+.3f}), or the camera's yaw is wrong",
+    )

@@ -73,6 +73,20 @@ def test_a_turn_that_stays_the_same_is_a_wrong_heading_with_the_value_to_set(rej
     assert "heading.offset +0.25" in finding.sentence
 
 
+def test_a_wrong_heading_stays_one_until_images_say_the_contrary():
+    watch = TurnWatch()
+
+    def turned(first, last, turn):
+        for k in range(first, last):
+            watch.add(estimate(k, Pose2D(0, 0, turn), prior(k, 0.0)))
+        return watch.finding(last * TENTH)
+
+    assert turned(0, 9, 0.25) is not None
+    assert watch.finding(400 * TENTH) is not None
+    assert turned(400, 412, 0.1) is not None
+    assert turned(412, 424, 0.01) is None
+
+
 def test_turns_in_all_directions_or_of_images_that_match_nothing_say_nothing():
     for rejection, turns in ((None, (-0.3, 0.3)), (Rejection.NOT_HERE, (0.3, 0.3))):
         watch = TurnWatch()
