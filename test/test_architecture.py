@@ -56,6 +56,15 @@ MODEL_PARTS = {
     "correlation",
     "score_map",
 }
+# The rooms of training, and the rooms of it that each may import from.
+TRAINING_ROOMS = {
+    "simulation": set(),
+    "data": {"simulation"},
+    "loop": {"data"},
+    "score": {"data", "loop"},
+    "paper": {"data", "loop", "score"},
+    "lift": {"data", "loop", "score"},
+}
 ROS_PACKAGES = {
     "ament_index_python",
     "builtin_interfaces",
@@ -111,6 +120,21 @@ def test_imports_run_strictly_down(room):
         if (target := ours(name)) is not None and target not in MAY_IMPORT[room] | {room}
     }
     assert not upward
+
+
+@pytest.mark.parametrize("room", TRAINING_ROOMS)
+def test_the_rooms_of_training_look_down(room):
+    others = set(TRAINING_ROOMS) - TRAINING_ROOMS[room] - {room}
+    files = sorted((ROOT / "training" / room).rglob("*.py"))
+    assert len(files) > 1
+    names = {
+        name.split(".")[1] for file in files for name in imports(file) if ours(name) == "training"
+    }
+    assert not names & others
+
+
+def test_training_holds_its_commands_and_at_most_sixteen_files():
+    assert len(list((ROOT / "training").glob("*.py"))) <= 16
 
 
 def test_every_room_of_the_package_has_its_rule():

@@ -13,8 +13,8 @@ from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.imagery.yaml_file import read_yaml
 from g2s_localizer.model import ModelConfig
 from g2s_localizer.model.config import LIFT
-from training.data_config import UNKNOWN, DataConfig, require, require_heading_sought
-from training.devices import AUTO
+from training.data.config import UNKNOWN, DataConfig, require, require_heading_sought
+from training.loop.devices import AUTO
 from training.sizes import require_sizes
 
 ConfigT = TypeVar("ConfigT")

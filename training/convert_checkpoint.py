@@ -16,8 +16,8 @@ from pathlib import Path
 
 from g2s_localizer.model import ModelConfig, PaperNet, save_checkpoint
 from g2s_localizer.model.config import PAPER_KITTI, PAPER_VIGOR
-from training.paper_checkpoint import CheckpointMismatch, Translated, translate
-from training.state_dict import read_state_dict
+from training.loop.state_dict import read_state_dict
+from training.paper.checkpoint import CheckpointMismatch, Translated, translate
 
 _NAMED = 3
 """Differences of a kind that a message spells out."""

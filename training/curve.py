@@ -18,11 +18,11 @@ import matplotlib
 from tqdm import tqdm
 
 from g2s_localizer.model import load_checkpoint
-from training.datasets.sample import PairDataset, PriorNoise
-from training.datasets.selection import Remembered
-from training.datasets.simulated import open_drives, simulated_dataset
+from training.data.sample import PairDataset, PriorNoise
+from training.data.selection import Remembered
+from training.data.simulated import open_drives, simulated_dataset
 from training.evaluate import parse_seeds
-from training.scoring import score
+from training.score.scoring import score
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

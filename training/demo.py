@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.report import draw_report, print_table, score_recording
+from training.score.report import draw_report, print_table, score_recording
 
 DIFFICULTY = "easy"
 SEED = 7305

@@ -7,7 +7,7 @@ On two cores that others use too: torchrun --nproc-per-node 2 -m training.distil
 On a GPU, where there is one; data.workers processes place the drives and make the batches.
 
 1. Each frame has a noisy label, each pair of neighbouring frames noisy odometry. Together they
-   place the whole drive to about half a metre (`training.trajectory`).
+   place the whole drive to about half a metre (`training.lift.trajectory`).
 2. With these pseudo-poses the network learns as if it were supervised.
 3. Its score maps join labels and odometry, and place each drive again, now to the imagery.
 4. It learns on, from these.
@@ -37,19 +37,19 @@ from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import CameraInput, load_checkpoint, save_checkpoint
 from g2s_localizer.model.lift_network import LiftNet
-from training.calibration import calibrate
 from training.config import reseeded
-from training.datasets.placed import PlacedDrive
-from training.distil_config import DistilConfig, Phase, load_distil_config
-from training.interruption import Interrupted, Interruption
-from training.placing import batches, place_again, placed_drives, stream
-from training.pretrained import begin_with_imagenet
-from training.processes import any_of, average, own_device, rank, ranks
-from training.provenance import commit
-from training.registration import registration_loss
-from training.run_folder import read_state, write_whole
-from training.scoring import score
-from training.tracked import open_sources
+from training.lift.config import DistilConfig, Phase, load_distil_config
+from training.lift.drives import open_sources
+from training.lift.loss import registration_loss
+from training.lift.placed import PlacedDrive
+from training.lift.placing import batches, place_again, placed_drives, stream
+from training.lift.pretrained import begin_with_imagenet
+from training.loop.interruption import Interrupted, Interruption
+from training.loop.processes import any_of, average, own_device, rank, ranks
+from training.loop.provenance import commit
+from training.loop.run_folder import read_state, write_whole
+from training.score.calibration import calibrate
+from training.score.scoring import score
 
 _SETTLING_BATCHES = 60
 

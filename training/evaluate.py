@@ -22,15 +22,15 @@ from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import ModelConfig, RegistrationNet, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from training.config import read_data_config
-from training.data_config import HEADINGS, UNKNOWN
-from training.datasets.sample import PairDataset, PriorNoise
-from training.datasets.simulated import open_drives, simulated_dataset
-from training.devices import AUTO, chosen_device
-from training.plots import draw_all
-from training.scoring import NETWORK, Scores, score
+from training.data.config import HEADINGS, UNKNOWN
+from training.data.sample import PairDataset, PriorNoise
+from training.data.simulated import open_drives, simulated_dataset
+from training.loop.devices import AUTO, chosen_device
+from training.score.plots import draw_all
+from training.score.scoring import NETWORK, Scores, score
+from training.score.table import FILES, markdown, plain, require_room
 from training.sizes import require_sizes
 from training.sources import bag_dataset, kitti_dataset, vigor_dataset, vigor_noise
-from training.table import FILES, markdown, plain, require_room
 
 WORST = 10
 

@@ -26,14 +26,14 @@ from g2s_localizer.model import CameraInput, ModelConfig, PaperNet, ScoreMap
 from g2s_localizer.model.config import PAPER_KITTI, PAPER_VIGOR
 from g2s_localizer.model.correlation import correlate, correlate_all, satellite_spectrum
 from g2s_localizer.model.paper import FeatureRows, normalised
-from training.label_cells import (
+from training.paper.checkpoint import all_tensors, translate
+from training.paper.label_cells import (
     SHIFT_RANGE_M,
     kitti_label_cells,
     vigor_label_cells,
     window_half_width,
 )
-from training.losses import dense_triplet_loss, gps_window_loss, weak_loss
-from training.paper_checkpoint import all_tensors, translate
+from training.paper.losses import dense_triplet_loss, gps_window_loss, weak_loss
 
 TOLERANCE = 1e-4
 """Largest relative error of float32."""

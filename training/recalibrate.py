@@ -17,9 +17,9 @@ from pathlib import Path
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import load_checkpoint, save_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED, read_provenance
-from training.belonging import learn_belonging
-from training.calibration import calibrate
 from training.evaluate import add_dataset_arguments, open_dataset, require_dataset
+from training.score.belonging import learn_belonging
+from training.score.calibration import calibrate
 
 
 def recalibrate(arguments: argparse.Namespace) -> None:

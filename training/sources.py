@@ -12,7 +12,7 @@ import numpy as np
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.model import ModelConfig
 from training.config import TrainingConfig
-from training.data_config import (
+from training.data.config import (
     KNOWN,
     BagsConfig,
     KittiConfig,
@@ -20,14 +20,14 @@ from training.data_config import (
     VigorConfig,
     require_heading_sought,
 )
-from training.datasets.crops import ProcessImagery
-from training.datasets.kitti import KittiDataset
-from training.datasets.rosbag import RosbagDataset
-from training.datasets.sample import PairDataset, PriorNoise
-from training.datasets.selection import Part, Remembered
-from training.datasets.simulated import open_drives, simulated_dataset
-from training.datasets.vigor import VigorDataset
-from training.prior_fit import require_prior_fits
+from training.data.crops import ProcessImagery
+from training.data.kitti import KittiDataset
+from training.data.prior_fit import require_prior_fits
+from training.data.rosbag import RosbagDataset
+from training.data.sample import PairDataset, PriorNoise
+from training.data.selection import Part, Remembered
+from training.data.simulated import open_drives, simulated_dataset
+from training.data.vigor import VigorDataset
 
 
 @dataclass(frozen=True)

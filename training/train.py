@@ -24,22 +24,22 @@ from accelerate.utils import set_seed
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import RegistrationNet, load_checkpoint
-from training.calibration import MOST_PAIRS, calibrate
 from training.config import StageConfig, TrainingConfig, load_config, reseeded
-from training.datasets.selection import Part
-from training.devices import chosen_precision
-from training.interruption import Interrupted, Interruption
-from training.learner import Learner, open_accelerator
-from training.loading import FIRST, Position, endless, held_out_batches, shuffled
-from training.monitor import Monitor
-from training.provenance import commit
-from training.pseudo_pairs import surroundings
-from training.run_folder import RunFolder
-from training.scoring import score
+from training.data.selection import Part
+from training.loop.devices import chosen_precision
+from training.loop.interruption import Interrupted, Interruption
+from training.loop.learner import Learner, open_accelerator
+from training.loop.loading import FIRST, Position, endless, held_out_batches, shuffled
+from training.loop.monitor import Monitor
+from training.loop.provenance import commit
+from training.loop.run_folder import RunFolder
+from training.loop.start import open_network, open_state
+from training.paper.pseudo_pairs import surroundings
+from training.paper.stages import STAGES, hand_over, stage_losses, trained_parameters
+from training.paper.validation import criterion, errors, sum_over_ranks
+from training.score.calibration import MOST_PAIRS, calibrate
+from training.score.scoring import score
 from training.sources import Pairs, open_pairs
-from training.stages import STAGES, hand_over, stage_losses, trained_parameters
-from training.start import open_network, open_state
-from training.validation import criterion, errors, sum_over_ranks
 
 OpenPairs = Callable[[TrainingConfig], Pairs]
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.datasets.simulated import SimulatedDrive, open_drives
+from training.data.simulated import SimulatedDrive, open_drives
 from training.evaluate import parse_seeds
 
 RANGE_DEG = 10.0

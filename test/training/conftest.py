@@ -16,7 +16,7 @@ from flat_world import MODEL, flat_pairs  # noqa: E402
 
 from g2s_localizer.model import ModelConfig  # noqa: E402
 from training.config import TrainingConfig, load_config  # noqa: E402
-from training.datasets.simulated import open_drives  # noqa: E402
+from training.data.simulated import open_drives  # noqa: E402
 
 ROTATION = {"steps": 6, "batch": 4, "learning_rate": 0.003, "schedule": "one_cycle"}
 TRANSLATION = {

@@ -17,10 +17,10 @@ import torch
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import G2SNet, ModelConfig
 from training.config import StageConfig, load_config
-from training.datasets.sample import PriorNoise, Sample, Unreadable, collate
-from training.learner import Learner, open_accelerator
+from training.data.sample import PriorNoise, Sample, Unreadable, collate
+from training.loop.learner import Learner, open_accelerator
+from training.paper.stages import pair_scores, trained_parameters
 from training.sources import Pairs
-from training.stages import pair_scores, trained_parameters
 from training.train import run
 
 MODEL = ModelConfig(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.config import load_config, reseeded
-from training.distil_config import load_distil_config
+from training.lift.config import load_distil_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
 DISTIL = sorted((CONFIGS[0].parent / "distil").glob("*.yaml"))

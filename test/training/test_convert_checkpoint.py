@@ -9,7 +9,7 @@ import torch
 
 from g2s_localizer.model import ModelConfig, load_checkpoint
 from training.convert_checkpoint import main
-from training.paper_checkpoint import all_tensors, translate
+from training.paper.checkpoint import all_tensors, translate
 from training.parity import weight_of
 
 NAME = "FeatureForT.conv0.weight"

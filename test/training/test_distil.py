@@ -21,17 +21,17 @@ from g2s_localizer.model.checkpoint import read_provenance
 from g2s_localizer.model.features import feature_intrinsics
 from g2s_localizer.model.lift import LiftedColumns, columns_to_overhead
 from g2s_localizer.tools.kitti_to_rosbag2 import convert
-from training.datasets.placed import PlacedDrive, _Seen, placed_batch
-from training.datasets.sample import PriorNoise
-from training.datasets.simulated import open_drives
+from training.data.sample import PriorNoise
+from training.data.simulated import open_drives
 from training.distil import _SETTLING_BATCHES, main
-from training.distil_config import load_distil_config
 from training.evaluate import main as evaluate
-from training.pretrained import imagenet_weights
-from training.registration import registration_loss, shares, volume_loss
+from training.lift.config import load_distil_config
+from training.lift.drives import open_sources
+from training.lift.loss import registration_loss, shares, volume_loss
+from training.lift.placed import PlacedDrive, _Seen, placed_batch
+from training.lift.pretrained import imagenet_weights
+from training.lift.trajectory import OdometryNoise, pseudo_poses, uniform_labels
 from training.sources import kitti_dataset
-from training.tracked import open_sources
-from training.trajectory import OdometryNoise, pseudo_poses, uniform_labels
 
 TINY = {
     "preset": "lift", "width": 4, "levels": 3, "features": 4, "gsd": 1.0, "ground_height": 32,
@@ -234,7 +234,7 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
             signal.raise_signal(signal.SIGINT)
         return placed_batch(*given)
 
-    monkeypatch.setattr("training.placing.placed_batch", interrupted_batch)
+    monkeypatch.setattr("training.lift.placing.placed_batch", interrupted_batch)
     assert main(["--config", str(files[1])]) == 130
     assert len(taken) == second_step
     monkeypatch.undo()

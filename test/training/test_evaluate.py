@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from g2s_localizer.model import G2SNet, save_checkpoint
-from training.devices import chosen_device
 from training.evaluate import add_dataset_arguments, main, parse_seeds
+from training.loop.devices import chosen_device
 
 KEYS = {
     "median_m", "offset_lateral_m", "offset_longitudinal_m", "mean_m", "lateral_within_1m",

@@ -10,9 +10,9 @@ import yaml
 from flat_world import FlatWorld
 
 from g2s_localizer.model import ModelConfig, load_checkpoint
-from training.data_config import KittiConfig, SimulatedConfig
-from training.datasets.sample import PriorNoise
-from training.datasets.selection import Part
+from training.data.config import KittiConfig, SimulatedConfig
+from training.data.sample import PriorNoise
+from training.data.selection import Part
 from training.sources import hold_out, kitti_dataset, open_pairs, vigor_dataset, vigor_noise
 from training.train import main
 

@@ -16,10 +16,10 @@ from flat_world import FlatWorld, flat_pairs
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from g2s_localizer.model import load_checkpoint
-from training.datasets.selection import Part
-from training.interruption import Interrupted
-from training.provenance import commit
-from training.run_folder import RunFolder
+from training.data.selection import Part
+from training.loop.interruption import Interrupted
+from training.loop.provenance import commit
+from training.loop.run_folder import RunFolder
 from training.train import train
 
 

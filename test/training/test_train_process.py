@@ -12,7 +12,7 @@ import torch
 from flat_world import MODEL, update
 
 from g2s_localizer.model import G2SNet
-from training.run_folder import RunFolder
+from training.loop.run_folder import RunFolder
 
 SCRIPT = Path(__file__).with_name("flat_world.py")
 LIMIT_S = 120

@@ -12,7 +12,7 @@ from g2s_localizer.imagery.satmap import SIDE, ZOOM
 from g2s_localizer.model.grid import overhead_xy
 from g2s_localizer.model.preprocess import prepare_ground
 from g2s_localizer.model.projection import ground_to_overhead
-from training.datasets.simulated import open_drive
+from training.data.simulated import open_drive
 from training.simulate import simulate
 from training.simulation.drive import draw_motion, route_length
 from training.simulation.paint import Ground

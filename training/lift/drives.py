@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drives of training.distil: with odometry, cut into pieces, and what their labels say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from g2s_localizer.geometry import Pose2D
+from training.data.config import BagsConfig, KittiConfig, SimulatedConfig
+from training.data.drives import LabelledDrive, pieces
+from training.data.sample import PairDataset
+from training.data.simulated import SimulatedDrive, open_drives, simulated_dataset
+from training.lift.config import DistilConfig
+from training.lift.trajectory import (
+    Evidence,
+    draw_gaussian,
+    gaussian_labels,
+    pseudo_poses,
+    uniform_labels,
+)
+from training.sources import bag_dataset, hold_out, kitti_dataset
+
+_GAUSS_SHARE = 1.0 / math.sqrt(3.0)
+"""Standard deviation of a uniform label as a share of its bound: Gaussian labels have the same."""
+_SPACING_M = 2.0
+_PIECE = 100
+"""Frames from which a recorded drive is placed as one curve."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedDrive:
+    """motions (N - 1, 3) odometry between its frames; evidence of their poses by the labels."""
+
+    labelled: LabelledDrive
+    motions: NDArray[np.float64]
+    evidence: Evidence
+    seed: int
+
+    def place(self, *seen: Evidence) -> list[Pose2D]:
+        """Poses of the frames by labels, odometry and what has been seen."""
+        return pseudo_poses(self.motions, [self.evidence, *seen], self.labelled.labels, self.seed)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """open_calibration  pairs with exact poses for temperature and covariance; None where there
+    are none
+    description  what a checkpoint's provenance says of the data
+    """
+
+    training: list[TrackedDrive]
+    open_calibration: Callable[[], PairDataset | None]
+    description: str
+
+
+def open_sources(config: DistilConfig, rank: int, ranks: int) -> Sources:
+    """One of `ranks` shares of the drives. Raises ValueError for a drive without odometry, or
+    without a truth where exact labels are asked for.
+    """
+    data = config.data
+    if data.simulated is not None:
+        return _simulated(config, data.simulated, rank, ranks)
+    if data.kitti is not None:
+        drives, open_calibration, described = _kitti(config, data.kitti)
+    else:
+        assert data.bags is not None
+        drives, open_calibration, described = _bags(config, data.bags)
+    cut = [piece for drive in drives for piece in pieces(drive, _SPACING_M, _PIECE)]
+    seeds = range(len(cut))
+    training = [
+        TrackedDrive(piece, piece.motions(), _evidence(piece, config), seed)
+        for piece, seed in list(zip(cut, seeds, strict=True))[rank::ranks]
+    ]
+    return Sources(training, open_calibration, described)
+
+
+def _evidence(drive: LabelledDrive, config: DistilConfig) -> Evidence:
+    noise = config.data.noise
+    if config.labels == "gaussian":
+        sigma = (noise.position_m * _GAUSS_SHARE, noise.yaw_deg * _GAUSS_SHARE)
+        return gaussian_labels(drive.labels, *sigma, config.independent)
+    if config.labels == "exact" and drive.truths is None:
+        raise ValueError(f"{drive.name}: exact labels were asked for, but nobody knows its poses")
+    return uniform_labels(
+        drive.labels, noise.position_m, noise.yaw_deg, along_heading=config.data.kitti is not None
+    )
+
+
+def _simulated(config: DistilConfig, data: SimulatedConfig, rank: int, ranks: int) -> Sources:
+    def opened(seeds: dict[str, list[int]]) -> list[SimulatedDrive]:
+        return [
+            drive
+            for difficulty, chosen in seeds.items()
+            for drive in open_drives(Path(data.folder), difficulty, chosen, data.frames, data.rate)
+        ]
+
+    def tracked(drive: SimulatedDrive) -> TrackedDrive:
+        noise = config.data.noise
+        labelled = drive.labelled(noise)
+        if config.labels == "gaussian":
+            sigma = (noise.position_m * _GAUSS_SHARE, noise.yaw_deg * _GAUSS_SHARE)
+            labels = draw_gaussian(drive.truths, *sigma, seed=(drive.seed, 7))
+            labelled = replace(labelled, labels=labels)
+        motions = config.odometry.measure(drive.truths, seed=(drive.seed, 8))
+        return TrackedDrive(labelled, motions, _evidence(labelled, config), drive.seed)
+
+    return Sources(
+        [tracked(drive) for drive in opened(data.drives)[rank::ranks]],
+        lambda: simulated_dataset(opened(data.calibration), config.model, config.data.noise),
+        "synthetic: drives simulated by training.simulate",
+    )
+
+
+_Opened = tuple[list[LabelledDrive], Callable[[], PairDataset | None], str]
+
+
+def _kitti(config: DistilConfig, data: KittiConfig) -> _Opened:
+    split = Path(data.split)
+    dataset = kitti_dataset(
+        Path(data.root), split, data.imagery, config.model, config.data.noise, config.seed
+    )
+    _, held_out = hold_out(dataset, data.validation_share, config.seed)
+    apart = {held_out.group(i) for i in range(len(held_out))}
+    drives = [drive for k, drive in enumerate(dataset.drives) if k not in apart]
+    return drives, lambda: held_out, f"KITTI raw, {split.name}"
+
+
+def _bags(config: DistilConfig, data: BagsConfig) -> _Opened:
+    def open_calibration() -> PairDataset | None:
+        held_out = bag_dataset(data.held_out, data, config.model)
+        return held_out if held_out.truths is not None else None
+
+    drives = bag_dataset(data.train, data, config.model).drives
+    return drives, open_calibration, f"recorded bags {', '.join(data.train)}"

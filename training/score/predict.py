@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a network says of each pair of a dataset, in their order."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.geometry.pose import rotation
+from g2s_localizer.model import Registration, RegistrationNet, ScoreMap
+from g2s_localizer.model.registration import CameraInput
+from g2s_localizer.model.score_map import Region
+from training.data.sample import Batch, PairDataset, Sample, Unreadable, collate
+from training.loop.loading import in_order
+
+_GPU_BATCH = 16
+_MOST_WORKERS = 8
+_SILENT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one pair, before any gate."""
+
+    index: int
+    """of the pair in its dataset"""
+    pose: Pose2D
+    """in the frame of the pair's label"""
+    covariance: NDArray[np.float64]
+    """(3, 3) of (x, y, yaw) in that frame, without the floor of the imagery's georeferencing"""
+    beyond: NDArray[np.float64]
+    """(3, 3) the part of it that is for other places than this peak"""
+    score_map: ScoreMap
+    """in the crop's axes"""
+    peak_ratio: float
+    correlation: float
+    """of image and imagery at the peak, -1..1"""
+    evidence: float
+    """log-odds that the image belongs to the crop"""
+    border_cells: int
+    """cells between the peak and the nearest edge of the score map"""
+    crop: Tensor
+    """(3, S, S) uint8"""
+    gsd: float
+    """metres per pixel of the crop"""
+    crop_yaw: float
+    """yaw in the label's frame of the crop's u axis (rad)"""
+
+
+def predict(
+    network: RegistrationNet,
+    dataset: PairDataset,
+    yaw_range: float | None = None,
+    region: Region | None = None,
+    *,
+    batch: int | None = None,
+    workers: int | None = None,
+    progress: str = "predicting",
+) -> Iterator[Prediction | Unreadable]:
+    """One prediction for each pair, in order; pairs that cannot be read are passed on.
+
+    yaw_range (rad) and region: as `RegistrationNet.register`. batch: pairs that are encoded
+    together and are in memory, None: one on a CPU, which gains nothing by more, else 16.
+    workers: processes that read pairs, None: none on a CPU, else one a core, 8 at most.
+    progress: what the bar is called that is shown where this takes more than some seconds.
+    """
+    network.eval()
+    labels = dataset.labels
+    on_gpu = network.temperature.device.type == "cuda"
+    batch = batch or (_GPU_BATCH if on_gpu else 1)
+    if workers is None:
+        workers = min(_MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0
+    read = in_order(dataset.__getitem__, len(dataset), workers)
+    shown = tqdm(
+        total=len(dataset), desc=progress, delay=_SILENT_S, mininterval=_SILENT_S,
+        dynamic_ncols=True,
+    )  # fmt: skip
+    while samples := list(islice(read, batch)):
+        pairs = [sample for sample in samples if isinstance(sample, Sample)]
+        found = iter(_register(network, collate(pairs), yaw_range, region) if pairs else [])
+        for sample in samples:
+            shown.update()
+            if isinstance(sample, Unreadable):
+                yield sample
+            else:
+                yield _prediction(network, sample, labels[sample.index], next(found))
+    shown.close()
+
+
+@torch.inference_mode()
+def _register(
+    network: RegistrationNet, pairs: Batch, yaw_range: float | None, region: Region | None
+) -> list[Registration]:
+    """As the node does, but for images and crops that are encoded together."""
+    pairs = pairs.to(network.temperature.device)
+    camera = CameraInput(pairs.K, pairs.T_base_camera)
+    satellite = network.encode_satellite(pairs.satellite)
+    ground = network.encode_ground(pairs.ground, camera)
+    found = []
+    for i, (yaw, gsd) in enumerate(zip(pairs.yaw.tolist(), pairs.gsd.tolist(), strict=True)):
+        same = math.isclose(gsd, network.config.gsd, rel_tol=1e-6)
+        one = _one(ground, i), _one(camera, i), yaw, _one(satellite, i), None if same else gsd
+        found.append(network.locate(*one, yaw_range, region))
+    return found
+
+
+def _one(features: Any, i: int) -> Any:
+    """The i-th of B images' features, as a batch of one: tensors (B, ...), whatever holds them."""
+    if isinstance(features, Tensor):
+        return features[i : i + 1]
+    if is_dataclass(features) and not isinstance(features, type):
+        values = {field.name: _one(getattr(features, field.name), i) for field in fields(features)}
+        return replace(features, **values)
+    if isinstance(features, tuple):
+        parts = [_one(value, i) for value in features]
+        return type(features)(*parts) if hasattr(features, "_fields") else tuple(parts)
+    return features
+
+
+def _prediction(
+    network: RegistrationNet, sample: Sample, label: Pose2D, found: Registration
+) -> Prediction:
+    turn = np.eye(3)
+    turn[:2, :2] = rotation(sample.crop_yaw)
+    x, y, _ = turn @ (found.x, found.y, 0.0)
+    return Prediction(
+        index=sample.index,
+        pose=Pose2D(label.x + x, label.y + y, found.yaw + sample.crop_yaw),
+        covariance=turn @ found.covariance @ turn.T,
+        beyond=turn @ found.beyond @ turn.T,
+        score_map=found.score_map,
+        peak_ratio=found.peak_ratio,
+        correlation=found.correlation,
+        evidence=found.evidence,
+        border_cells=found.modes[0].border_cells,
+        crop=sample.satellite,
+        gsd=sample.gsd,
+        crop_yaw=sample.crop_yaw,
+    )
