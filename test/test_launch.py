@@ -283,5 +283,6 @@ def test_many_poses_do_not_make_the_ekf_surer_than_the_imagery(axis):
 
 def test_rviz_shows_topics_that_are_published():
     text = (CONFIG / "g2s.rviz").read_text()
-    published = {"/localizer/pose", "/localizer/overlay", "/localizer/score_map"}
-    assert set(re.findall(r"Value: (/\S+)", text)) == published | {"/odometry/filtered"}
+    published = {"pose", "overlay", "camera_overlay", "score_map"}
+    ours = {f"/localizer/{name}" for name in published}
+    assert set(re.findall(r"Value: (/\S+)", text)) == ours | {"/odometry/filtered"}

@@ -14,6 +14,7 @@ import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection
 from g2s_localizer.estimator.localizer import Localizer
@@ -31,11 +32,16 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outgoing:
-    """What one image leads to: pose None when it was rejected."""
+    """What one image leads to: pose None when it was rejected; the image (H, W, 3) uint8 RGB with
+    its header, and its camera, None where there is no usable one.
+    """
 
     pose: PoseWithCovarianceStamped | None
     registration: Any
     estimate: Estimate
+    image: NDArray[np.uint8]
+    image_header: Header
+    camera: Camera | None
 
 
 class LocalizerBridge(SensorInput):
@@ -100,7 +106,8 @@ class LocalizerBridge(SensorInput):
             observation = Observation(stamp_ns, image, camera, self._watched(prior))
             estimate = self._watch.look(observation, self._localizer.localize(observation))
         estimate = self._said_with_datum(estimate)
-        return self._outgoing(estimate, camera if isinstance(camera, Camera) else None, image)
+        known = camera if isinstance(camera, Camera) else None
+        return self._outgoing(estimate, known, image, msg.header)
 
     def encode_ahead(self) -> None:
         """Work ahead on the crop that the next images need, while no image waits."""
@@ -148,7 +155,11 @@ class LocalizerBridge(SensorInput):
         return T
 
     def _outgoing(
-        self, estimate: Estimate, camera: Camera | None, image: NDArray[np.uint8]
+        self,
+        estimate: Estimate,
+        camera: Camera | None,
+        image: NDArray[np.uint8],
+        header: Header,
     ) -> Outgoing:
         registration = conversions.registration_message(
             estimate,
@@ -163,4 +174,4 @@ class LocalizerBridge(SensorInput):
         pose = None
         if estimate.accepted:
             pose = conversions.pose_stamped_message(estimate, self._config.map_frame)
-        return Outgoing(pose, registration, estimate)
+        return Outgoing(pose, registration, estimate, image, header, camera)

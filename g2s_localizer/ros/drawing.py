@@ -45,8 +45,8 @@ def draw_overlay(estimate: Estimate, crop: SatelliteCrop) -> Picture:
             colour = ACCEPTED_COLOUR if estimate.accepted else REJECTED_COLOUR
             _draw_pose(picture, crop, scale, centre, estimate.pose, estimate.covariance, colour)
     if estimate.rejection is not None:
-        _write(picture, estimate.rejection.name, 18, REJECTED_COLOUR)
-    _write(picture, crop.attribution, picture.shape[0] - 8, (255, 255, 255))
+        write_text(picture, estimate.rejection.name, 18, REJECTED_COLOUR)
+    write_text(picture, crop.attribution, picture.shape[0] - 8, (255, 255, 255))
     return np.asarray(picture, np.uint8)
 
 
@@ -75,7 +75,8 @@ def _draw_pose(
     cv2.arrowedLine(picture, start, end, colour, 2, cv2.LINE_AA, tipLength=0.3)
 
 
-def _write(picture: Picture, text: str, row: int, colour: tuple[int, int, int]) -> None:
+def write_text(picture: Picture, text: str, row: int, colour: tuple[int, int, int]) -> None:
+    """Write a line at the left of a picture, in place; `row` is that of its base line."""
     font = cv2.FONT_HERSHEY_SIMPLEX
     # OpenCV's fonts are ASCII: the copyright sign is the one that attributions need.
     ascii_text = text.replace("©", "(c)").encode("ascii", "replace").decode()

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from g2s_localizer.ros import compat, drawing
 from g2s_localizer.ros.bridge import Outgoing
+from g2s_localizer.ros.camera_overlay import draw_camera_overlay
 
 OUTPUT_QOS = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
 
@@ -42,6 +43,7 @@ class Outputs:
             self._registration = self._create(Registration, "~/registration")
             self._score_map = self._create(Image, "~/score_map")
             self._overlay = self._create(Image, "~/overlay")
+            self._camera_overlay = self._create(Image, "~/camera_overlay")
         except BaseException:
             self.close()
             raise
@@ -64,6 +66,10 @@ class Outputs:
         if estimate.crop is not None and self._overlay.get_subscription_count():
             picture = drawing.draw_overlay(estimate, estimate.crop)
             _publish_picture(self._overlay, picture, header, "rgb8")
+        camera, has_pose = outgoing.camera, estimate.pose is not None and estimate.crop is not None
+        if camera and has_pose and self._camera_overlay.get_subscription_count():
+            picture = draw_camera_overlay(estimate, outgoing.image, camera)
+            _publish_picture(self._camera_overlay, picture, outgoing.image_header, "rgb8")
 
     def _create(self, kind: type[Any], topic: str) -> Any:
         publisher = self._node.create_lifecycle_publisher(kind, topic, OUTPUT_QOS)

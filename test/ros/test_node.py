@@ -43,11 +43,11 @@ def test_one_image_gets_exactly_one_registration_with_its_stamp(
     start_node, peer, wait, store, sensors
 ):
     node = start(start_node, peer, wait, store)
-    overlay, score_map = peer.watch("overlay"), peer.watch("score_map")
-    wait(lambda: peer.node.count_subscribers("/localizer/overlay"))
-    wait(lambda: peer.node.count_subscribers("/localizer/score_map"))
+    names = ("overlay", "score_map", "camera_overlay")
+    overlay, score_map, camera_overlay = (peer.watch(name) for name in names)
+    wait(lambda: all(peer.node.count_subscribers(f"/localizer/{name}") for name in names))
     ask(peer, sensors, 100.25)
-    wait(lambda: peer.registrations and overlay and score_map)
+    wait(lambda: peer.registrations and overlay and score_map and camera_overlay)
     peer_settles(peer, wait)
     (registration,), (pose,) = peer.registrations, peer.poses
     assert registration.header == pose.header == overlay[0].header
@@ -56,6 +56,8 @@ def test_one_image_gets_exactly_one_registration_with_its_stamp(
     assert registration.latency_from_arrival > registration.latency > 0.0
     assert registration.latency_from_stamp > registration.latency_from_arrival
     assert (overlay[0].encoding, score_map[0].encoding) == ("rgb8", "mono8")
+    assert camera_overlay[0].header == sensors.image(100.25).header
+    assert camera_overlay[0].encoding == "rgb8"
     assert node.stop() == 0
 
 
