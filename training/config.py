@@ -111,7 +111,7 @@ class TrainingConfig:
     init_from   checkpoint whose weights the first stage starts from; "": random ones
     vgg16       torchvision-format state dict of VGG-16 trained on ImageNet, from which the
                 extractors of the paper's presets start; "": random ones
-    keep_checkpoints  keep the network of every validation, for `training.curve`
+    keep_checkpoints  keep the network of every validation, to be scored by `training.evaluate`
     """
 
     out: str

@@ -188,3 +188,12 @@ def test_a_run_goes_on_from_a_checkpoint_of_the_same_network_only(config, pairs)
     wider = replace(config("third"), init_from=file, model=replace(first.model, width=8))
     with pytest.raises(ValueError, match="its network is ModelConfig"):
         train(wider, pairs, "")
+
+
+def test_a_run_that_keeps_its_checkpoints_has_one_of_every_validation(config, pairs):
+    run = config(keep_checkpoints=True, rotation={"steps": 1}, translation={"steps": 8})
+    train(run, pairs, "")
+    kept = {RunFolder(Path(run.out)).checkpoint("translation", step) for step in (4, 8)}
+    found = Path(run.out, "checkpoints").glob("translation_*.safetensors")
+    assert set(found) == kept
+    assert len({file.read_bytes() for file in kept}) == 2

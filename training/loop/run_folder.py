@@ -5,7 +5,7 @@
     OUT/best_STAGE.safetensors, .json     the network of a stage's best validation
     OUT/last.safetensors, .json           the network of the last save
     OUT/NAME.safetensors, .json           the finished one, calibrated; NAME is that of the folder
-    OUT/checkpoints/STAGE_STEP.*          one a validation, for curves
+    OUT/checkpoints/STAGE_STEP.*          one a validation, where they are kept
     OUT/tensorboard/                      scalars and pictures
 
 A file is written beside its place and then put there by a rename, so that a full disk or a
