@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+MODEL = ROOT / "g2s_localizer" / "model"
 
 # Each room of the package, and the rooms it may import from (besides itself).
 MAY_IMPORT = {
@@ -45,17 +46,9 @@ MAY_IMPORT = {
         "estimator",
     },
 }
-# Parts under network.py, which do not know each other.
-MODEL_PARTS = {
-    "features",
-    "lift",
-    "vgg",
-    "projection",
-    "rotation",
-    "swin",
-    "correlation",
-    "score_map",
-}
+# The networks, which do not know each other, and the files that know them.
+NETWORKS = {"compact", "lift", "paper"}
+ABOVE_NETWORKS = {"__init__", "checkpoint", "presets"}
 # The rooms of training, and the rooms of it that each may import from.
 TRAINING_ROOMS = {
     "simulation": set(),
@@ -97,6 +90,10 @@ def files_of(room: str) -> list[Path]:
     if (file := ROOT / "g2s_localizer" / f"{room}.py").is_file():
         return [file]
     return sorted((ROOT / "g2s_localizer" / room).rglob("*.py"))
+
+
+def model_files(network: str) -> list[Path]:
+    return [*(MODEL / network).glob("*.py"), *MODEL.glob(f"{network}.py")]
 
 
 def ours(name: str) -> str | None:
@@ -162,15 +159,18 @@ def test_torch_stays_above_the_ground_floor(room):
     assert not [name for name in names if name.partition(".")[0] in {"torch", "safetensors"}]
 
 
-@pytest.mark.parametrize("part", sorted(MODEL_PARTS))
-def test_the_parts_of_the_model_do_not_know_each_other(part):
-    others = {
-        f"g2s_localizer.model.{other}"
-        for other in (MODEL_PARTS | {"network", "lift_network", "paper", "registration"}) - {part}
-    }
-    names = set(imports(ROOT / "g2s_localizer" / "model" / f"{part}.py"))
-    known = {name for name in names for other in others if f"{name}.".startswith(f"{other}.")}
-    assert not known
+@pytest.mark.parametrize("network", sorted(NETWORKS))
+def test_the_networks_do_not_know_each_other(network):
+    known = {name for file in model_files(network) for name in imports(file)}
+    others = tuple(f"g2s_localizer.model.{other}." for other in NETWORKS - {network})
+    assert known and not [name for name in known if f"{name}.".startswith(others)]
+
+
+def test_the_parts_of_the_model_do_not_know_the_networks():
+    networks = tuple(f"g2s_localizer.model.{network}." for network in NETWORKS)
+    parts = [file for file in MODEL.glob("*.py") if file.stem not in NETWORKS | ABOVE_NETWORKS]
+    known = [name for file in parts for name in imports(file)]
+    assert known and not [name for name in known if f"{name}.".startswith(networks)]
 
 
 def test_the_core_imports_without_ros_and_torch():

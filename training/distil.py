@@ -36,7 +36,7 @@ from tqdm import tqdm
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import CameraInput, load_checkpoint, save_checkpoint
-from g2s_localizer.model.lift_network import LiftNet
+from g2s_localizer.model.lift.network import LiftNet
 from training.config import reseeded
 from training.lift.config import DistilConfig, Phase, load_distil_config
 from training.lift.drives import open_sources

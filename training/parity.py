@@ -25,7 +25,7 @@ from torch import Tensor
 from g2s_localizer.model import CameraInput, ModelConfig, PaperNet, ScoreMap
 from g2s_localizer.model.config import PAPER_KITTI, PAPER_VIGOR
 from g2s_localizer.model.correlation import correlate, correlate_all, satellite_spectrum
-from g2s_localizer.model.paper import FeatureRows, normalised
+from g2s_localizer.model.paper.network import FeatureRows, normalised
 from training.paper.checkpoint import all_tensors, translate
 from training.paper.label_cells import (
     SHIFT_RANGE_M,

@@ -2,11 +2,12 @@
 """The networks: PyTorch only; no imagery, no files but checkpoints, no ROS."""
 
 from g2s_localizer.model.checkpoint import load_checkpoint, save_checkpoint
+from g2s_localizer.model.compact import G2SNet, SatelliteFeatures
 from g2s_localizer.model.config import ModelConfig
-from g2s_localizer.model.lift_network import LiftNet
-from g2s_localizer.model.network import G2SNet, SatelliteFeatures, build_network
-from g2s_localizer.model.paper import PaperNet
+from g2s_localizer.model.lift.network import LiftNet
+from g2s_localizer.model.paper.network import PaperNet
 from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite
+from g2s_localizer.model.presets import build_network
 from g2s_localizer.model.registration import CameraInput, Registration, RegistrationNet
 from g2s_localizer.model.score_map import Mode, ScoreMap
 

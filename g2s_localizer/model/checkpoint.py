@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from g2s_localizer.model.config import ModelConfig
-from g2s_localizer.model.network import build_network
+from g2s_localizer.model.presets import build_network
 from g2s_localizer.model.registration import UNCALIBRATED, RegistrationNet
 from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 

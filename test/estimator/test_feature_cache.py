@@ -12,8 +12,8 @@ import torch
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.imagery import MissingImagery, SatelliteCrop
+from g2s_localizer.model.compact import SatelliteFeatures
 from g2s_localizer.model.correlation import satellite_spectrum
-from g2s_localizer.model.network import SatelliteFeatures
 
 KARLSRUHE = LocalFrame(LatLon(49.0, 8.4))
 NEW_YORK = LocalFrame(LatLon(40.7, -74.0))

@@ -18,8 +18,8 @@ from g2s_localizer.geometry import Pose2D
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint
 from g2s_localizer.model.checkpoint import read_provenance
-from g2s_localizer.model.features import feature_intrinsics
-from g2s_localizer.model.lift import LiftedColumns, columns_to_overhead
+from g2s_localizer.model.lift.lift import LiftedColumns, columns_to_overhead
+from g2s_localizer.model.unet import feature_intrinsics
 from g2s_localizer.tools.kitti_to_rosbag2 import convert
 from training.data.sample import PriorNoise
 from training.data.simulated import open_drives

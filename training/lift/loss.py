@@ -10,7 +10,7 @@ from torch import Tensor
 
 from g2s_localizer.model import CameraInput, LiftNet
 from g2s_localizer.model.correlation import SatelliteSpectrum
-from g2s_localizer.model.refine import Residual, lacking
+from g2s_localizer.model.lift.refine import Residual, lacking
 from training.lift.placed import PlacedBatch
 
 _OTHER_HEADINGS = 3

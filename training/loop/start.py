@@ -10,7 +10,7 @@ from typing import Any
 from accelerate.utils import set_seed
 
 from g2s_localizer.model import RegistrationNet, build_network, load_checkpoint
-from g2s_localizer.model.vgg import VGGUNet
+from g2s_localizer.model.paper.vgg import VGGUNet
 from training.config import TrainingConfig, flat
 from training.loop.run_folder import RunFolder
 from training.loop.state_dict import read_state_dict

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from g2s_localizer.model import ModelConfig, PaperNet
 from g2s_localizer.model.config import PAPER_KITTI
-from g2s_localizer.model.swin import SwinRegressor
-from g2s_localizer.model.vgg import LEVEL_CHANNELS, VGGUNet
+from g2s_localizer.model.paper.swin import SwinRegressor
+from g2s_localizer.model.paper.vgg import LEVEL_CHANNELS, VGGUNet
 
 _REGRESSORS = {0: "TransRefine.level_4", 1: "TransRefine.level_2", 2: "TransRefine.level_1"}
 """The original names its rotation regressors by the stride of their cells in level 2's."""

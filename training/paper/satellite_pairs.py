@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from g2s_localizer.model import CameraInput, G2SNet, PaperNet
 from g2s_localizer.model.correlation import correlate, satellite_spectrum
-from g2s_localizer.model.features import feature_intrinsics
 from g2s_localizer.model.grid import rotate_xy
-from g2s_localizer.model.paper import normalised
+from g2s_localizer.model.paper.network import normalised
 from g2s_localizer.model.projection import ground_to_overhead, turn_overhead
+from g2s_localizer.model.unet import feature_intrinsics
 from training.data.sample import Batch
 from training.paper.losses import dense_triplet_loss, pose_loss, position_loss, yaw_loss
 from training.paper.pseudo_pairs import motion_range, two_views

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from g2s_localizer.model import ModelConfig
-from g2s_localizer.model.vgg import VGGUNet
+from g2s_localizer.model.paper.vgg import VGGUNet
 from training.config import load_config
 from training.loop.start import open_network
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from g2s_localizer.geometry import Camera
-from g2s_localizer.model.lift import (
+from g2s_localizer.model.lift.lift import (
     NEAR_M,
     ColumnLift,
     LiftedColumns,

@@ -1,33 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""G2SNet: this project's compact network; and which network a configuration asks for."""
+"""G2SNet: the compact network, for comparison: the heading by search, then the position."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from g2s_localizer.model.config import COMPACT, LIFT, ModelConfig
+from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
-from g2s_localizer.model.features import CompactUNet, feature_intrinsics
-from g2s_localizer.model.lift_network import LiftNet
-from g2s_localizer.model.paper import PaperNet
 from g2s_localizer.model.preprocess import standardise
 from g2s_localizer.model.projection import ground_to_overhead
 from g2s_localizer.model.registration import CameraInput, RegistrationNet
-from g2s_localizer.model.rotation import RotationNet
+from g2s_localizer.model.unet import CompactUNet, feature_intrinsics
 
 
-def build_network(config: ModelConfig) -> RegistrationNet:
-    """The network of the configuration's preset, its weights random.
+class RotationNet(nn.Module):
+    """Probability of each of a set of yaw residuals, from the best score each one reaches.
 
-    In the memory order channels_last, several times faster for these convolutions on a CPU.
+    log p(residual) = log softmax(temperature * max over positions of score). The temperature is
+    learned on satellite-only pairs (stage 0) and calibrated after training.
     """
-    kinds: dict[str, type[RegistrationNet]] = {COMPACT: G2SNet, LIFT: LiftNet}
-    network = kinds.get(config.preset, PaperNet)(config)
-    return network.to(memory_format=torch.channels_last)
+
+    residuals: Tensor
+
+    def __init__(self, range_deg: float, step_deg: float) -> None:
+        super().__init__()
+        steps = math.ceil(range_deg / step_deg)
+        residuals = torch.arange(-steps, steps + 1) * math.radians(step_deg)
+        self.register_buffer("residuals", residuals, persistent=False)
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(50.0)))
+
+    def log_probability(self, best_scores: Tensor) -> Tensor:
+        """Best scores (B, R) of the R residuals -> log-probabilities (B, R)."""
+        return torch.log_softmax(best_scores * self.log_temperature.exp(), dim=1)
+
+    def forward(self, best_scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Best scores (B, R) -> residual yaw (B,) in rad and its variance (B,) in rad^2.
+
+        Mean and variance of the distribution; the variance is at least that of the uniform
+        distribution over one step.
+        """
+        probability = self.log_probability(best_scores).exp()
+        mean = (probability * self.residuals).sum(dim=1)
+        spread = (probability * (self.residuals - mean[:, None]).square()).sum(dim=1)
+        step = self.residuals[1] - self.residuals[0]
+        return mean, torch.maximum(spread, step.square() / 12.0)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import MultivariateNormal
 
-from g2s_localizer.model.lift import LiftedColumns
-from g2s_localizer.model.refine import PoseRefiner, Residual, lacking, moved, patch_correlations
+from g2s_localizer.model.lift.lift import LiftedColumns
+from g2s_localizer.model.lift.refine import (
+    PoseRefiner,
+    Residual,
+    lacking,
+    moved,
+    patch_correlations,
+)
 
 CELL_M = 0.75
 coordinate = st.floats(-30, 30, width=32)

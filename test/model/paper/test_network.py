@@ -10,7 +10,7 @@ import torch
 from g2s_localizer.geometry import Camera, Panorama, Pose2D
 from g2s_localizer.model import CameraInput, ModelConfig, PaperNet
 from g2s_localizer.model.correlation import correlate
-from g2s_localizer.model.paper import FeatureRows
+from g2s_localizer.model.paper.network import FeatureRows
 
 K = np.array([[582.9802, 0.0, 496.2420], [0.0, 482.7076, 125.0034], [0.0, 0.0, 1.0]])
 T = np.array([[0, 0, 1, 1.1], [-1, 0, 0, -0.3], [0, -1, 0, 1.65], [0, 0, 0, 1.0]])

@@ -14,16 +14,15 @@ from torch import Tensor, nn
 
 from g2s_localizer.model.config import EFFICIENTNET, ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
-from g2s_localizer.model.efficientnet import EfficientUNet
-from g2s_localizer.model.features import CompactUNet, feature_intrinsics
-from g2s_localizer.model.lift import (
+from g2s_localizer.model.lift.efficientnet import EfficientUNet
+from g2s_localizer.model.lift.lift import (
     ColumnLift,
     LiftedColumns,
     columns_to_overhead,
     overhead_views,
 )
+from g2s_localizer.model.lift.refine import PoseRefiner, moved
 from g2s_localizer.model.preprocess import standardise
-from g2s_localizer.model.refine import PoseRefiner, moved
 from g2s_localizer.model.registration import (
     MODE_RADIUS_M,
     CameraInput,
@@ -31,6 +30,7 @@ from g2s_localizer.model.registration import (
     RegistrationNet,
 )
 from g2s_localizer.model.score_map import Mode, Region, ScoreMap
+from g2s_localizer.model.unet import CompactUNet, feature_intrinsics
 
 _NEAR_STEPS = 2
 """Steps of the heading around the best one that are averaged."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from g2s_localizer.model.grid import rotate_xy
-from g2s_localizer.model.lift import LiftedColumns, columns_at
+from g2s_localizer.model.lift.lift import LiftedColumns, columns_at
 
 _SHIFT = 3
 """Cells to each side that a cell of the view is compared with."""

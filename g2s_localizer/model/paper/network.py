@@ -19,11 +19,11 @@ from torch import Tensor
 from g2s_localizer.model.config import PAPER_KITTI, ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, satellite_spectrum
 from g2s_localizer.model.grid import overhead_xy, rotate_xy
+from g2s_localizer.model.paper.swin import SwinRegressor
+from g2s_localizer.model.paper.vgg import LEVEL_CHANNELS, VGGUNet
 from g2s_localizer.model.projection import panorama_turns
 from g2s_localizer.model.registration import CameraInput, RegistrationNet
 from g2s_localizer.model.sampling import camera_points, inside, pinhole_pixels, sample_features
-from g2s_localizer.model.swin import SwinRegressor
-from g2s_localizer.model.vgg import LEVEL_CHANNELS, VGGUNet
 
 _YAW_SIGMA = math.radians(1.0)
 """The regressor gives no variance of its own; `covariance_scale` calibrates this one."""

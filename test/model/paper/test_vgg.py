@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from g2s_localizer.model.vgg import LEVEL_CHANNELS, VGGUNet, upsampled_convolution
+from g2s_localizer.model.paper.vgg import LEVEL_CHANNELS, VGGUNet, upsampled_convolution
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from g2s_localizer.model import LiftNet, ModelConfig, build_network
-from g2s_localizer.model.efficientnet import EfficientUNet
+from g2s_localizer.model.lift.efficientnet import EfficientUNet
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from g2s_localizer.model import LiftNet, ModelConfig, ScoreMap, load_checkpoint, save_checkpoint
-from g2s_localizer.model.lift_network import Volume
+from g2s_localizer.model.lift.network import Volume
 from g2s_localizer.model.score_map import Region
 
 SMALL = ModelConfig(
