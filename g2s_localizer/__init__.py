@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from g2s_localizer.geometry import LocalFrame as LocalFrame
     from g2s_localizer.geometry import Pose2D as Pose2D
     from g2s_localizer.imagery.crop import SatelliteCrop as SatelliteCrop
+    from g2s_localizer.imagery.open import open_imagery as open_imagery
     from g2s_localizer.imagery.source import MissingImagery as MissingImagery
-    from g2s_localizer.imagery.source import open_imagery as open_imagery
     from g2s_localizer.kitti import KittiDrive as KittiDrive
 
 _HOME = {
@@ -48,7 +48,7 @@ _HOME = {
     "PriorBuffer": "estimator.prior",
     "Rejection": "estimator.estimate",
     "SatelliteCrop": "imagery.crop",
-    "open_imagery": "imagery.source",
+    "open_imagery": "imagery.open",
 }
 
 

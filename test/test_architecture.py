@@ -5,6 +5,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -130,8 +131,42 @@ def test_the_rooms_of_training_look_down(room):
     assert not names & others
 
 
-def test_training_holds_its_commands_and_at_most_sixteen_files():
-    assert len(list((ROOT / "training").glob("*.py"))) <= 16
+def modules() -> dict[str, Path]:
+    """Each module of the package and of training by its dotted name."""
+    files = [*(ROOT / "g2s_localizer").rglob("*.py"), *(ROOT / "training").rglob("*.py")]
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in files}
+    return {name.removesuffix(".__init__"): file for name, file in names.items()}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    known = modules()
+    graph: dict[str, set[str]] = {}
+    for module, file in known.items():
+        graph[module] = set()
+        for name in imports(file):
+            while name and name not in known:
+                name = name.rpartition(".")[0]
+            if name and not f"{module}.".startswith(f"{name}."):
+                graph[module].add(name)
+    # Only where the node's module is the program itself, and then before its other imports.
+    graph["g2s_localizer.ros.node"].remove("g2s_localizer.ros.main")
+    # Raises CycleError, which names the circle.
+    tuple(TopologicalSorter(graph).static_order())
+
+
+def test_the_tools_alone_fetch():
+    fetchers = {
+        name
+        for name, file in modules().items()
+        if any(target.startswith("g2s_localizer.imagery.fetch.") for target in imports(file))
+    }
+    rooms = ("g2s_localizer.tools.", "g2s_localizer.imagery.fetch.")
+    assert fetchers and all(name.startswith(rooms) for name in fetchers)
+
+
+@pytest.mark.parametrize("room", ["g2s_localizer/imagery", "training"])
+def test_a_room_holds_at_most_sixteen_files_beside_its_own_rooms(room):
+    assert len(list((ROOT / room).glob("*.py"))) <= 16
 
 
 def test_every_room_of_the_package_has_its_rule():

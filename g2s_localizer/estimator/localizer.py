@@ -25,8 +25,8 @@ from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, Pose2D
 from g2s_localizer.geometry.pose import rotate_covariance, wrap_angle
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
-from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import Coverage, survey
+from g2s_localizer.imagery.level import Box
 from g2s_localizer.model import (
     Registration,
     RegistrationNet,

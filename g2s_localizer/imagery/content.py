@@ -7,8 +7,8 @@ import re
 import sqlite3
 from pathlib import Path
 
-from g2s_localizer.imagery.database import Database
-from g2s_localizer.imagery.pmtiles import MAGIC as PMTILES_MAGIC
+from g2s_localizer.imagery.tiles.database import Database
+from g2s_localizer.imagery.tiles.pmtiles import MAGIC as PMTILES_MAGIC
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SQLITE_MAGIC = b"SQLite format 3\0"

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame, wrap_longitude
-from g2s_localizer.imagery.area import Box
+from g2s_localizer.imagery.level import Box
 from g2s_localizer.imagery.source import Imagery
 
 CELLS = 32

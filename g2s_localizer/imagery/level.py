@@ -1,18 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a source of imagery holds of one resolution."""
+"""Boxes in degrees, and what a source of imagery holds of one resolution."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from g2s_localizer.geometry.geodesy import TILE_SIZE, mercator_latlon, wrap_longitude
-from g2s_localizer.imagery.area import Box
+from g2s_localizer.geometry.geodesy import (
+    MERCATOR_MAX_LATITUDE,
+    TILE_SIZE,
+    mercator_latlon,
+    wrap_longitude,
+)
 
 MOST_TILES = 20_000_000
 """Tiles of a zoom that are counted: a small PMTiles file may claim more than anybody can list."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """west, south, east, north in degrees; west > east where the antimeridian lies inside.
+
+    Raises ValueError naming the values that make no box among Web-Mercator's tiles.
+    """
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    def __post_init__(self) -> None:
+        values = (self.west, self.south, self.east, self.north)
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"a box needs four finite numbers, got {values}")
+        if max(abs(self.west), abs(self.east)) > 180.0:
+            raise ValueError(f"longitudes must lie in [-180, 180] degrees, got {values}")
+        most = MERCATOR_MAX_LATITUDE
+        if not -most <= self.south < self.north <= most:
+            raise ValueError(
+                f"latitudes must rise from south to north within {most:.2f} degrees, got {values}"
+            )
+        if self.west == self.east:
+            raise ValueError(f"a box needs some width, got {values}")
 
 
 @dataclass(frozen=True)

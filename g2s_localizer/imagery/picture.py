@@ -40,7 +40,7 @@ class UnusablePicture(ValueError):
 class ImageHeader:
     """What the first bytes of an image say.
 
-    format  its place in the list of suffixes in tile_index.py
+    format  its place in the list of suffixes in tiles/index.py
     alpha   whether some of its pixels may be transparent
     """
 

@@ -19,10 +19,9 @@ from g2s_localizer.geometry.geodesy import (
     mercator_pixel,
     wrap_longitude,
 )
-from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.blank import OneColour, are_photographs, one_colour
 from g2s_localizer.imagery.crop import SatelliteCrop
-from g2s_localizer.imagery.level import Level
+from g2s_localizer.imagery.level import Box, Level
 from g2s_localizer.imagery.local_file import UnreadableFile, read_file
 from g2s_localizer.imagery.picture import Image
 from g2s_localizer.imagery.resample import (
@@ -36,12 +35,11 @@ from g2s_localizer.imagery.resample import (
     wrapped,
 )
 from g2s_localizer.imagery.sidecar import Sidecar
-from g2s_localizer.imagery.source import MissingImagery
-from g2s_localizer.imagery.tile import (
+from g2s_localizer.imagery.source import MissingImagery, UnusableTile
+from g2s_localizer.imagery.tiles.tile import (
     MOST_TILE_BYTES,
     Tile,
     TileCache,
-    UnusableTile,
     decode_tile,
     refuse_transparent,
 )

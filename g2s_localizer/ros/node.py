@@ -310,10 +310,3 @@ class LocalizerNode(LifecycleNode):
                 part.close()
         self._bridge = self._config = self._outputs = self._extrinsics = None
         self._diagnostics.state = "unconfigured"
-
-
-def main() -> int:
-    """What `g2s_localizer.ros.main` does, for who has imported the node already."""
-    from g2s_localizer.ros.main import main as run
-
-    return run()

@@ -24,8 +24,8 @@ from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import LatLon
 from g2s_localizer.geometry.mounting import check_mounting, extrinsic_from_parameters
-from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import box_around
+from g2s_localizer.imagery.level import Box
 from g2s_localizer.ros.parameter_files import for_other_nodes
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS, Specification, Value
 from g2s_localizer.ros.sensor_input import BridgeConfig

@@ -11,11 +11,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from g2s_localizer.imagery import open_imagery
+from g2s_localizer.imagery.open import SCHEMES, scheme_and_path
 from g2s_localizer.imagery.sidecar import read_sidecar
-from g2s_localizer.imagery.source import SCHEMES, scheme_and_path
-from g2s_localizer.imagery.tile import UnusableTile
-from g2s_localizer.imagery.tile_writer import Contents, new_store
-from g2s_localizer.imagery.tiled import TiledImagery
+from g2s_localizer.imagery.source import UnusableTile
+from g2s_localizer.imagery.tiles.tiled import TiledImagery
+from g2s_localizer.imagery.tiles.writer import Contents, new_store
 
 SUFFIXES = {".mbtiles": "mbtiles", ".pmtiles": "pmtiles", "": "slippy"}
 """What a store is written as whose URI names no scheme."""

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from g2s_localizer.imagery.mosaic import TileMosaic
-from g2s_localizer.imagery.provider import Provider
-from g2s_localizer.imagery.slippy import SlippyStore
-from g2s_localizer.imagery.tile import TileCache
-from g2s_localizer.imagery.tile_index import TileId
+from g2s_localizer.imagery.fetch.provider import Provider
+from g2s_localizer.imagery.tiles.index import TileId
+from g2s_localizer.imagery.tiles.mosaic import TileMosaic
+from g2s_localizer.imagery.tiles.slippy import SlippyStore
+from g2s_localizer.imagery.tiles.tile import TileCache
 
 if TYPE_CHECKING:
-    from g2s_localizer.imagery.download import FetchResult
-    from g2s_localizer.imagery.tile_store import Survey, TileStore
+    from g2s_localizer.imagery.fetch.download import FetchResult
+    from g2s_localizer.imagery.fetch.store import Survey, TileStore
 
 NAMED = 6
 """Tiles that the report names for each reason; missing.txt names all."""

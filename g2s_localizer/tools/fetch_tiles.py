@@ -18,16 +18,17 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from g2s_localizer import __version__
-from g2s_localizer.imagery.area import Box, area_km2, box_tiles, route_tiles
-from g2s_localizer.imagery.provider import Provider, is_loopback, read_provider
+from g2s_localizer.imagery.fetch.area import area_km2, box_tiles, route_tiles
+from g2s_localizer.imagery.fetch.provider import Provider, is_loopback, read_provider
+from g2s_localizer.imagery.level import Box
 from g2s_localizer.imagery.sidecar import Sidecar
-from g2s_localizer.imagery.tile_index import TileId
+from g2s_localizer.imagery.tiles.index import TileId
 from g2s_localizer.tools.fetch_report import missing_tiles, report_fetched, report_missing
 from g2s_localizer.tools.route import read_route
 
 if TYPE_CHECKING:
-    from g2s_localizer.imagery.download import FetchResult
-    from g2s_localizer.imagery.tile_store import Survey, TileStore
+    from g2s_localizer.imagery.fetch.download import FetchResult
+    from g2s_localizer.imagery.fetch.store import Survey, TileStore
 
 CONTACT_ENV = "G2S_CONTACT"
 
@@ -79,12 +80,12 @@ def run(args: argparse.Namespace) -> int:
     """Exit status: 0 when the store holds everything asked for, 1 when not, 130 interrupted."""
     # What talks to servers and writes stores is not loaded for the sake of the other commands.
     try:
-        from g2s_localizer.imagery.download import Download, FetchLimits
+        from g2s_localizer.imagery.fetch.download import Download, FetchLimits
     except ModuleNotFoundError as error:
         if error.name != "httpx":
             raise
         return _fail("fetch needs the package httpx: pip install httpx")
-    from g2s_localizer.imagery.tile_store import StoreLocked, TileStore
+    from g2s_localizer.imagery.fetch.store import StoreLocked, TileStore
 
     try:
         with ExitStack() as stack:
@@ -173,7 +174,7 @@ def _key(provider: Provider) -> str:
 
 
 def _survey(store: TileStore | None, tiles: Sequence[TileId]) -> Survey:
-    from g2s_localizer.imagery.tile_store import Survey
+    from g2s_localizer.imagery.fetch.store import Survey
 
     if store is None:
         return Survey(unknown=list(tiles))

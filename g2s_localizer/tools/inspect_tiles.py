@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.level import Level
+from g2s_localizer.imagery.open import scheme_and_path
 from g2s_localizer.imagery.sidecar import read_sidecar
-from g2s_localizer.imagery.source import scheme_and_path
 
 NAMED = 20
 """Bad parts that verify spells out for each reason; --list names all."""

@@ -20,8 +20,8 @@ from g2s_localizer.estimator.map_offset import (
     MapOffset,
     estimate_map_offset,
 )
+from g2s_localizer.imagery.open import scheme_and_path
 from g2s_localizer.imagery.sidecar import read_sidecar, write_sidecar
-from g2s_localizer.imagery.source import scheme_and_path
 
 REGISTRATION = "g2s_localizer/msg/Registration"
 

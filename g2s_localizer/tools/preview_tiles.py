@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.level import columns_in_order
-from g2s_localizer.imagery.tile import UnusableTile, decode_tile
-from g2s_localizer.imagery.tiled import TiledImagery
-from g2s_localizer.imagery.whereabouts import TileStore
+from g2s_localizer.imagery.source import UnusableTile
+from g2s_localizer.imagery.tiles.tile import decode_tile
+from g2s_localizer.imagery.tiles.tiled import TiledImagery
+from g2s_localizer.imagery.tiles.whereabouts import TileStore
 from g2s_localizer.tools.inspect_tiles import Inventory, take_inventory
 
 SIDE = 1024

@@ -13,8 +13,8 @@ from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
-from g2s_localizer.imagery.slippy import SlippyStore
-from g2s_localizer.imagery.tiled import TiledImagery
+from g2s_localizer.imagery.tiles.slippy import SlippyStore
+from g2s_localizer.imagery.tiles.tiled import TiledImagery
 from g2s_localizer.model import G2SNet, ModelConfig
 
 FRAME = LocalFrame(LatLon(49.01, 8.42))

@@ -17,7 +17,7 @@ from g2s_localizer.geometry import LocalFrame
 from g2s_localizer.geometry.geodesy import TILE_SIZE, mercator_latlon
 from g2s_localizer.imagery.level import tile_box
 from g2s_localizer.imagery.sidecar import Sidecar
-from g2s_localizer.imagery.tile_writer import Contents, new_store
+from g2s_localizer.imagery.tiles.writer import Contents, new_store
 
 PAIR = Path(__file__).with_name("pair")
 STAMP_NS = 1_700_000_000_000_000_000

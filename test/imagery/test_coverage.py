@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame, mercator_pixel
 from g2s_localizer.imagery.coverage import box_around, survey
-from g2s_localizer.imagery.source import open_imagery
+from g2s_localizer.imagery.open import open_imagery
 
 KARLSRUHE = LatLon(49.011212, 8.422885)
 GSD = 0.2

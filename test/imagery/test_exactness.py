@@ -14,9 +14,9 @@ from pyproj import Geod, Transformer
 
 from g2s_localizer.geometry.geodesy import LatLon, ground_sample_distance
 from g2s_localizer.imagery import open_imagery
-from g2s_localizer.imagery.geotiff import GeoTiffImagery
+from g2s_localizer.imagery.raster.geotiff import GeoTiffImagery
 from g2s_localizer.imagery.resample import COARSER
-from g2s_localizer.imagery.tiled import TiledImagery
+from g2s_localizer.imagery.tiles.tiled import TiledImagery
 
 # At the end of the path, so that its folders hide no package.
 sys.path.append(str(Path(__file__).parents[1]))

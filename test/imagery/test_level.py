@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stores without tiles say of themselves, and what is found broken in them."""
+"""Boxes; what stores without tiles say of themselves, and what is found broken in them."""
+
+import math
 
 import cv2
 import numpy as np
@@ -8,6 +10,7 @@ from pyproj import Transformer
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
 from g2s_localizer.imagery import open_imagery
+from g2s_localizer.imagery.level import Box
 from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
 
 EAST, NORTH = 457580.0, 5428740.0
@@ -83,3 +86,18 @@ def test_every_source_says_which_offset_it_takes_out(raster, satmap):
     for store in (raster, satmap):
         write_sidecar(store, Sidecar(offset_east_m=1.5, offset_north_m=-0.7))
         assert open_imagery(str(store)).offset_m == (1.5, -0.7)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ((8.0, 50.0, 9.0, 49.0), "latitudes must rise"),
+        ((8.0, 49.0, 8.0, 50.0), "some width"),
+        ((8.0, 49.0, 190.0, 50.0), "longitudes"),
+        ((8.0, 49.0, 9.0, 89.0), "within 85.05"),
+        ((math.nan, 49.0, 9.0, 50.0), "finite"),
+    ],
+)
+def test_what_is_no_box_is_refused_with_its_values(values, says):
+    with pytest.raises(ValueError, match=says):
+        Box(*values)

@@ -18,7 +18,8 @@ from g2s_localizer.imagery.picture import (
     decode_with_alpha,
     read_header,
 )
-from g2s_localizer.imagery.tile import UnusableTile, decode_tile
+from g2s_localizer.imagery.source import UnusableTile
+from g2s_localizer.imagery.tiles.tile import decode_tile
 
 FORMATS = {"png": (0, []), "jpg": (1, []), "webp": (3, [cv2.IMWRITE_WEBP_QUALITY, 80])}
 

@@ -15,19 +15,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.append(str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent / "fetch"))
 
 from hostile_server import HostileServer
 
 from g2s_localizer.geometry.geodesy import LatLon, mercator_latlon
 from g2s_localizer.imagery import open_imagery
-from g2s_localizer.imagery.download import Download
+from g2s_localizer.imagery.fetch.download import Download
+from g2s_localizer.imagery.fetch.provider import Provider
+from g2s_localizer.imagery.fetch.store import TileStore
 from g2s_localizer.imagery.picture import ImageHeader
-from g2s_localizer.imagery.provider import Provider
 from g2s_localizer.imagery.sidecar import Sidecar
-from g2s_localizer.imagery.slippy import SlippyStore
-from g2s_localizer.imagery.tile_index import TileRecord
-from g2s_localizer.imagery.tile_store import TileStore
+from g2s_localizer.imagery.tiles.index import TileRecord
+from g2s_localizer.imagery.tiles.slippy import SlippyStore
 
 RUNS = 5
 X, Y = 274410, 180026

@@ -9,8 +9,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from g2s_localizer.geometry import LatLon
-from g2s_localizer.imagery.area import Box
 from g2s_localizer.imagery.coverage import box_around
+from g2s_localizer.imagery.level import Box
 from g2s_localizer.ros.parameter_table import SPECIFICATIONS
 from g2s_localizer.ros.parameters import Parameters
 

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from g2s_localizer.imagery import open_imagery
-from g2s_localizer.imagery.slippy import SlippyStore
-from g2s_localizer.imagery.tile_index import TileIndex
+from g2s_localizer.imagery.tiles.index import TileIndex
+from g2s_localizer.imagery.tiles.slippy import SlippyStore
 from g2s_localizer.tools.fetch_tiles import add_fetch_command
 from g2s_localizer.tools.tiles import main as tiles_main
 
 # At the end of the path, so that its modules hide none.
-sys.path.append(str(Path(__file__).parents[1] / "imagery"))
+sys.path.append(str(Path(__file__).parents[1] / "imagery" / "fetch"))
 
 from hostile_server import HostileServer, tile_image
 
@@ -255,7 +255,7 @@ def test_a_cap_too_small_for_the_area_is_said_to_be(server, tmp_path, capsys):
 
 
 def test_the_other_commands_do_not_load_what_talks_to_servers():
-    code = "import sys, g2s_localizer.tools.fetch_tiles, g2s_localizer.imagery.slippy\n"
+    code = "import sys, g2s_localizer.tools.fetch_tiles, g2s_localizer.imagery.tiles.slippy\n"
     code += "assert 'httpx' not in sys.modules\n"
-    code += "assert 'g2s_localizer.imagery.download' not in sys.modules"
+    code += "assert 'g2s_localizer.imagery.fetch.download' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

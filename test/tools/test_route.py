@@ -10,7 +10,7 @@ from rosbags import rosbag1
 from rosbags.typesys import Stores, get_typestore
 
 from g2s_localizer.geometry.geodesy import LatLon
-from g2s_localizer.imagery.area import route_tiles
+from g2s_localizer.imagery.fetch.area import route_tiles
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.tools.bag import jazzy_types, new_bag
 from g2s_localizer.tools.kitti_to_rosbag2 import RECORDS, main

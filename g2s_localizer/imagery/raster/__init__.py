@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Georeferenced rasters: GeoTIFF, cloud-optimised GeoTIFF and VRT, read by rasterio."""
