@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
@@ -15,6 +15,7 @@ from g2s_localizer.model import ModelConfig
 from g2s_localizer.model.config import LIFT
 from training.data.config import UNKNOWN, DataConfig, require, require_heading_sought
 from training.loop.devices import AUTO
+from training.settings import merged, with_settings
 from training.sizes import require_sizes
 
 ConfigT = TypeVar("ConfigT")
@@ -164,22 +165,24 @@ def flat(config: dict[str, Any], where: str = "") -> dict[str, Any]:
     return found
 
 
-def load_config(path: Path) -> TrainingConfig:
-    """The configuration of training.train; raises as `read_config`."""
-    return read_config(TrainingConfig, path)
+def load_config(path: Path, settings: Sequence[str] = ()) -> TrainingConfig:
+    """Return the configuration of training.train; raises as `read_config`."""
+    return read_config(TrainingConfig, path, settings)
 
 
-def read_config(kind: type[ConfigT], path: Path) -> ConfigT:
-    """A YAML file as the dataclass `kind`. Raises OSError for a file that cannot be read,
-    ValueError naming the file and the key that is unknown, missing or out of range.
+def read_config(kind: type[ConfigT], path: Path, settings: Sequence[str] = ()) -> ConfigT:
+    """Return a YAML file as the dataclass `kind`, with `settings` in place of its values.
+
     `extends: OTHER.yaml`: what is not given here is as in the file of that name in the same
-    folder.
+    folder. Raises OSError for a file that cannot be read, ValueError naming the file, the settings
+    and the key that is unknown, missing or out of range.
     """
     values = _read(path)
     try:
-        config: ConfigT = _build(kind, values, "")
+        config: ConfigT = _build(kind, with_settings(values, settings), "")
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        given = f"{path} with {', '.join(settings)}" if settings else path
+        raise ValueError(f"{given}: {error}") from error
     return config
 
 
@@ -213,14 +216,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> Any:
     chain = (*above, path.resolve())
     if other.resolve() in chain:
         raise ValueError(f"{path}: extends itself ({' -> '.join(f.name for f in chain)})")
-    return _over(_read(other, chain), values)
-
-
-def _over(below: Any, above: Any) -> Any:
-    if not isinstance(below, dict) or not isinstance(above, dict):
-        return above
-    shared = {key: _over(below[key], above[key]) for key in below.keys() & above.keys()}
-    return {**below, **above, **shared}
+    return merged(_read(other, chain), values)
 
 
 def _build(kind: type, values: Any, where: str) -> Any:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ from training.loop.provenance import commit
 from training.loop.run_folder import read_state, write_whole
 from training.score.calibration import calibrate
 from training.score.scoring import score
+from training.settings import add_config_arguments, config_words
 
 _SETTLING_BATCHES = 60
 
@@ -281,21 +283,18 @@ def _started(path: Path, config: DistilConfig) -> LiftNet:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
+    add_config_arguments(parser)
     parser.add_argument("--init", type=Path, help="checkpoint to begin with")
-    parser.add_argument("--seed", type=int, help="in place of the configuration's")
     parser.add_argument("--resume", action="store_true", help="go on from the last save")
     arguments = parser.parse_args(argv)
     if torch.distributed.is_torchelastic_launched():
         torch.distributed.init_process_group("gloo")
         torch.set_num_threads(1)
-    command = f"python -m training.distil --config {arguments.config}"
+    command = f"python -m training.distil {config_words(arguments)}"
     if arguments.init:
-        command += f" --init {arguments.init}"
-    if arguments.seed is not None:
-        command += f" --seed {arguments.seed}"
+        command += f" --init {shlex.quote(str(arguments.init))}"
     try:
-        config = reseeded(load_distil_config(arguments.config), arguments.seed)
+        config = reseeded(load_distil_config(arguments.config, arguments.set), arguments.seed)
         figures = distil(config, command, arguments.init, arguments.resume)
     except Interrupted as stop:
         print(stop, file=sys.stderr)

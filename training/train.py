@@ -39,6 +39,7 @@ from training.paper.stages import STAGES, hand_over, stage_losses, trained_param
 from training.paper.validation import criterion, errors, sum_over_ranks
 from training.score.calibration import MOST_PAIRS, calibrate
 from training.score.scoring import score
+from training.settings import add_config_arguments, config_words
 from training.sources import Pairs, open_pairs
 
 OpenPairs = Callable[[TrainingConfig], Pairs]
@@ -256,19 +257,16 @@ def run(config: TrainingConfig, open_data: OpenPairs, command: str, resume: bool
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--seed", type=int, help="in place of the configuration's")
+    add_config_arguments(parser)
     parser.add_argument("--resume", action="store_true", help="go on with the run in `out`")
     arguments = parser.parse_args(argv)
     try:
-        config = reseeded(load_config(arguments.config), arguments.seed)
+        config = reseeded(load_config(arguments.config, arguments.set), arguments.seed)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
-    command = f"{launcher} -m training.train --config {arguments.config}"
-    if arguments.seed is not None:
-        command += f" --seed {arguments.seed}"
+    command = f"{launcher} -m training.train {config_words(arguments)}"
     return run(config, open_pairs, command, arguments.resume)
 
 

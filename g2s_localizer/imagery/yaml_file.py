@@ -32,14 +32,19 @@ def read_yaml(file: Path) -> Any:
         content = stream.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise ValueError(f"{file} is longer than {MOST_BYTES} bytes")
+    return parse_yaml(content, str(file))
+
+
+def parse_yaml(content: bytes, source: str) -> Any:
+    """Return what YAML text holds. Raises ValueError naming `source`, as `read_yaml`."""
     try:
         return _parse(content)
     except RecursionError:
-        raise ValueError(f"{file} is nested more deeply than {MOST_DEPTH} levels") from None
+        raise ValueError(f"{source} is nested more deeply than {MOST_DEPTH} levels") from None
     except Exception as error:
         # Values that are not what their tags say fail in any way.
         said = " ".join(str(error).split())
-        raise ValueError(f"{file} is no YAML that is read here: {said}") from error
+        raise ValueError(f"{source} is no YAML that is read here: {said}") from error
 
 
 def _parse(content: bytes) -> Any:

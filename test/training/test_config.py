@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations: the shipped ones load, and what is wrong in one is named."""
 
+import argparse
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 from training.config import load_config, reseeded
 from training.lift.config import load_distil_config
+from training.settings import add_config_arguments, config_words
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
 DISTIL = sorted((CONFIGS[0].parent / "distil").glob("*.yaml"))
@@ -148,6 +151,76 @@ def test_data_come_from_exactly_one_source(tmp_path):
     file.write_text("out: a\ndata: {share: 0.5}\n")
     with pytest.raises(ValueError, match="none.yaml: data: needs exactly one of simulated, kitti"):
         load_config(file)
+
+
+def test_a_setting_says_what_the_file_would_say(tmp_path):
+    texts = ["translation.loss.weak=0", "translation.loss.supervised=1", "vgg16=", "out=out/a=b"]
+    texts += ["rotation={steps: 3, epochs: null}", "data.kitti.split=x.txt", "model.crop_m=104.0"]
+    given = load_config(SYNTHETIC.with_name("kitti_weak.yaml"), texts)
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "extends: kitti_weak.yaml\nout: out/a=b\nvgg16: ''\ndata: {kitti: {split: x.txt}}\n"
+        "model: {crop_m: 104.0}\nrotation: {steps: 3, epochs: null}\n"
+        "translation: {loss: {weak: 0, supervised: 1}}\n"
+    )
+    (tmp_path / "kitti_weak.yaml").write_text(SYNTHETIC.with_name("kitti_weak.yaml").read_text())
+    assert given == load_config(file)
+
+
+def test_a_setting_may_begin_a_part_that_the_file_leaves_out_and_the_last_one_holds():
+    texts = ["first.steps=7", "first.crops=2", "first.per_crop=2", "first.crop_m=96.0"]
+    texts += ["first.learning_rate=0.1", "seed=3", "seed=4"]
+    config = load_distil_config(CONFIGS[0].parent / "distil" / "bags_lift.yaml", texts)
+    assert (config.first.steps, config.first.crops, config.seed) == (7, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sead=1", "unknown key sead"),
+        ("data.simulated.rhate=1", "unknown key data.simulated.rhate"),
+        ("translation.loss.weak=-1", "LossConfig.weak is out of range: -1"),
+        ("rotation.steps=many", "rotation.steps must be a whole number, got 'many'"),
+        ("rotation.learning_rate=1e-4", "YAML reads 1e-4 as text: write 1.0e-4"),
+        ("rotation.epochs=1", "needs steps or epochs, not both"),
+        ("model.gsd=-1", "model: ModelConfig.gsd must be positive, got -1"),
+        ("seed.high=1", "seed is 1, which has no keys"),
+        ("rotation=", "rotation must be a mapping, got ''"),
+        ("extends=kitti_weak.yaml", "unknown key extends"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named_with_the_file(text, message):
+    with pytest.raises(ValueError, match=f"synthetic.yaml with {text}: .*{message}"):
+        load_config(SYNTHETIC, [text])
+
+
+@pytest.mark.parametrize("text", ["seed", "=1", "model..gsd=1", ".seed=1", "seed.=1", "out=[1", ""])
+def test_a_setting_that_is_no_key_and_value_is_refused(text):
+    with pytest.raises(ValueError, match="--set"):
+        load_config(SYNTHETIC, [text])
+
+
+def test_an_alias_bomb_in_a_setting_is_refused():
+    parts = ["&a0 [x, x, x, x, x, x, x, x, x, x]"]
+    parts += [f"&a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    with pytest.raises(ValueError, match="--set out=.* unfolds to more than"):
+        load_config(SYNTHETIC, [f"out=[{', '.join(parts)}]"])
+
+
+def test_the_words_of_a_command_are_those_that_it_was_given():
+    words = [
+        "--config",
+        "a b.yaml",
+        "--set",
+        "rotation={epochs: 3}",
+        "--set",
+        "out=x",
+        "--seed",
+        "2",
+    ]
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    assert shlex.split(config_words(parser.parse_args(words))) == words
 
 
 def test_configurations_that_extend_each_other_are_refused(tmp_path):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,6 +102,6 @@ class DistilConfig:
         require_prior_fits(self.model, self.data.noise, along_heading=along_heading, aligned=False)
 
 
-def load_distil_config(path: Path) -> DistilConfig:
-    """Raises ValueError naming the file and the key that is unknown, missing or out of range."""
-    return read_config(DistilConfig, path)
+def load_distil_config(path: Path, settings: Sequence[str] = ()) -> DistilConfig:
+    """Return the configuration of training.distil; raises as `read_config`."""
+    return read_config(DistilConfig, path, settings)
