@@ -67,6 +67,6 @@ def _placed(values: Any, names: Sequence[str], value: Any, where: str) -> Any:
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise ValueError(f"{where.rstrip('.')} is {values!r}, which has no keys")
+        raise ValueError(f"{where.rstrip('.') or 'the file'} is {values!r}, which has no keys")
     first, *rest = names
     return {**values, first: _placed(values.get(first), rest, value, f"{where}{first}.")}

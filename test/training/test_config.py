@@ -155,12 +155,12 @@ def test_data_come_from_exactly_one_source(tmp_path):
 
 def test_a_setting_says_what_the_file_would_say(tmp_path):
     texts = ["translation.loss.weak=0", "translation.loss.supervised=1", "vgg16=", "out=out/a=b"]
-    texts += ["rotation={steps: 3, epochs: null}", "data.kitti.split=x.txt", "model.crop_m=104.0"]
+    texts += ["rotation={steps: 3, epochs: null}", "data.kitti.split=x.txt", "model.share=false"]
     given = load_config(SYNTHETIC.with_name("kitti_weak.yaml"), texts)
     file = tmp_path / "run.yaml"
     file.write_text(
         "extends: kitti_weak.yaml\nout: out/a=b\nvgg16: ''\ndata: {kitti: {split: x.txt}}\n"
-        "model: {crop_m: 104.0}\nrotation: {steps: 3, epochs: null}\n"
+        "model: {share: false}\nrotation: {steps: 3, epochs: null}\n"
         "translation: {loss: {weak: 0, supervised: 1}}\n"
     )
     (tmp_path / "kitti_weak.yaml").write_text(SYNTHETIC.with_name("kitti_weak.yaml").read_text())

@@ -102,12 +102,14 @@ def test_the_command_trains_on_simulated_drives(simulated_folder, tiny_model, tm
         "out": str(tmp_path / "tiny"), "device": "cpu", "model": tiny_model.__dict__,
         "data": {"simulated": source, "spacing_m": 1.0}, "rotation": stage, "translation": stage,
     }))  # fmt: skip
-    assert main(["--config", str(file)]) == 0
+    assert main(["--config", str(file), "--set", "rotation.batch=3"]) == 0
     network, _ = load_checkpoint(tmp_path / "tiny" / "tiny.safetensors")
     assert network.config == tiny_model
     written = json.loads((tmp_path / "tiny" / "tiny.json").read_text())["provenance"]
     assert written["data"].startswith("synthetic")
     assert written["labels"].startswith("weak")
+    assert written["command"].endswith(f"--config {file} --set rotation.batch=3")
+    assert written["config"]["rotation"]["batch"] == 3
     assert np.isfinite(written["calibration"]["median_m"])
     assert main(["--config", str(file)]) == 1
     assert "--resume goes on with it" in capsys.readouterr().err
