@@ -186,11 +186,8 @@ def _told(imu: Any, read: Callable[[float], float]) -> Any:
 def kitti_car() -> BridgeConfig:
     """Return the set-up of the simulated drives' car, as config/kitti.yaml has it."""
     return BridgeConfig(
-        map_frame="map", datum=None, camera_translation=(1.0805, -0.25, 1.6593),
-        camera_rpy=(-0.00426, -0.00841, 0.00103), base_link_height=0.0, rectified=False,
-        antenna_offset=(0.0, 0.0), gnss_default_sigma_m=10.0, heading_source="imu",
-        heading_offset=0.0, imu_rpy=(0.0, 0.0, 0.0), heading_default_sigma=0.05, max_gap_s=2.5,
-        max_extrapolation_s=1.2,
+        camera_translation=(1.0805, -0.25, 1.6593), camera_rpy=(-0.00426, -0.00841, 0.00103),
+        map_frame="map", datum=None, heading_source="imu", max_gap_s=2.5, max_extrapolation_s=1.2,
     )  # fmt: skip
 
 

@@ -137,12 +137,7 @@ def pose_from_message(message: Any) -> tuple[Pose2D, FloatArray]:
 
     Raises Unusable for a pose that is not finite, and for a covariance that is none.
     """
-    R = matrix_from_quaternion(message.pose.orientation)
-    position = message.pose.position
-    try:
-        pose = Pose2D(position.x, position.y, math.atan2(R[1, 0], R[0, 0]))
-    except ValueError as error:
-        raise Unusable(str(error)) from None
+    pose = Pose2D(*planar_pose(message.pose))
     planar = [0, 1, 5]
     full = np.reshape(message.covariance, (6, 6))[np.ix_(planar, planar)].astype(np.float64)
     if not np.isfinite(full).all() or np.linalg.eigvalsh(full)[0] <= 0:
@@ -151,6 +146,17 @@ def pose_from_message(message: Any) -> tuple[Pose2D, FloatArray]:
             "no prior"
         )
     return pose, full
+
+
+def planar_pose(pose: Any) -> tuple[float, float, float]:
+    """Return x, y (m) and yaw (rad) of a geometry_msgs/Pose. Raises Unusable for one that is not
+    finite.
+    """
+    R = matrix_from_quaternion(pose.orientation)
+    found = (float(pose.position.x), float(pose.position.y), math.atan2(R[1, 0], R[0, 0]))
+    if not np.isfinite(found).all():
+        raise Unusable(f"pose of x, y, yaw must be finite, got {found}")
+    return found
 
 
 def _known(variance: Any, otherwise: float) -> float:

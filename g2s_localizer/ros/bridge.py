@@ -21,7 +21,6 @@ from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.estimator.setup_watch import SetupWatch
 from g2s_localizer.geometry import Camera
-from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.messages import CameraReader, image_from
 from g2s_localizer.ros import conversions
 from g2s_localizer.ros.sensor_input import BridgeConfig as BridgeConfig
@@ -67,9 +66,6 @@ class LocalizerBridge(SensorInput):
         )
         self._lookup_extrinsic = lookup_extrinsic
         self._cameras = CameraReader(config.rectified)
-        self._T_base_camera = extrinsic_from_parameters(
-            config.camera_translation, config.camera_rpy, config.base_link_height
-        )
 
     @property
     def attribution(self) -> str:
@@ -148,11 +144,8 @@ class LocalizerBridge(SensorInput):
         return camera
 
     def _extrinsic(self, camera_frame: str) -> FloatArray:
-        if self._lookup_extrinsic is None:
-            return self._T_base_camera
-        T = self._lookup_extrinsic(camera_frame).copy()
-        T[2, 3] += self._config.base_link_height
-        return T
+        lookup = self._lookup_extrinsic
+        return self._config.T_base_camera(lookup(camera_frame) if lookup else None)
 
     def _outgoing(
         self,

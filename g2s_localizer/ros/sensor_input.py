@@ -24,17 +24,14 @@ from g2s_localizer.estimator.estimate import Prior, Rejection
 from g2s_localizer.estimator.prior import PriorBuffer
 from g2s_localizer.estimator.series import BACKWARD_JUMP_S, Motion, Sample, Series
 from g2s_localizer.geometry import LatLon, LocalFrame
-from g2s_localizer.geometry.mounting import matrix_from_rpy
 from g2s_localizer.motion_messages import (
     Unusable,
     checked_stamp_ns,
-    fix_from_message,
-    heading_from_imu,
-    heading_from_odometry,
     motion_from_twist,
     pose_from_message,
 )
 from g2s_localizer.ros.publisher_watch import PublisherWatch
+from g2s_localizer.vehicle import VehicleConfig
 
 TOPICS = ("fix", "imu", "odometry", "twist", "prior_pose", "image")
 
@@ -42,25 +39,16 @@ IMAGE_PAUSE_S = 10.0
 """An image further ahead of the one before is not the newest until the next one agrees."""
 
 
-@dataclass(frozen=True)
-class BridgeConfig:
-    """How to read the sensors; the node's parameters of the same meaning fill it.
+@dataclass(frozen=True, kw_only=True)
+class BridgeConfig(VehicleConfig):
+    """The vehicle, and how to make priors of its sensors, as the node's parameters say.
 
-    datum None: the first fix. Lengths in m, angles in rad, camera_rpy of the camera's body.
+    datum None: the first fix. max_gap_s, max_extrapolation_s: of the sensors, in time (s).
     """
 
     map_frame: str
     datum: LatLon | None
-    camera_translation: tuple[float, ...]
-    camera_rpy: tuple[float, ...]
-    base_link_height: float
-    rectified: bool
-    antenna_offset: tuple[float, ...]
-    gnss_default_sigma_m: float
     heading_source: str
-    heading_offset: float
-    imu_rpy: tuple[float, ...]
-    heading_default_sigma: float
     max_gap_s: float
     max_extrapolation_s: float
     prior_source: str = "sensors"
@@ -84,7 +72,6 @@ class SensorInput:
 
     def __init__(self, config: BridgeConfig) -> None:
         self._config = config
-        self._R_base_imu = matrix_from_rpy(*config.imu_rpy)
         self._lock = threading.Lock()
         self._priors = PriorBuffer(
             LocalFrame(config.datum) if config.datum else None,
@@ -136,37 +123,20 @@ class SensorInput:
         """Take a GNSS fix of the antenna."""
 
         def add(stamp_ns: int) -> None:
-            place, covariance = fix_from_message(msg, self._config.gnss_default_sigma_m)
-            self._priors.add_fix(stamp_ns, place, covariance)
+            self._priors.add_fix(stamp_ns, *self._config.fix_of(msg))
 
         self._take("fix", msg.header, add)
 
     def on_imu(self, msg: Imu) -> None:
         """Take an orientation from true east, north and up."""
-
-        def add(stamp_ns: int) -> None:
-            yaw, variance = heading_from_imu(
-                msg,
-                self._R_base_imu,
-                self._config.heading_default_sigma,
-                self._config.heading_offset,
-            )
-            self._priors.add_heading(stamp_ns, yaw, variance)
-
-        self._take("imu", msg.header, add)
+        self._take("imu", msg.header, partial(self._add_heading, msg))
 
     def on_odometry(self, msg: Odometry) -> None:
         """Take a heading, a speed and turn rate, or both, as the config says."""
 
-        def add_heading(stamp_ns: int) -> None:
-            yaw, variance = heading_from_odometry(
-                msg, self._config.heading_default_sigma, self._config.heading_offset
-            )
-            self._priors.add_heading(stamp_ns, yaw, variance)
-
         uses = []
         if self._config.heading_source == "odometry" and self._config.prior_source == "sensors":
-            uses.append(add_heading)
+            uses.append(partial(self._add_heading, msg))
         if self._config.motion_source == "odometry":
             uses.append(partial(self._add_motion, msg.twist))
         self._take("odometry", msg.header, *uses)
@@ -287,6 +257,9 @@ class SensorInput:
                 self._image_order.clear()
         if refused:
             self.drop(topic, self._watches[topic].conflict or refused[-1])
+
+    def _add_heading(self, msg: Imu | Odometry, stamp_ns: int) -> None:
+        self._priors.add_heading(stamp_ns, *self._config.heading_of(msg))
 
     def _add_motion(self, twist: TwistWithCovariance, stamp_ns: int) -> None:
         self._priors.add_motion(Motion(stamp_ns, *motion_from_twist(twist)))

@@ -93,18 +93,11 @@ def node_cost(
 def _bridge_config(camera: Camera) -> BridgeConfig:
     x, y, z = camera.T_base_camera[:3, 3].tolist()
     return BridgeConfig(
-        map_frame="map",
-        datum=_PLACE,
         camera_translation=(x, y, z),
         camera_rpy=(0.0, 0.0, 0.0),
-        base_link_height=0.0,
-        rectified=False,
-        antenna_offset=(0.0, 0.0),
-        gnss_default_sigma_m=10.0,
+        map_frame="map",
+        datum=_PLACE,
         heading_source="imu",
-        heading_offset=0.0,
-        imu_rpy=(0.0, 0.0, 0.0),
-        heading_default_sigma=0.05,
         max_gap_s=2.5,
         max_extrapolation_s=1.2,
     )

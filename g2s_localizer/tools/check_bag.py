@@ -15,7 +15,6 @@ from g2s_localizer.bag_reader import BagReader
 from g2s_localizer.estimator.estimate import Prior
 from g2s_localizer.estimator.localizer import SNAP_M
 from g2s_localizer.geometry import LatLon
-from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.messages import CameraReader, image_from
 from g2s_localizer.ros.parameters import NodeConfig
@@ -158,12 +157,8 @@ class BagCheck:
         """T_base_camera (4, 4) at the ground, as the node would have it."""
         bridge = self._config.bridge
         if self._config.extrinsic_source == "parameters":
-            return extrinsic_from_parameters(
-                bridge.camera_translation, bridge.camera_rpy, bridge.base_link_height
-            )
-        T = self._transforms.lookup(self._config.base_frame, camera_frame)
-        T[2, 3] += bridge.base_link_height
-        return T
+            return bridge.T_base_camera()
+        return bridge.T_base_camera(self._transforms.lookup(self._config.base_frame, camera_frame))
 
     def _take_camera(self, info: Any) -> None:
         try:

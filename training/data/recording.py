@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from g2s_localizer.bag_reader import BagReader
 from g2s_localizer.geometry import Camera, LatLon
-from g2s_localizer.geometry.mounting import extrinsic_from_parameters, matrix_from_rpy
 from g2s_localizer.messages import CameraReader, image_from
-from g2s_localizer.motion_messages import checked_stamp_ns, fix_from_message
-from training.data import messages
+from g2s_localizer.motion_messages import checked_stamp_ns, planar_pose
 from training.data.bag_config import BagConfig
 from training.data.files import name_some
 
@@ -121,23 +119,16 @@ def read_recording(bag: Path, config: BagConfig) -> Recording:
 def _take(recording: Recording, config: BagConfig, topic: str, stamp: int, message: Any) -> None:
     """Add what a message says to the recording. Raises Unusable when that is nothing."""
     if topic == config.odometry:
-        recording.odometry.append((stamp, messages.planar_pose(message.pose.pose)))
+        recording.odometry.append((stamp, planar_pose(message.pose.pose)))
     if topic == config.fix:
-        fix = fix_from_message(message, config.gnss_default_sigma_m)
-        recording.fixes.append((stamp, *fix))
+        recording.fixes.append((stamp, *config.fix_of(message)))
     elif topic == config.heading:
-        heading = messages.heading_from(
-            message,
-            matrix_from_rpy(*config.imu_rpy),
-            config.heading_default_sigma,
-            config.heading_offset,
-        )
-        recording.headings.append((stamp, *heading))
+        recording.headings.append((stamp, *config.heading_of(message)))
     elif topic == config.truth_fix and recording.truth_fix is None:
-        place, _ = fix_from_message(message, config.gnss_default_sigma_m)
+        place, _ = config.fix_of(message)
         recording.truth_fix = stamp, place
     elif topic == config.truth_pose:
-        recording.truth_poses.append((stamp, messages.planar_pose(message.pose)))
+        recording.truth_poses.append((stamp, planar_pose(message.pose)))
 
 
 class _InfoReader:
@@ -151,7 +142,7 @@ class _InfoReader:
         matrix = "p" if config.rectified else "k"
         self._parts = {"width": "width", "height": "height", matrix: "K", "d": "distortion"}
         self._reader = CameraReader(config.rectified)
-        self._T = extrinsic_from_parameters(config.camera_translation, config.camera_rpy)
+        self._T = config.T_base_camera()
 
     def read(self, info: Any) -> None:
         """Raises ValueError for a CameraInfo that says nothing."""

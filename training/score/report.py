@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.imagery import open_imagery
-from training.data.messages import planar_pose
+from g2s_localizer.motion_messages import planar_pose
 from training.data.track import truth_track
 from training.score.metrics import coverage, squared_mahalanobis, vehicle_errors
 
