@@ -2,6 +2,7 @@
 """Configurations: the shipped ones load, and what is wrong in one is named."""
 
 import argparse
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from training.lift.config import load_distil_config
 from training.settings import add_config_arguments, config_words
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
+README = CONFIGS[0].parents[1] / "README.md"
 DISTIL = sorted((CONFIGS[0].parent / "distil").glob("*.yaml"))
 SYNTHETIC = next(file for file in CONFIGS if file.name == "synthetic.yaml")
 
@@ -31,12 +33,41 @@ def test_another_seed_is_the_same_run_beside_the_first_one():
 
 @pytest.mark.parametrize("file", DISTIL, ids=lambda file: file.stem)
 def test_every_shipped_configuration_of_distil_loads_and_writes_its_own_checkpoint(file):
-    named = file.stem.removeprefix("synthetic_").replace("ablation", "weak")
-    assert Path(load_distil_config(file).out).stem == named.removeprefix("weak_")
+    assert Path(load_distil_config(file).out).stem == file.stem.removeprefix("synthetic_")
+
+
+def test_there_are_at_most_ten_configurations():
+    assert len([*CONFIGS, *DISTIL]) <= 10
+
+
+COMMANDS = re.findall(
+    r"(?m)-m training\.(train|distil) (--config [^`\n#\\]+)(` \|$)?", README.read_text()
+)
+
+
+def loaded(command, words):
+    """The configuration that the words of a command name."""
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    given, _ = parser.parse_known_args(shlex.split(words))
+    load = load_config if command == "train" else load_distil_config
+    return load(README.parents[1] / given.config, given.set)
+
+
+@pytest.mark.parametrize(("command", "words", "end"), COMMANDS)
+def test_every_command_of_the_page_has_a_configuration_that_loads(command, words, end):
+    assert loaded(command, words).out
+
+
+def test_no_two_lines_of_the_tables_write_into_one_place():
+    outs = [loaded(command, words).out for command, words, end in COMMANDS if end]
+    assert len(outs) > 20
+    assert len(set(outs)) == len(outs)
 
 
 def test_the_comparison_sees_as_many_pairs_of_the_same_worlds_as_the_paper_s_recipe():
-    ours = load_distil_config(CONFIGS[0].parent / "distil" / "ablation.yaml")
+    lift = CONFIGS[0].parent / "distil" / "synthetic_lift.yaml"
+    ours = load_distil_config(lift, ["first.steps=1200", "second.steps=1100"])
     paper = load_config(CONFIGS[0].parent / "synthetic_paper.yaml")
     assert ours.data.simulated.drives == paper.data.simulated.drives
     worlds = sum(map(len, ours.data.simulated.drives.values()))
@@ -45,10 +76,12 @@ def test_the_comparison_sees_as_many_pairs_of_the_same_worlds_as_the_paper_s_rec
 
 
 def test_what_extends_another_configuration_differs_in_what_it_says_alone():
-    weak, gps = (load_config(SYNTHETIC.with_name(f"kitti_weak{end}.yaml")) for end in ("", "_gps"))
-    assert (gps.data, gps.model, gps.rotation) == (weak.data, weak.model, weak.rotation)
-    assert gps.translation.learning_rate == weak.translation.learning_rate
-    assert (weak.translation.loss.gps_window, gps.translation.loss.gps_window) == (0.0, 1.0)
+    told, sought = (
+        load_config(SYNTHETIC.with_name(f"vigor_same{end}.yaml")) for end in ("", "_180")
+    )
+    assert (sought.translation, sought.vgg16) == (told.translation, told.vgg16)
+    assert sought.data.vigor.root == told.data.vigor.root
+    assert (told.data.vigor.rotation_deg, sought.data.vigor.rotation_deg) == (0.0, 180.0)
 
 
 @pytest.mark.parametrize(
