@@ -58,11 +58,11 @@ setup(
     entry_points={
         "console_scripts": [
             "g2s-node = g2s_localizer.ros.main:main",
-            "g2s-kitti-to-rosbag2 = g2s_localizer.tools.kitti_to_rosbag2:main",
+            "g2s-kitti-to-rosbag2 = g2s_localizer.tools.bags.kitti_to_rosbag2:main",
             "g2s-benchmark = g2s_localizer.tools.benchmark:main",
-            "g2s-tiles = g2s_localizer.tools.tiles:main",
+            "g2s-tiles = g2s_localizer.tools.tiles.main:main",
             "g2s-check = g2s_localizer.tools.check:main",
-            "g2s-replay = g2s_localizer.tools.replay_bag:main",
+            "g2s-replay = g2s_localizer.tools.bags.replay_bag:main",
         ]
     },
 )

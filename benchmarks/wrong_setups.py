@@ -28,7 +28,7 @@ from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.model.checkpoint import SHIPPED
 from g2s_localizer.ros.bridge import BridgeConfig, LocalizerBridge
-from g2s_localizer.tools.drive_messages import DriveMessages
+from g2s_localizer.tools.bags.drive_messages import DriveMessages
 
 WRONG_M = 3.0
 GNSS_NOISE_M, HEADING_NOISE_DEG = 10.0, 3.0

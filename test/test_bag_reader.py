@@ -11,7 +11,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from g2s_localizer.bag_reader import BagReader
-from g2s_localizer.tools.kitti_to_rosbag2 import RECORDS
+from g2s_localizer.tools.bags.kitti_to_rosbag2 import RECORDS
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 FIX, IMU = "sensor_msgs/msg/NavSatFix", "sensor_msgs/msg/Imu"

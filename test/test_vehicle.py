@@ -13,7 +13,7 @@ from sensor_msgs.msg import Imu, NavSatFix
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters, matrix_from_rpy
 from g2s_localizer.motion_messages import fix_from_message, heading_from_imu
 from g2s_localizer.ros.sensor_input import BridgeConfig
-from g2s_localizer.tools.bag import jazzy_types
+from g2s_localizer.tools.bags.new_bag import jazzy_types
 from g2s_localizer.vehicle import VehicleConfig
 from training.data.bag_config import BagConfig
 

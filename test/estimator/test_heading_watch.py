@@ -7,7 +7,7 @@ import pytest
 from g2s_localizer.estimator.estimate import Rejection
 from g2s_localizer.estimator.heading_watch import HeadingWatch
 from g2s_localizer.geometry.pose import wrap_angle
-from g2s_localizer.tools.gauss_markov import gauss_markov
+from g2s_localizer.tools.bags.gauss_markov import gauss_markov
 
 SPEED = 10.0
 

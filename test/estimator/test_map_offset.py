@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from g2s_localizer.estimator.map_offset import SIGNIFICANCE, Disagreements, estimate_map_offset
-from g2s_localizer.tools.gauss_markov import gauss_markov
+from g2s_localizer.tools.bags.gauss_markov import gauss_markov
 
 OFFSET = (1.5, -0.7)
 SAMPLES, SECONDS, WANDER_S = 1500, 600.0, 5.0

@@ -25,7 +25,7 @@ from g2s_localizer.geometry import LocalFrame
 from g2s_localizer.ros.bridge import LocalizerBridge
 from g2s_localizer.ros.conversions import image_message, time_message
 from g2s_localizer.ros.parameters import Parameters
-from g2s_localizer.tools.bag import jazzy_types, new_bag
+from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
 
 SPEED = 9.0
 TOPICS = {Image: "/image", CameraInfo: "/camera_info", NavSatFix: "/fix", Imu: "/imu"}
@@ -165,7 +165,8 @@ def registrations(registration_type, parameters, bag, tmp_path_factory):
     values = {**parameters, "use_sim_time": True}
     file.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
     node = [sys.executable, "-m", "g2s_localizer.ros.node", "--ros-args", "--params-file", file]
-    replay = [sys.executable, "-m", "g2s_localizer.tools.replay_bag", bag, "--record", recording]
+    replay = [sys.executable, "-m", "g2s_localizer.tools.bags.replay_bag", bag]
+    replay += ["--record", recording]
     replay += ["--record-topics", "/localizer/registration", "--wait", "60"]
     with (folder / "node.log").open("w") as log:
         process = subprocess.Popen(list(map(str, node)), stdout=log, stderr=subprocess.STDOUT)

@@ -21,7 +21,7 @@ from rasterio.windows import Window
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame, mercator_latlon
 from g2s_localizer.imagery import open_imagery
-from g2s_localizer.tools.tiles import main as g2s_tiles
+from g2s_localizer.tools.tiles.main import main as g2s_tiles
 
 RUNS = 5
 CROPS = 100

@@ -42,7 +42,7 @@ def imagery(drive, test_data, repository, tmp_path):
 
 
 def tool(name, *arguments):
-    command = [sys.executable, "-m", f"g2s_localizer.tools.{name}", *map(str, arguments)]
+    command = [sys.executable, "-m", f"g2s_localizer.tools.bags.{name}", *map(str, arguments)]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from g2s_localizer.geometry.geodesy import LatLon, mercator_pixel
 from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
-from g2s_localizer.tools.tiles import main
+from g2s_localizer.tools.tiles.main import main
 
 KARLSRUHE = LatLon(49.011212, 8.422885)
 SIDECAR = Sidecar("© painted", "CC0", "test", 1.5, -0.7, 0.4)

@@ -12,7 +12,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
 
 from g2s_localizer.geometry import LatLon, LocalFrame
-from g2s_localizer.tools.bag import jazzy_types, new_bag
+from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
 from g2s_localizer.tools.check import main
 
 FRAME = LocalFrame(LatLon(49.011212, 8.422885))

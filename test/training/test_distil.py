@@ -20,7 +20,7 @@ from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint
 from g2s_localizer.model.checkpoint import read_provenance
 from g2s_localizer.model.lift.lift import LiftedColumns, columns_to_overhead
 from g2s_localizer.model.unet import feature_intrinsics
-from g2s_localizer.tools.kitti_to_rosbag2 import convert
+from g2s_localizer.tools.bags.kitti_to_rosbag2 import convert
 from training.data.sample import PriorNoise
 from training.data.simulated import open_drives
 from training.distil import _SETTLING_BATCHES, main

@@ -9,7 +9,7 @@ import pytest
 from rosbags.typesys import get_types_from_msg
 
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
-from g2s_localizer.tools.bag import jazzy_types, new_bag
+from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
 from training.score.report import score_recording
 
 REGISTRATION = Path(__file__).parents[3] / "msg" / "Registration.msg"

@@ -25,9 +25,9 @@ from rosbags.rosbag2 import StoragePlugin
 from tqdm import tqdm
 
 from g2s_localizer.kitti import KittiDrive
-from g2s_localizer.tools.bag import jazzy_types, new_bag
-from g2s_localizer.tools.drive_messages import DriveMessages
-from g2s_localizer.tools.vehicle_odometry import (
+from g2s_localizer.tools.bags.drive_messages import DriveMessages
+from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
+from g2s_localizer.tools.bags.vehicle_odometry import (
     SPEED_NOISE,
     SPEED_SCALE,
     TURN_RATE_BIAS,

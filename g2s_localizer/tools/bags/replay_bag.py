@@ -23,9 +23,9 @@ from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
 from g2s_localizer.bag_reader import BagReader, is_ros1
-from g2s_localizer.tools.live_qos import IMAGE_TYPES, publishing_qos
-from g2s_localizer.tools.message_types import message_class
-from g2s_localizer.tools.recorder import Recorder
+from g2s_localizer.tools.bags.live_qos import IMAGE_TYPES, publishing_qos
+from g2s_localizer.tools.bags.message_types import message_class
+from g2s_localizer.tools.bags.recorder import Recorder
 
 TICK_NS = 10_000_000
 """Bag time between two messages of /clock, at most."""

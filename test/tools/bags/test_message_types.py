@@ -2,7 +2,7 @@
 import pytest
 from rosbags.typesys import Stores, get_typestore
 
-from g2s_localizer.tools.message_types import message_class, register_type
+from g2s_localizer.tools.bags.message_types import message_class, register_type
 
 
 @pytest.mark.parametrize("msgtype", ["no_such_msgs/msg/Thing", "std_msgs/msg/NoSuchName"])

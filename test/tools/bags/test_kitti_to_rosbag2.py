@@ -14,9 +14,9 @@ from rosbags.rosbag2 import Reader
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
 from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.kitti import KittiDrive
-from g2s_localizer.tools.kitti_to_rosbag2 import main
+from g2s_localizer.tools.bags.kitti_to_rosbag2 import main
 
-DATA = Path(os.environ.get("G2S_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+DATA = Path(os.environ.get("G2S_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
 ROOT = DATA / "kitti_raw"
 DRIVE = "2011_09_26_drive_0005_sync"
 

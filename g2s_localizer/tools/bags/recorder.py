@@ -13,9 +13,9 @@ from types import TracebackType
 from rclpy.node import Node
 from rosbags.interfaces import Connection
 
-from g2s_localizer.tools.bag import jazzy_types, new_bag
-from g2s_localizer.tools.live_qos import recording_qos
-from g2s_localizer.tools.message_types import message_class, register_type
+from g2s_localizer.tools.bags.live_qos import recording_qos
+from g2s_localizer.tools.bags.message_types import message_class, register_type
+from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
 
 
 class Recorder:

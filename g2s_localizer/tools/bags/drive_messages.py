@@ -16,8 +16,8 @@ from rosbags.typesys.store import Typestore
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
 from g2s_localizer.kitti import IMU_HEIGHT, OXTS_COLUMNS, KittiDrive
-from g2s_localizer.tools.gauss_markov import gauss_markov
-from g2s_localizer.tools.vehicle_odometry import VehicleOdometry
+from g2s_localizer.tools.bags.gauss_markov import gauss_markov
+from g2s_localizer.tools.bags.vehicle_odometry import VehicleOdometry
 
 FloatArray = NDArray[np.float64]
 

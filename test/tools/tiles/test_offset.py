@@ -7,10 +7,10 @@ import pytest
 from rosbags.typesys import get_types_from_msg
 
 from g2s_localizer.imagery.sidecar import Sidecar, read_sidecar, write_sidecar
-from g2s_localizer.tools.bag import jazzy_types, new_bag
-from g2s_localizer.tools.offset_tiles import REGISTRATION, read_disagreements
+from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
+from g2s_localizer.tools.tiles.offset import REGISTRATION, read_disagreements
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OFFSET = np.array([1.5, -0.7])
 ACCEPTED, AMBIGUOUS, INNOVATION = 0, 7, 9
 

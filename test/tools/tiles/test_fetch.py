@@ -15,11 +15,11 @@ import yaml
 from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.tiles.index import TileIndex
 from g2s_localizer.imagery.tiles.slippy import SlippyStore
-from g2s_localizer.tools.fetch_tiles import add_fetch_command
-from g2s_localizer.tools.tiles import main as tiles_main
+from g2s_localizer.tools.tiles.fetch import add_fetch_command
+from g2s_localizer.tools.tiles.main import main as tiles_main
 
 # At the end of the path, so that its modules hide none.
-sys.path.append(str(Path(__file__).parents[1] / "imagery" / "fetch"))
+sys.path.append(str(Path(__file__).parents[2] / "imagery" / "fetch"))
 
 from hostile_server import HostileServer, tile_image
 
@@ -28,7 +28,7 @@ LARGER = "8.420,49.009,8.429,49.013"
 SECRET = "s3cr3t/k3y+with=signs"
 COMMAND = """
 import argparse, sys
-from g2s_localizer.tools.fetch_tiles import add_fetch_command
+from g2s_localizer.tools.tiles.fetch import add_fetch_command
 parser = argparse.ArgumentParser()
 add_fetch_command(parser.add_subparsers())
 args = parser.parse_args()
@@ -255,7 +255,7 @@ def test_a_cap_too_small_for_the_area_is_said_to_be(server, tmp_path, capsys):
 
 
 def test_the_other_commands_do_not_load_what_talks_to_servers():
-    code = "import sys, g2s_localizer.tools.fetch_tiles, g2s_localizer.imagery.tiles.slippy\n"
+    code = "import sys, g2s_localizer.tools.tiles.fetch, g2s_localizer.imagery.tiles.slippy\n"
     code += "assert 'httpx' not in sys.modules\n"
     code += "assert 'g2s_localizer.imagery.fetch.download' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

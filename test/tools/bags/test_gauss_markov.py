@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from g2s_localizer.tools.gauss_markov import gauss_markov
+from g2s_localizer.tools.bags.gauss_markov import gauss_markov
 
 TIMES = np.arange(400_000) * 0.1
 

@@ -12,9 +12,9 @@ from rosbags.typesys import Stores, get_typestore
 from g2s_localizer.geometry.geodesy import LatLon
 from g2s_localizer.imagery.fetch.area import route_tiles
 from g2s_localizer.kitti import KittiDrive
-from g2s_localizer.tools.bag import jazzy_types, new_bag
-from g2s_localizer.tools.kitti_to_rosbag2 import RECORDS, main
-from g2s_localizer.tools.route import FIX_TYPE, read_route
+from g2s_localizer.tools.bags.kitti_to_rosbag2 import RECORDS, main
+from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
+from g2s_localizer.tools.tiles.route import FIX_TYPE, read_route
 
 GPX = """<?xml version="1.0"?>
 <gpx xmlns="http://www.topografix.com/GPX/1/1" version="1.1">

@@ -6,11 +6,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from g2s_localizer.tools.convert_tiles import add_convert_commands
-from g2s_localizer.tools.fetch_tiles import add_fetch_command
-from g2s_localizer.tools.inspect_tiles import add_inspect_commands
-from g2s_localizer.tools.offset_tiles import add_offset_command
-from g2s_localizer.tools.preview_tiles import add_preview_command
+from g2s_localizer.tools.tiles.convert import add_convert_commands
+from g2s_localizer.tools.tiles.fetch import add_fetch_command
+from g2s_localizer.tools.tiles.inspect import add_inspect_commands
+from g2s_localizer.tools.tiles.offset import add_offset_command
+from g2s_localizer.tools.tiles.preview import add_preview_command
 
 
 def main(argv: list[str] | None = None) -> int:

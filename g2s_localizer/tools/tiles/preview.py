@@ -23,7 +23,7 @@ from g2s_localizer.imagery.source import UnusableTile
 from g2s_localizer.imagery.tiles.tile import decode_tile
 from g2s_localizer.imagery.tiles.tiled import TiledImagery
 from g2s_localizer.imagery.tiles.whereabouts import TileStore
-from g2s_localizer.tools.inspect_tiles import Inventory, take_inventory
+from g2s_localizer.tools.tiles.inspect import Inventory, take_inventory
 
 SIDE = 1024
 """Longest side of a zoom's picture (pixels)."""

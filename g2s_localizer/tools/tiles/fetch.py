@@ -23,8 +23,8 @@ from g2s_localizer.imagery.fetch.provider import Provider, is_loopback, read_pro
 from g2s_localizer.imagery.level import Box
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.tiles.index import TileId
-from g2s_localizer.tools.fetch_report import missing_tiles, report_fetched, report_missing
-from g2s_localizer.tools.route import read_route
+from g2s_localizer.tools.tiles.fetch_report import missing_tiles, report_fetched, report_missing
+from g2s_localizer.tools.tiles.route import read_route
 
 if TYPE_CHECKING:
     from g2s_localizer.imagery.fetch.download import FetchResult

@@ -20,9 +20,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
-from g2s_localizer.tools.kitti_to_rosbag2 import IMAGES
-from g2s_localizer.tools.message_types import message_class
-from g2s_localizer.tools.replay_bag import main
+from g2s_localizer.tools.bags.kitti_to_rosbag2 import IMAGES
+from g2s_localizer.tools.bags.message_types import message_class
+from g2s_localizer.tools.bags.replay_bag import main
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 
@@ -119,7 +119,7 @@ def listener():
 def start_replay(*arguments, domain=DOMAIN):
     environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
     environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    command = [sys.executable, "-m", "g2s_localizer.tools.replay_bag", *map(str, arguments)]
+    command = [sys.executable, "-m", "g2s_localizer.tools.bags.replay_bag", *map(str, arguments)]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -5,8 +5,8 @@ pytest.importorskip("rclpy", reason="rclpy is not installed")
 
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 
-from g2s_localizer.tools.kitti_to_rosbag2 import IMAGES, LATCHED, RECORDS
-from g2s_localizer.tools.live_qos import publishing_qos, recording_qos
+from g2s_localizer.tools.bags.kitti_to_rosbag2 import IMAGES, LATCHED, RECORDS
+from g2s_localizer.tools.bags.live_qos import publishing_qos, recording_qos
 
 IMAGE, TF = "sensor_msgs/msg/Image", "tf2_msgs/msg/TFMessage"
 BEST_EFFORT, RELIABLE = QoSReliabilityPolicy.BEST_EFFORT, QoSReliabilityPolicy.RELIABLE
