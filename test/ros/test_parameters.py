@@ -182,28 +182,6 @@ def test_a_value_that_cannot_take_effect_is_not_accepted(make, configured, value
     assert not result.successful and said in result.reason
 
 
-def approx(value):
-    return value if isinstance(value, str) else pytest.approx(value, nan_ok=True)
-
-
-def test_the_readme_names_every_parameter_with_its_default_and_range():
-    listed = {}
-    for line in (ROOT / "README.md").read_text().splitlines():
-        cells = [cell.strip().strip("`") for cell in line.split("|")[1:-1]]
-        if len(cells) == 5 and cells[0] in {one.name for one in SPECIFICATIONS}:
-            listed[cells[0]] = (cells[2], cells[3])
-    for one in SPECIFICATIONS:
-        default, limits = listed[one.name]
-        if default != "must be given":
-            read = yaml.safe_load(default.replace("nan", ".nan"))
-            assert read == approx(one.default), one.name
-        if math.isfinite(one.high):
-            low, high = map(float, limits.split(" .. "))
-            assert (low, high) == pytest.approx((one.low, one.high), abs=1e-3), one.name
-        else:
-            assert limits == ", ".join(one.choices), one.name
-
-
 @pytest.mark.parametrize(
     ("given", "said"),
     [
