@@ -20,6 +20,7 @@ from g2s_localizer.estimator.crop_encoder import CropEncoder
 from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection, ScoreGrid
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
 from g2s_localizer.estimator.gate import GateConfig, gate, innovation, within_reach
+from g2s_localizer.estimator.mirror_watch import MirrorWatch
 from g2s_localizer.estimator.presence import Presence, probability
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, Pose2D
@@ -112,6 +113,7 @@ class Localizer:
         map_sigma_m = max(config.map_sigma_m, imagery.georeferencing_sigma_m or 0.0)
         self._presence = Presence()
         self._agreement = Agreement()
+        self._mirror = MirrorWatch()
         self._floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
         encoder = CropEncoder(self._network, imagery, self._device)
         self._cache = FeatureCache(encoder, SNAP_M, round(config.cache_mb * 2**20))
@@ -189,10 +191,13 @@ class Localizer:
             pose=satellite.pose.between(prior.pose),
             covariance=rotate_covariance(prior.covariance, -satellite.turn),
         )
+        wider = searched if searched > yaw_range else None
         try:
-            registration = self._register(
-                in_crop, ground, satellite, searched if searched > yaw_range else None
-            )
+            registration = self._register(in_crop, ground, satellite, wider)
+            if self._mirror.due:
+                mirrored = (ground[0].flip(-1), ground[1])
+                other = self._register(in_crop, mirrored, satellite, wider)
+                self._mirror.add(registration.evidence, other.evidence)
         except FloatingPointError as error:
             return refuse(Rejection.FLAT_SCORE, str(error))
         return self._conclude(observation, satellite, registration, searched, start)
@@ -257,6 +262,8 @@ class Localizer:
         refused = gate(pose, covariance, prior, *evidence, probability(log_odds), self._limits)
         if refused is None or refused[0] is not Rejection.NOT_HERE:
             refused = _at_border(registration, prior.pose.yaw - satellite.turn, searched) or refused
+        if self._mirror.finding:
+            refused = Rejection.NOT_HERE, self._mirror.finding
         rejection, detail = refused or (None, "")
         return Estimate(
             stamp_ns=observation.stamp_ns,

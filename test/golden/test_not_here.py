@@ -53,6 +53,13 @@ def test_an_image_of_nothing_is_not_here(localizer, seen, spoil):
     assert found.rejection is Rejection.NOT_HERE and "at least" in found.detail
 
 
+def test_a_mirrored_picture_is_named(uri, seen):
+    localizer = Localizer.from_config(LocalizerConfig(uri))
+    image = np.ascontiguousarray(seen.image[:, ::-1])
+    found = localizer.localize(replace(seen, image=image))
+    assert found.rejection is Rejection.NOT_HERE and "pictures are mirrored" in found.detail
+
+
 @pytest.mark.parametrize("degrees", [90.0, 180.0, -90.0])
 def test_a_heading_that_is_far_off_is_not_here(localizer, seen, degrees):
     assert not localizer.localize(turned(seen, math.radians(degrees))).accepted

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Watch whether the camera's pictures would look more like the imagery if they were mirrored."""
+
+from __future__ import annotations
+
+DECIDED = 4.0
+"""Log-odds beyond which the question is asked again only now and then."""
+
+LIMIT = 6.0
+SHARE = 0.5
+"""Of the evidence of one image that counts: those after each other show nearly the same place."""
+
+REST = 20
+"""Images between two questions once it is decided: each takes as long as an image."""
+
+
+class MirrorWatch:
+    """Adds up how much more the mirrored images look like the imagery than the images do.
+
+    A street that is alike on both sides looks right in a mirror: its mirrored image finds a place
+    on the wrong side of the road, drives along there and is sure of it. Only beside the image as it
+    should be does it lose. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._log_odds = 0.0
+        self._rest = 0
+
+    @property
+    def due(self) -> bool:
+        """True when the next image is to be looked at mirrored too; counts the images."""
+        self._rest = max(self._rest - 1, 0)
+        return self._rest == 0
+
+    def add(self, evidence: float, mirrored: float) -> None:
+        """Take the evidence (log-odds of belonging to the crop) of an image and of its mirror
+        image.
+        """
+        self._log_odds += SHARE * (mirrored - evidence)
+        self._log_odds = min(max(self._log_odds, -LIMIT), LIMIT)
+        if abs(self._log_odds) > DECIDED:
+            self._rest = REST
+
+    @property
+    def finding(self) -> str:
+        """What is wrong with the pictures, "" for nothing."""
+        if self._log_odds <= 0.0:
+            return ""
+        return (
+            f"mirrored, the images look more like the imagery (log-odds {self._log_odds:.1f}); "
+            "likely the camera's pictures are mirrored"
+        )
