@@ -74,9 +74,17 @@ class BagReader:
     @property
     def start_time(self) -> int:
         """Log time of the earliest message (ns), as the files have it."""
+        return min(int(each.start_time) for each in self._spans())
+
+    @property
+    def end_time(self) -> int:
+        """Return the log time of the latest message (ns), in some files 1 ns after it."""
+        return max(int(each.end_time) for each in self._spans())
+
+    def _spans(self) -> list[Any]:
         if self.is_ros1 or not isinstance(self._reader.storage, DirectoryReader):
-            return int(self._reader.start_time)
-        return min(int(file.metadata.start_time) for file in self._reader.storage.storages)
+            return [self._reader]
+        return [file.metadata for file in self._reader.storage.storages]
 
     @property
     def topics(self) -> str:

@@ -30,7 +30,7 @@ MAX_WIDTH = 960
 REACH_M = 40.0
 """The crop is laid this far around base_link: beyond it a pixel spans too much ground."""
 
-ARROW_AHEAD_M, ARROW_M = 9.0, 4.0
+ARROW_AHEAD_M, ARROW_M = 12.0, 4.0
 """Middle and length of the arrow to the crop's north, on the ground ahead of the vehicle."""
 
 
@@ -136,8 +136,8 @@ def _draw_north(
     if not (depth > 0).all():
         return
     start, end = np.rint(np.clip(uv, -1e4, 1e4)).astype(int).tolist()
-    cv2.arrowedLine(picture, start, end, colour, 2, cv2.LINE_AA, tipLength=0.3)
+    cv2.arrowedLine(picture, start, end, colour, 2, cv2.LINE_AA, tipLength=0.15)
     cv2.putText(
-        picture, "N", (end[0] + 4, end[1] + 4), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1,
+        picture, "N", (end[0] + 6, end[1] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, 1,
         cv2.LINE_AA,
     )  # fmt: skip

@@ -30,7 +30,9 @@ from g2s_localizer.ros.parameters import NodeConfig, Parameters, UnusableParamet
 from g2s_localizer.ros.sensor_input import SensorInput
 from g2s_localizer.ros.topics import image_topic
 from g2s_localizer.tools.check_bag import BagCheck, Wanted
+from g2s_localizer.tools.check_pictures import draw_pictures
 from g2s_localizer.tools.check_report import Report
+from g2s_localizer.tools.check_transforms import StaticTransforms
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,13 @@ class Setup:
     wanted: list[Wanted]
 
 
-def check(arguments: Sequence[str], bag: Path | None, seconds: float) -> Report:
-    """Check a set-up, given by arguments of ROS, and a recording of it if there is one."""
+def check(
+    arguments: Sequence[str], bag: Path | None, seconds: float, pictures: Path | None = None
+) -> Report:
+    """Check a set-up, given by arguments of ROS, and a recording of it if there is one.
+
+    pictures: folder for some of its images as they are localized; None: none is.
+    """
     report = Report()
     setup = _check_parameters(arguments, report)
     if setup is None:
@@ -60,6 +67,8 @@ def check(arguments: Sequence[str], bag: Path | None, seconds: float) -> Report:
             recording = BagCheck(setup.config, setup.wanted, report)
             recording.read(reader, seconds)
             recording.judge(imagery, model)
+            if pictures is not None and imagery is not None and model is not None:
+                _draw(setup, reader, seconds, recording.transforms, pictures, report)
     except (OSError, ValueError) as error:
         report.fault("bag", str(error))
     return report
@@ -79,6 +88,20 @@ def _check_parameters(arguments: Sequence[str], report: Report) -> Setup | None:
         return None
     report.right("parameters", "complete and in range")
     return Setup(config, wanted)
+
+
+def _draw(
+    setup: Setup,
+    reader: BagReader,
+    seconds: float,
+    transforms: StaticTransforms,
+    folder: Path,
+    report: Report,
+) -> None:
+    try:
+        draw_pictures(setup.config, setup.wanted, reader, seconds, transforms, folder, report)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        report.fault("pictures", str(error))
 
 
 @contextmanager
@@ -195,7 +218,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--seconds", type=float, default=600.0, help="of the recording, from its beginning"
     )
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR",
+        help="localize some images of the recording and write them as JPEG: the pose on the "
+        "imagery, and the imagery on the ground of the camera image",
+    )  # fmt: skip
     args = parser.parse_args(argv)
+    if args.pictures is not None and args.bag is None:
+        parser.error("--pictures needs --bag")
     arguments = ["--ros-args"]
     for file in args.params_file:
         if not file.is_file():
@@ -205,7 +235,7 @@ def main(argv: list[str] | None = None) -> int:
         for value in values:
             arguments += [flag, value]
     try:
-        wrong = check(arguments, args.bag, args.seconds).wrong
+        wrong = check(arguments, args.bag, args.seconds, args.pictures).wrong
     except KeyboardInterrupt:
         print("g2s-check: interrupted", file=sys.stderr)
         return 130

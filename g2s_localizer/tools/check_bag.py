@@ -48,7 +48,10 @@ class Wanted:
 
 
 class BagCheck:
-    """Reads a bag once, in the order of its recording, and judges what came."""
+    """Reads a bag once, in the order of its recording, and judges what came.
+
+    transforms  the static ones of the bag
+    """
 
     def __init__(self, config: NodeConfig, wanted: list[Wanted], report: Report) -> None:
         self._config = config
@@ -58,7 +61,7 @@ class BagCheck:
         self._takes = {topic.name: topic.take for topic in self._sensors.topics()}
         self._stamps = {one.name: Stamps() for one in wanted}
         self._cameras = CameraReader(config.bridge.rectified)
-        self._transforms = StaticTransforms()
+        self.transforms = StaticTransforms()
         self._sizes: dict[int, tuple[int, int]] = {}
         self._camera_sizes: dict[int, tuple[int, int]] = {}
         self._bad: Counter[tuple[str, str]] = Counter()
@@ -74,7 +77,7 @@ class BagCheck:
         connections = [c for c in reader.connections if (c.topic, c.msgtype) in names]
         static = [c for c in reader.connections if c.topic == "/tf_static"]
         for connection, _, data in reader.messages(static):
-            self._transforms.add(reader.deserialize(data, connection))
+            self.transforms.add(reader.deserialize(data, connection))
         counts = Counter(names[c.topic, c.msgtype] for c in connections for _ in range(c.msgcount))
         every = max(1, counts["image"] // DECODED)
         for connection, logged_ns, data in reader.messages(connections):
@@ -158,7 +161,7 @@ class BagCheck:
         bridge = self._config.bridge
         if self._config.extrinsic_source == "parameters":
             return bridge.T_base_camera()
-        return bridge.T_base_camera(self._transforms.lookup(self._config.base_frame, camera_frame))
+        return bridge.T_base_camera(self.transforms.lookup(self._config.base_frame, camera_frame))
 
     def _take_camera(self, info: Any) -> None:
         try:

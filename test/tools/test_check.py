@@ -3,6 +3,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
 
 from g2s_localizer.geometry import LatLon, LocalFrame
+from g2s_localizer.tools import check_pictures
 from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
 from g2s_localizer.tools.check import main
 
@@ -149,3 +151,39 @@ def test_a_bag_that_is_none_is_a_line(checked, tmp_path):
 def test_a_recording_is_read_as_far_as_asked(checked):
     late = [(t, topic, m) for t, topic, m in drive(yaw=math.pi / 2)]
     assert checked(late, "--seconds", "2") == (0, [])
+
+
+@pytest.fixture
+def two_pictures(monkeypatch, tmp_path):
+    """A folder for them: a person wants more, and waits longer."""
+    monkeypatch.setattr(check_pictures, "PICTURES", 2)
+    return tmp_path / "pictures"
+
+
+def test_pictures_of_a_recording_are_spread_over_it_and_named_by_stamp(checked, two_pictures):
+    assert checked(drive(), "--pictures", str(two_pictures)) == (0, [])
+    stamps = sorted(int(file.stem) for file in two_pictures.glob("*.jpg"))
+    assert len(stamps) == 2 and stamps[1] - stamps[0] == pytest.approx(6e9, abs=0.5e9)
+    picture = cv2.imread(str(two_pictures / f"{stamps[0]}.jpg"))
+    side = picture.shape[0]
+    assert side >= 640 and picture.shape[1] == side + 128
+    image, below = picture[:96, side:], picture[104:, side:]
+    assert image.std() > 20 and below.mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"status": -1}, "none: no image has a pose; 2 without a pose: there is no GNSS fix"),
+        ({"info_late": 0.03}, "2 without a pose: no CameraInfo of its stamp"),
+    ],
+)
+def test_why_there_are_no_pictures_is_said(checked, two_pictures, changes, said):
+    status, wrong = checked(drive(**changes), "--pictures", str(two_pictures))
+    assert status == 1 and said in wrong[-1] and not list(two_pictures.iterdir())
+
+
+def test_a_folder_that_cannot_be_is_a_line(checked, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, wrong = checked(drive(), "--pictures", str(tmp_path / "file"))
+    assert status == 1 and len(wrong) == 1 and "pictures: " in wrong[0] and "file" in wrong[0]
