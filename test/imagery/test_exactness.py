@@ -2,8 +2,6 @@
 """Crops against pyproj: where their pixels lie, and what sources of every kind show there."""
 
 import math
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,16 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
-from g2s_localizer.geometry.geodesy import LatLon, ground_sample_distance
-from g2s_localizer.imagery import open_imagery
-from g2s_localizer.imagery.raster.geotiff import GeoTiffImagery
-from g2s_localizer.imagery.resample import COARSER
-from g2s_localizer.imagery.tiles.tiled import TiledImagery
-
-# At the end of the path, so that its folders hide no package.
-sys.path.append(str(Path(__file__).parents[1]))
-
-from imagery_exactness import (
+from benchmarks.imagery_exactness import (
     GSD,
     SOURCES,
     Painting,
@@ -32,6 +21,11 @@ from imagery_exactness import (
     write_slippy,
     zoom_of,
 )
+from g2s_localizer.geometry.geodesy import LatLon, ground_sample_distance
+from g2s_localizer.imagery import open_imagery
+from g2s_localizer.imagery.raster.geotiff import GeoTiffImagery
+from g2s_localizer.imagery.resample import COARSER
+from g2s_localizer.imagery.tiles.tiled import TiledImagery
 
 rasterio = pytest.importorskip("rasterio", reason="needs the package rasterio")
 pytest.importorskip("pmtiles", reason="needs the package pmtiles")

@@ -3,11 +3,11 @@
 
 import subprocess
 import sys
-from importlib import util
 
 import numpy as np
 import pytest
 
+from benchmarks.lanelet2_imagery import render_lanelet2
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
@@ -32,13 +32,10 @@ def drive(test_data):
 
 
 @pytest.fixture
-def imagery(drive, test_data, repository, tmp_path):
+def imagery(drive, test_data, tmp_path):
     """URI of the rendered map around the one image."""
-    spec = util.spec_from_file_location("lanelet2", repository / "test" / "lanelet2_imagery.py")
-    lanelet2 = sys.modules["lanelet2"] = util.module_from_spec(spec)
-    spec.loader.exec_module(lanelet2)
     (osm,) = (test_data / "lanelet2_karlsruhe").glob("*.osm")
-    return lanelet2.render_lanelet2(osm, tmp_path / "tiles", drive.latlon(0), 120.0)
+    return render_lanelet2(osm, tmp_path / "tiles", drive.latlon(0), 120.0)
 
 
 def tool(name, *arguments):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How honest the standard error of g2s-tiles offset is: the table of docs/map_offset.md.
 
-python test/estimator/map_offset_coverage.py     (about two minutes; synthetic drives)
+python -m benchmarks.map_offset_coverage     (about two minutes; synthetic drives)
 """
 
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1] / "test" / "estimator"))
 
 import test_map_offset as laws
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of docs/imagery.md: `python test/imagery/throughput.py FOLDER` on an empty folder.
+"""The figures of docs/imagery.md.
+
+python -m benchmarks.fetch_throughput FOLDER     (an empty folder)
 
 Takes some minutes and 1.2 GB of FOLDER. Tiles are made up; only times are measured.
 """
@@ -15,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-sys.path.append(str(Path(__file__).parent / "fetch"))
+sys.path.append(str(Path(__file__).parents[1] / "test" / "imagery" / "fetch"))
 
 from hostile_server import HostileServer
 

@@ -6,7 +6,7 @@ store. Where a store's pixels lie is computed by pyproj alone (geocentric, then 
 a path that shares no code with the package. Crops are then compared to the formula: the
 displacement that explains the difference best, in each of 4 x 4 patches, is the error.
 
-    python test/imagery_exactness.py docs/imagery_exactness.md
+    python -m benchmarks.imagery_exactness docs/imagery_exactness.md
 """
 
 import argparse
@@ -278,13 +278,13 @@ def table(measured, count):
         "",
         "Synthetic: a pattern given by a formula in metres is painted into each kind of store by",
         "pyproj alone, cropped by the package, and compared to the formula (see",
-        f"`test/imagery_exactness.py`). Crops of {SIZE_M:g} m at {GSD} m/px, {count} random places",
-        "in each band of latitude, both hemispheres, all longitudes. An error is the displacement",
-        f"of the worst of {PATCHES} x {PATCHES} patches of a crop; a cell is median / largest over",
-        "the places. It says nothing of how well real imagery is georeferenced: that is the",
-        "sidecar's offset and sigma.",
+        f"`benchmarks/imagery_exactness.py`). Crops of {SIZE_M:g} m at {GSD} m/px, {count} random",
+        "places in each band of latitude, both hemispheres, all longitudes. An error is the",
+        f"displacement of the worst of {PATCHES} x {PATCHES} patches of a crop; a cell is median /",
+        "largest over the places. It says nothing of how well real imagery is georeferenced: that",
+        "is the sidecar's offset and sigma.",
         "",
-        "    python test/imagery_exactness.py docs/imagery_exactness.md",
+        "    python -m benchmarks.imagery_exactness docs/imagery_exactness.md",
         "",
         f"Written by that command on {platform.machine()}, Python {platform.python_version()}.",
     ]

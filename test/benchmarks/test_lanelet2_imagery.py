@@ -1,19 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.lanelet2_imagery import dashes, outline, render_lanelet2
 from g2s_localizer.geometry import LatLon
 from g2s_localizer.imagery import MissingImagery, open_imagery
 from g2s_localizer.kitti import KittiDrive
-
-# At the end of the path, so that its folders hide no package.
-sys.path.append(str(Path(__file__).parents[1]))
-
-from lanelet2_imagery import dashes, outline, render_lanelet2
 
 DATA = Path(os.environ.get("G2S_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 OSM = DATA / "lanelet2_karlsruhe" / "mapping_example.osm"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of docs/imagery_throughput.md.
 
-python test/imagery/store_throughput.py FOLDER     (an empty folder; about 8 GB, 15 minutes)
+python -m benchmarks.store_throughput FOLDER     (an empty folder; about 8 GB, 15 minutes)
 
 Tiles and rasters are made up (smooth noise): only times and sizes are measured.
 """
