@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from g2s_localizer.imagery import MissingImagery
-from g2s_localizer.model import ModelConfig, RegistrationNet, load_checkpoint
+from g2s_localizer.model import ModelConfig, Network, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from training.config import read_data_config
 from training.data.config import HEADINGS, UNKNOWN
@@ -86,7 +86,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def open_dataset(
-    arguments: argparse.Namespace, network: RegistrationNet
+    arguments: argparse.Namespace, network: Network
 ) -> tuple[PairDataset, PriorNoise, str]:
     """The pairs, the noise of their labels, and what they are in words. The network's crop is
     widened where that was asked for: its weights know of no crop.

@@ -144,7 +144,7 @@ def kitti_arrays(file: Arrays) -> dict[str, Tensor]:
     view, weight = network.overhead(encoded, camera, theta)
     made[f"g2s_feat_l{level}"] = sampled(view / length, 8, 1)
     made[f"g2s_conf_l{level}"] = weight[:, 0]
-    made["corr"] = network.central(correlate(view, weight, crops.fine))
+    made["corr"] = network.scores(view, weight, crops)
     m = config.cell_m
     found = [ScoreMap.from_scores(score, 1.0, m).arg_max_xy() for score in made["corr"]]
     made["pred_u_m"], made["pred_v_m"] = torch.stack(found, dim=1)
@@ -230,7 +230,7 @@ def vigor_arrays(file: Arrays) -> dict[str, Tensor]:
     view, weight = network.overhead(network.encode_ground(ground, camera), camera, north, gsd)
     made[f"g2s_feat_l{level}"] = sampled(view / length[:, None, None, None], 8, 1)
     made[f"g2s_conf_l{level}"] = weight[:, 0]
-    made["corr"] = network.central(correlate(view, weight, crops.fine))
+    made["corr"] = network.scores(view, weight, crops)
     row, column = _arg_max(made["corr"])
     made["pred_u_px"] = (column - config.score_cells / 2) * config.stride
     made["pred_v_px"] = (row - config.score_cells / 2) * config.stride

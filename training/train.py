@@ -23,7 +23,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from g2s_localizer.estimator.localizer import PRECISIONS
-from g2s_localizer.model import RegistrationNet, load_checkpoint
+from g2s_localizer.model import Network, load_checkpoint
 from training.config import StageConfig, TrainingConfig, load_config, reseeded
 from training.data.selection import Part
 from training.loop.devices import chosen_precision
@@ -96,7 +96,7 @@ def train(
     return _conclude(run, network)
 
 
-def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any]) -> None:
+def learn(run: _Run, name: str, network: Network, state: dict[str, Any]) -> None:
     """One stage, from its beginning or from `state`; leaves its best weights in `network`."""
     config, accelerator, pairs = run.config, run.accelerator, run.pairs
     stage: StageConfig = getattr(config, name)
@@ -160,9 +160,7 @@ def learn(run: _Run, name: str, network: RegistrationNet, state: dict[str, Any])
     network.load_state_dict(best.state_dict())
 
 
-def _judged(
-    run: _Run, name: str, network: RegistrationNet, value: float, progress: Progress
-) -> Progress:
+def _judged(run: _Run, name: str, network: Network, value: float, progress: Progress) -> Progress:
     """The progress after a validation; the network is kept when it is the best so far."""
     if not math.isfinite(value):
         raise FloatingPointError(f"{name}, step {progress.step}: the criterion is {value:g}")
@@ -193,7 +191,7 @@ def _save(run: _Run, name: str, learner: Learner, progress: Progress) -> None:
     run.folder.save_state({**state, **learner.state()})
 
 
-def _conclude(run: _Run, network: RegistrationNet) -> dict[str, float]:
+def _conclude(run: _Run, network: Network) -> dict[str, float]:
     """Calibrate and keep the finished network; the figures on the calibration pairs."""
     figures: dict[str, float] = {}
     if run.accelerator.is_main_process:

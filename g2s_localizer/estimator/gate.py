@@ -7,12 +7,14 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from g2s_localizer.estimator.estimate import Prior, Rejection
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import wrap_angle
-from g2s_localizer.model.score_map import Region
+from g2s_localizer.model import Registration
 
 FloatArray = NDArray[np.float64]
 
@@ -101,6 +103,44 @@ def gate(
         if not value <= limit:
             return rejection, f"{name} {value:.3g}{unit}, limit {limit:g}{unit}"
     return None
+
+
+def at_border(
+    registration: Registration, prior_yaw: float, searched: float
+) -> tuple[Rejection, str] | None:
+    """Return the rejection of a peak at the edge of the search in position or heading: what lies
+    beyond it was not looked at. prior_yaw in the crop; searched: largest residual heading looked
+    at (rad).
+    """
+    if registration.modes[0].border_cells == 0:
+        at = f"at ({registration.x:.1f}, {registration.y:.1f}) m from the crop's centre"
+        return Rejection.AT_BORDER, at
+    turn = wrap_angle(registration.yaw - prior_yaw)
+    if abs(turn) > searched:
+        return (
+            Rejection.AT_BORDER,
+            f"heading {math.degrees(turn):+.1f} degrees from the prior's, "
+            f"searched {math.degrees(searched):.1f}",
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Region:
+    """The places that are possible at all: those within a Mahalanobis distance of a centre."""
+
+    centre: tuple[float, float]
+    """metres east and north of the crop's centre"""
+    covariance: FloatArray
+    """(2, 2) (m^2)"""
+    limit: float
+
+    def holds(self, xy: Tensor) -> Tensor:
+        """Return (H, W), whether each of the places xy (H, W, 2) is possible."""
+        precision = np.linalg.inv(self.covariance)
+        apart = xy - xy.new_tensor(self.centre)
+        squared = torch.einsum("hwi,ij,hwj->hw", apart, xy.new_tensor(precision), apart)
+        return squared <= self.limit**2
 
 
 def within_reach(

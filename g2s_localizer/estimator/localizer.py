@@ -19,12 +19,12 @@ from g2s_localizer.estimator.agreement import Agreement
 from g2s_localizer.estimator.crop_encoder import CropEncoder
 from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection, ScoreGrid
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
-from g2s_localizer.estimator.gate import GateConfig, gate, innovation, within_reach
+from g2s_localizer.estimator.gate import GateConfig, at_border, gate, innovation, within_reach
 from g2s_localizer.estimator.mirror_watch import MirrorWatch
 from g2s_localizer.estimator.presence import Presence, probability
 from g2s_localizer.estimator.read_ahead import ReadAhead
-from g2s_localizer.geometry import Camera, Pose2D
-from g2s_localizer.geometry.pose import rotate_covariance, wrap_angle
+from g2s_localizer.geometry import Pose2D
+from g2s_localizer.geometry.pose import rotate_covariance
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
 from g2s_localizer.imagery.coverage import Coverage, survey
 from g2s_localizer.imagery.level import Box
@@ -155,52 +155,61 @@ class Localizer:
         """One estimate for one observation; expected trouble is its rejection, never raised."""
         start = time.perf_counter()
         refuse = partial(self._refuse, observation, start)
-        prior = observation.prior
-        model = self._network.config
-        reach = 2.0 * math.sqrt(max(np.linalg.eigvalsh(prior.covariance[:2, :2]).max(), 0.0))
-        if reach > model.search_m - SNAP_M / 2.0:
-            return refuse(
-                Rejection.UNCERTAIN_PRIOR,
-                f"2 sigma of the prior are {reach:.1f} m, the search window "
-                f"{model.search_m - SNAP_M / 2.0:.1f} m",
-            )
-        yaw_reach = 2.0 * math.sqrt(max(prior.covariance[2, 2], 0.0))
-        yaw_range = math.radians(model.yaw_range_deg)
-        if yaw_reach > yaw_range and not self._network.any_heading:
-            return refuse(
-                Rejection.UNCERTAIN_PRIOR,
-                f"2 sigma of its heading are {math.degrees(yaw_reach):.1f} degrees, the search "
-                f"window {model.yaw_range_deg:.1f} degrees",
-            )
-        ground = prepare_ground(
+        prior, model = observation.prior, self._network.config
+
+        # 1. The prior says where to look, and how far.
+        if too_wide := self._too_wide(prior):
+            return refuse(Rejection.UNCERTAIN_PRIOR, too_wide)
+
+        # 2. The ground image, as the network takes it.
+        ground, camera = prepare_ground(
             observation.image, observation.camera, (model.ground_height, model.ground_width)
         )
         # Every sixteenth pixel of what the network sees: all of a large image would cost 50 ms.
-        deviation = float(ground[0][:, ::4, ::4].numpy().std())
+        deviation = float(ground[:, ::4, ::4].numpy().std())
         if deviation < _FLAT_IMAGE_DEVIATION:
             return refuse(Rejection.BAD_IMAGE, f"deviation of its pixels {deviation:.1f} of 255")
+
+        # 3. The satellite crop around the prior, encoded; and the prior in its axes.
         try:
-            satellite = self._satellite(observation)
+            satellite = self._cache.get(prior.frame, prior.pose.x, prior.pose.y)
         except MissingImagery as error:
             return refuse(Rejection.NO_IMAGERY, str(error))
         finally:
             self.read_ahead.follow(prior)
-        searched = max(yaw_reach, yaw_range)
         in_crop = replace(
             prior,
             pose=satellite.pose.between(prior.pose),
             covariance=rotate_covariance(prior.covariance, -satellite.turn),
         )
-        wider = searched if searched > yaw_range else None
+
+        # 4. The network registers one with the other; now and then the mirrored image too.
+        configured = math.radians(model.yaw_range_deg)
+        searched = max(_two_sigma(prior.covariance[2:, 2:]), configured)
+        register = partial(
+            self._network.register,
+            K=self._tensor(camera.K),
+            T_base_camera=self._tensor(camera.T_base_camera),
+            yaw=in_crop.pose.yaw,
+            satellite=satellite.features,
+            yaw_range=searched if searched > configured else None,
+        )
+        image = ground[None].to(self._device)
         try:
-            registration = self._register(in_crop, ground, satellite, wider)
+            registration = register(image)
             if self._mirror.due:
-                mirrored = (ground[0].flip(-1), ground[1])
-                other = self._register(in_crop, mirrored, satellite, wider)
-                self._mirror.add(registration.evidence, other.evidence)
+                self._mirror.add(registration.evidence, register(image.flip(-1)).evidence)
         except FloatingPointError as error:
             return refuse(Rejection.FLAT_SCORE, str(error))
-        return self._conclude(observation, satellite, registration, searched, start)
+
+        # 5. Its covariance: of the peak, and of the other places that the prior leaves possible.
+        spread = self._floor[:2, :2] + model.cell_m**2 * np.eye(2)
+        region = within_reach(in_crop, (0.0, 0.0), spread, self._limits)
+        possible = region.holds(registration.score_map.cell_xy())
+        covariance = registration.within + registration.beyond(possible)
+
+        # 6. The estimate in map, or the reason why there is none.
+        return self._conclude(observation, satellite, registration, covariance, searched, start)
 
     def encode_ahead(self) -> None:
         """Encode the crop that the next images need, at most one: call it while no image waits.
@@ -213,47 +222,34 @@ class Localizer:
                     self._cache.get(*place)
                 return
 
-    def _satellite(self, observation: Observation) -> CachedCrop:
-        prior = observation.prior
-        return self._cache.get(prior.frame, prior.pose.x, prior.pose.y)
-
-    def _register(
-        self,
-        prior: Prior,
-        ground: tuple[torch.Tensor, Camera],
-        satellite: CachedCrop,
-        yaw_range: float | None,
-    ) -> Registration:
-        """Register with the prior as it is in the crop: metres from its centre, yaw from its east.
-
-        yaw_range: headings looked at to each side (rad), None: those of the network.
-        """
-        image, camera = ground
-        spread = self._floor[:2, :2] + self._network.config.cell_m**2 * np.eye(2)
-        region = within_reach(prior, (0.0, 0.0), spread, self._limits)
-        registration: Registration = self._network.register(
-            image[None].to(self._device),
-            self._tensor(camera.K),
-            self._tensor(camera.T_base_camera),
-            prior.pose.yaw,
-            satellite.features,
-            yaw_range=yaw_range,
-            region=region,
-        )
-        return registration
+    def _too_wide(self, prior: Prior) -> str | None:
+        """Return why the prior is too uncertain for the network's search window, None if not."""
+        model = self._network.config
+        reach, window = _two_sigma(prior.covariance[:2, :2]), model.search_m - SNAP_M / 2.0
+        if reach > window:
+            return f"2 sigma of the prior are {reach:.1f} m, the search window {window:.1f} m"
+        yaw_reach = _two_sigma(prior.covariance[2:, 2:])
+        if yaw_reach > math.radians(model.yaw_range_deg) and not self._network.any_heading:
+            return (
+                f"2 sigma of its heading are {math.degrees(yaw_reach):.1f} degrees, the search "
+                f"window {model.yaw_range_deg:.1f} degrees"
+            )
+        return None
 
     def _conclude(
         self,
         observation: Observation,
         satellite: CachedCrop,
         registration: Registration,
+        in_crop: NDArray[np.float64],
         searched: float,
         start: float,
     ) -> Estimate:
+        """Gate what the network says. in_crop: (3, 3) covariance in the axes of the crop."""
         prior = observation.prior
         score_map = registration.score_map
         pose = satellite.pose @ Pose2D(registration.x, registration.y, registration.yaw)
-        covariance = rotate_covariance(registration.covariance, satellite.turn) + self._floor
+        covariance = rotate_covariance(in_crop, satellite.turn) + self._floor
         log_odds = self._presence.update(
             observation.stamp_ns,
             registration.evidence + self._agreement.evidence(prior, pose),
@@ -261,7 +257,7 @@ class Localizer:
         evidence = score_map.entropy, registration.peak_ratio, registration.correlation
         refused = gate(pose, covariance, prior, *evidence, probability(log_odds), self._limits)
         if refused is None or refused[0] is not Rejection.NOT_HERE:
-            refused = _at_border(registration, prior.pose.yaw - satellite.turn, searched) or refused
+            refused = at_border(registration, prior.pose.yaw - satellite.turn, searched) or refused
         if self._mirror.finding:
             refused = Rejection.NOT_HERE, self._mirror.finding
         rejection, detail = refused or (None, "")
@@ -303,21 +299,6 @@ class Localizer:
         return torch.zeros(shape, dtype=torch.uint8, device=self._device)
 
 
-def _at_border(
-    registration: Registration, prior_yaw: float, searched: float
-) -> tuple[Rejection, str] | None:
-    """Return the rejection of a peak at the edge of the search in position or heading: what lies
-    beyond it was not looked at. prior_yaw in the crop; searched: largest residual heading looked
-    at (rad).
-    """
-    if registration.modes[0].border_cells == 0:
-        at = f"at ({registration.x:.1f}, {registration.y:.1f}) m from the crop's centre"
-        return Rejection.AT_BORDER, at
-    turn = wrap_angle(registration.yaw - prior_yaw)
-    if abs(turn) > searched:
-        return (
-            Rejection.AT_BORDER,
-            f"heading {math.degrees(turn):+.1f} degrees from the prior's, "
-            f"searched {math.degrees(searched):.1f}",
-        )
-    return None
+def _two_sigma(covariance: NDArray[np.float64]) -> float:
+    """Return twice the largest standard deviation of any direction of a covariance."""
+    return 2.0 * math.sqrt(max(np.linalg.eigvalsh(covariance).max(), 0.0))

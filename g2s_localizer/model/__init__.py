@@ -7,7 +7,7 @@ from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.lift.network import LiftNet
 from g2s_localizer.model.paper.network import PaperNet
 from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite
-from g2s_localizer.model.presets import build_network
+from g2s_localizer.model.presets import Network, build_network
 from g2s_localizer.model.registration import CameraInput, Registration, RegistrationNet
 from g2s_localizer.model.score_map import Mode, ScoreMap
 
@@ -17,6 +17,7 @@ __all__ = [
     "LiftNet",
     "Mode",
     "ModelConfig",
+    "Network",
     "PaperNet",
     "Registration",
     "RegistrationNet",

@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from g2s_localizer.model.calibrated import UNCALIBRATED
 from g2s_localizer.model.config import ModelConfig
-from g2s_localizer.model.presets import build_network
-from g2s_localizer.model.registration import UNCALIBRATED, RegistrationNet
+from g2s_localizer.model.presets import Network, build_network
 from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 
 FORMAT = "g2s_localizer checkpoint 1"
@@ -39,7 +39,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the file and what is wrong with it."""
 
 
-def save_checkpoint(path: Path, network: RegistrationNet, provenance: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, network: Network, provenance: dict[str, Any]) -> None:
     """Write `path` (.safetensors) and its .json.
 
     provenance: command, seeds, data and results of the training, kept as they are.
@@ -57,7 +57,7 @@ def save_checkpoint(path: Path, network: RegistrationNet, provenance: dict[str, 
     _write(path, payload)
 
 
-def load_checkpoint(path: Path, sha256: str = "") -> tuple[RegistrationNet, str]:
+def load_checkpoint(path: Path, sha256: str = "") -> tuple[Network, str]:
     """Return the network in evaluation mode and the checkpoint's identity, `NAME@first of SHA-256`.
 
     sha256  digest (hexadecimal) that `path` must have, or its JSON, which holds the digest of

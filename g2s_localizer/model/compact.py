@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from g2s_localizer.model.calibrated import CalibratedNet
 from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
 from g2s_localizer.model.preprocess import standardise
 from g2s_localizer.model.projection import ground_to_overhead
-from g2s_localizer.model.registration import CameraInput, RegistrationNet
+from g2s_localizer.model.registration import CameraInput, Registration
 from g2s_localizer.model.unet import CompactUNet, feature_intrinsics
 
 
@@ -64,14 +65,55 @@ class SatelliteFeatures:
         return self.fine.nbytes + self.coarse.nbytes
 
 
-class G2SNet(RegistrationNet):
+class G2SNet(CalibratedNet):
     """The network of the compact preset: two extractors, rotation by search, translation."""
+
+    any_heading = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.ground_extractor = CompactUNet(config.width, config.levels, config.features)
         self.satellite_extractor = CompactUNet(config.width, config.levels, config.features)
         self.rotation = RotationNet(config.yaw_range_deg, config.yaw_step_deg)
+
+    @torch.inference_mode()
+    def register(
+        self,
+        ground: Tensor | tuple[Tensor, Tensor],
+        K: Tensor | None,
+        T_base_camera: Tensor,
+        yaw: float,
+        satellite: SatelliteFeatures,
+        gsd: float | None = None,
+        yaw_range: float | None = None,
+    ) -> Registration:
+        """Rotation first, then translation at the heading found; what goes in and out is said in
+        `RegistrationNet`.
+        """
+        if yaw_range is not None:
+            raise ValueError(
+                f"the preset {self.config.preset} looks for the heading within "
+                f"{self.config.yaw_range_deg:g} degrees of the prior's, no further"
+            )
+        camera = CameraInput(K, T_base_camera)
+        if isinstance(ground, Tensor):
+            ground = self.encode_ground(ground, camera)
+        prior_yaw = torch.full((1,), yaw, device=T_base_camera.device)
+        residual, variance = self.residual_yaw(ground, camera, prior_yaw, satellite)
+        heading = prior_yaw + residual
+        view, weight = self.overhead(ground, camera, heading)
+        scores = self.scores(view, weight, satellite)[0]
+        score_map, modes = self.peaks(scores, gsd)
+        peak = modes[0]
+        return self.registration(
+            torch.cat([peak.xy, heading]),
+            torch.block_diag(peak.covariance, variance.view(1, 1)),
+            scores[peak.cell].item(),
+            score_map,
+            modes,
+            score_map.log_probability.exp()[None],
+            heading,
+        )
 
     def encode_satellite(self, image: Tensor) -> SatelliteFeatures:
         """Satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
@@ -102,6 +144,10 @@ class G2SNet(RegistrationNet):
     ) -> tuple[Tensor, Tensor]:
         """Overhead view (B, C, k, k) and its weight (B, 1, k, k) at headings `yaw` (B,)."""
         return self._project(torch.cat(ground, dim=1), camera, yaw, coarse=False)
+
+    def scores(self, view: Tensor, weight: Tensor, satellite: SatelliteFeatures) -> Tensor:
+        """Scores (B, n, n) of the positions of overhead views and their weights."""
+        return correlate(view, weight, satellite.fine)
 
     def yaw_scores(
         self,

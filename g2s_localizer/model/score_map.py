@@ -6,9 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -26,27 +24,6 @@ class Mode:
     """row and column of the peak"""
     border_cells: int
     """cells between the peak and the nearest edge of the map"""
-
-
-@dataclass(frozen=True)
-class Region:
-    """The places that are possible at all: those within a Mahalanobis distance of a centre."""
-
-    centre: tuple[float, float]
-    """metres east and north of the crop's centre"""
-    covariance: NDArray[np.float64]
-    """(2, 2) (m^2)"""
-    limit: float
-
-    def share(self, probability: Tensor, xy: Tensor) -> Tensor:
-        """Probabilities (..., H, W) of the places xy (H, W, 2), of those that are possible alone;
-        zeros where all of them are impossible.
-        """
-        precision = np.linalg.inv(self.covariance)
-        apart = xy - xy.new_tensor(self.centre)
-        squared = torch.einsum("hwi,ij,hwj->hw", apart, xy.new_tensor(precision), apart)
-        kept = torch.where(squared <= self.limit**2, probability, 0.0)
-        return kept / kept.sum().clamp_min(torch.finfo(kept.dtype).tiny)
 
 
 @dataclass(frozen=True)
@@ -126,19 +103,6 @@ class ScoreMap:
             found.append(Mode(mean, covariance, window.sum().item(), (row, column), border))
             remaining[distance <= 2.0 * radius_m] = -math.inf
         return sorted(found, key=lambda mode: mode.mass, reverse=True)
-
-    def beyond(self, xy: Tensor, radius_m: float, region: Region | None = None) -> Tensor:
-        """(2, 2) second moment (m^2), about the position `xy` (2,), of the probability that lies
-        more than `radius_m` from it; of the probability within the region, where there is one.
-        """
-        cells = self.cell_xy()
-        apart = cells - xy
-        probability = self.log_probability.exp()
-        if region is not None:
-            probability = region.share(probability, cells)
-        outside = apart.square().sum(-1) > radius_m**2
-        weight = torch.where(outside, probability, 0.0)
-        return torch.einsum("hw,hwi,hwj->ij", weight, apart, apart)
 
     def peak_ratio(self, radius_m: float) -> float:
         """Probability around the second peak over that around the first: 1 for two equal ones."""

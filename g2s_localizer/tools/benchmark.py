@@ -15,7 +15,8 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,19 +31,15 @@ from g2s_localizer.estimator.localizer import PRECISIONS, LocalizerConfig
 from g2s_localizer.geometry import Camera
 from g2s_localizer.model import (
     CameraInput,
-    Mode,
     ModelConfig,
-    RegistrationNet,
-    ScoreMap,
+    Network,
     build_network,
     load_checkpoint,
     prepare_ground,
     prepare_satellite,
 )
-from g2s_localizer.model.config import LIFT, PAPER_VIGOR, PRESETS
-from g2s_localizer.model.correlation import correlate
+from g2s_localizer.model.config import PAPER_VIGOR, PRESETS
 from g2s_localizer.model.folding import fold_batch_norm
-from g2s_localizer.model.registration import MODE_RADIUS_M
 
 STAGES = (
     "preprocess",
@@ -54,7 +51,18 @@ STAGES = (
     "score map",
     "refinement",
 )
-SATELLITE = "satellite features"
+_STEPS = {
+    "encode_satellite": "satellite features",
+    "encode_ground": "ground features",
+    "residual_yaw": "rotation",
+    "volume": "rotation",
+    "overhead": "projection",
+    "scores": "correlation",
+    "peaks": "score map",
+    "refined": "refinement",
+    "registration": "refinement",
+}
+"""Which stage each step of the networks belongs to."""
 
 _WARM_UP = 3
 _CAMERA_HEIGHT_M = 1.65
@@ -96,50 +104,47 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self.stages: dict[str, float] = {}
+        self.stages = dict.fromkeys(STAGES, 0.0)
 
     def __call__(self, name: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()
         result = work()
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        self.stages[name] = (time.perf_counter() - start) * 1e3
+        self.stages[name] += (time.perf_counter() - start) * 1e3
         return result
+
+    @contextmanager
+    def on(self, network: Network) -> Iterator[None]:
+        """Time the steps of a network by their stages, as long as this lasts."""
+        steps = {name: stage for name, stage in _STEPS.items() if hasattr(network, name)}
+        for name, stage in steps.items():
+            setattr(network, name, self._timed(stage, getattr(network, name)))
+        try:
+            yield
+        finally:
+            for name in steps:
+                delattr(network, name)
+
+    def _timed(self, stage: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given: self(stage, lambda: step(*given))
 
 
 def register_once(
-    network: RegistrationNet, scene: Scene, device: torch.device, satellite: Any | None
+    network: Network, scene: Scene, device: torch.device, satellite: Any | None
 ) -> tuple[dict[str, float], Any]:
-    """One registration as `RegistrationNet.register` does it; features of the crop are made when
-    `satellite` is None. Returns milliseconds by stage, with their `total`, and the features. The
-    preset lift searches heading and position together: all of it is its rotation stage.
+    """One registration; features of the crop are made when `satellite` is None. Returns
+    milliseconds by stage, with their `total`, and the features. The preset lift searches heading
+    and position together: all of it is its rotation stage.
     """
     config, watch = network.config, Stopwatch(device)
     start = time.perf_counter()
     ground, camera = watch("preprocess", lambda: _prepare(scene, config, device))
-    if satellite is None:
-        image = watch(
-            "preprocess crop", lambda: prepare_satellite(scene.satellite)[None].to(device)
-        )
-        watch.stages["preprocess"] += watch.stages.pop("preprocess crop")
-        satellite = watch(SATELLITE, lambda: network.encode_satellite(image))
-    yaw = torch.zeros(1, device=device)
-    features = watch("ground features", lambda: network.encode_ground(ground, camera))
-    if network.config.preset == LIFT:
-        score, found = watch("rotation", lambda: network.search(features, camera, yaw, satellite))
-        watch.stages |= {"projection": 0.0, "correlation": 0.0}
-    else:
-        residual, variance = watch(
-            "rotation", lambda: network.residual_yaw(features, camera, yaw, satellite)
-        )
-        heading = yaw + residual
-        found = heading, variance
-        view, weight = watch("projection", lambda: network.overhead(features, camera, heading))
-        score = watch(
-            "correlation", lambda: network.central(correlate(view, weight, satellite.fine))
-        )
-    score_map, modes = watch("score map", lambda: _modes(score[0], network))
-    watch("refinement", lambda: network.place(features, satellite, score_map, modes[0], found))
+    with watch.on(network):
+        if satellite is None:
+            image = watch("preprocess", lambda: prepare_satellite(scene.satellite)[None].to(device))
+            satellite = network.encode_satellite(image)
+        network.register(ground, *camera, 0.0, satellite)
     return {**watch.stages, "total": (time.perf_counter() - start) * 1e3}, satellite
 
 
@@ -157,16 +162,11 @@ def _prepare(scene: Scene, config: ModelConfig, device: torch.device) -> tuple[T
     )
 
 
-def _modes(score: Tensor, network: RegistrationNet) -> tuple[ScoreMap, list[Mode]]:
-    score_map = ScoreMap.from_scores(score, network.temperature, network.config.cell_m)
-    return score_map, score_map.modes(2, MODE_RADIUS_M)
-
-
 def summary(values: Sequence[float]) -> dict[str, float]:
     return {"p50": float(np.median(values)), "p99": float(np.quantile(values, 0.99))}
 
 
-def benchmark(network: RegistrationNet, device: torch.device, runs: int) -> dict[str, Any]:
+def benchmark(network: Network, device: torch.device, runs: int) -> dict[str, Any]:
     """Median and p99 of every stage, of a whole registration, and of one whose crop's features
     are cached (ms), and the peak memory (MB): of the process, or of PyTorch on the GPU.
     """
@@ -190,7 +190,7 @@ def benchmark(network: RegistrationNet, device: torch.device, runs: int) -> dict
 
 
 def benchmark_node(
-    network: RegistrationNet, device: torch.device, precision: str, runs: int
+    network: Network, device: torch.device, precision: str, runs: int
 ) -> dict[str, Any]:
     """Median and p99 of the node's work on an image and of its processor time (ms), or `absent`:
     why they could not be measured.
@@ -229,7 +229,7 @@ def print_table(report: dict[str, Any]) -> None:
         print(f"node                 not measured: {node['absent']}")
 
 
-def _load(arguments: argparse.Namespace) -> RegistrationNet:
+def _load(arguments: argparse.Namespace) -> Network:
     if arguments.checkpoint is not None:
         return load_checkpoint(arguments.checkpoint)[0]
     torch.manual_seed(0)

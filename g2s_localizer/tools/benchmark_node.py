@@ -20,7 +20,7 @@ from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
 from g2s_localizer.geometry import Camera, LatLon
 from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.imagery.level import Level
-from g2s_localizer.model import RegistrationNet
+from g2s_localizer.model import Network
 from g2s_localizer.ros.bridge import BridgeConfig, LocalizerBridge
 from g2s_localizer.ros.conversions import image_message, time_message
 
@@ -53,7 +53,7 @@ class PictureImagery:
 
 
 def node_cost(
-    network: RegistrationNet,
+    network: Network,
     image: NDArray[np.uint8],
     satellite: NDArray[np.uint8],
     camera: Camera,

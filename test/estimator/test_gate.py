@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from g2s_localizer.estimator.estimate import Prior, Rejection
-from g2s_localizer.estimator.gate import GateConfig, gate, innovation, long_axis
+from g2s_localizer.estimator.gate import GateConfig, gate, innovation, long_axis, within_reach
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotate_covariance
 
@@ -86,3 +87,11 @@ def test_the_long_axis_does_not_depend_on_the_heading(yaw):
 def test_a_limit_that_limits_nothing_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"GateConfig.{name} .*{value}"):
         GateConfig(**{name: value})
+
+
+def test_the_places_within_reach_are_those_that_the_innovation_allows():
+    # around the prior's (10, 20) - (8, 20), 3 sigma of 24 + 1 m^2 to each side
+    region = within_reach(PRIOR, (8.0, 20.0), np.eye(2), CONFIG)
+    east = torch.tensor([[-13.1, -12.9, 2.0, 16.9, 17.1]])
+    held = region.holds(torch.stack([east, torch.zeros_like(east)], dim=-1))
+    assert held.tolist() == [[False, True, True, True, False]]

@@ -15,8 +15,8 @@ from g2s_localizer import Localizer, LocalizerConfig, Pose2D
 from g2s_localizer.estimator.estimate import Rejection
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.model import load_checkpoint, save_checkpoint
+from g2s_localizer.model.calibrated import UNCALIBRATED
 from g2s_localizer.model.checkpoint import SHIPPED
-from g2s_localizer.model.registration import UNCALIBRATED
 
 
 @pytest.fixture(scope="module")

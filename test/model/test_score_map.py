@@ -43,14 +43,6 @@ def test_two_peaks_are_two_modes_with_their_shares():
     assert score_map.peak_ratio(4.0) == pytest.approx(0.4 / 0.6, abs=0.02)
 
 
-def test_what_lies_beyond_a_place_weighs_its_probability_times_its_squared_distance():
-    score_map = gaussian_map([(-8.0, 6.0, 0.1, 0.75), (4.0, 5.0, 0.1, 0.25)])
-    expected = 0.25 * torch.tensor([[144.0, -12.0], [-12.0, 1.0]])
-    found = score_map.beyond(torch.tensor([-8.0, 6.0]), 4.0)
-    torch.testing.assert_close(found, expected, atol=0.05, rtol=0.01)
-    assert float(score_map.beyond(torch.tensor([-8.0, 6.0]), 20.0).abs().max()) < 1e-6
-
-
 def test_a_flat_map_has_entropy_one_and_a_sharp_one_near_zero():
     assert ScoreMap.from_scores(torch.zeros(20, 20), 1.0, 0.5).entropy == pytest.approx(1.0)
     assert gaussian_map([(0.0, 0.0, 0.05, 1.0)]).entropy < 0.01

@@ -14,7 +14,7 @@ from accelerate.utils import AutocastKwargs, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from g2s_localizer.model import RegistrationNet
+from g2s_localizer.model import Network
 from training.config import StageConfig
 from training.data.sample import Batch
 
@@ -58,7 +58,7 @@ class Learner:
     def __init__(
         self,
         accelerator: Accelerator,
-        network: RegistrationNet,
+        network: Network,
         parameters: Sequence[nn.Parameter],
         loss_of: LossOf,
         stage: StageConfig,
@@ -82,9 +82,9 @@ class Learner:
         self._model, self._optimiser = accelerator.prepare(_Loss(network, loss_of), optimiser)
 
     @property
-    def averaged(self) -> RegistrationNet:
+    def averaged(self) -> Network:
         network = self._average.module
-        assert isinstance(network, RegistrationNet)
+        assert isinstance(network, Network)
         return network
 
     def update(self, batches: Sequence[Batch]) -> Update:
@@ -144,7 +144,7 @@ class Learner:
 class _Loss(nn.Module):
     """The loss as a module, so that DistributedDataParallel sees the forward pass."""
 
-    def __init__(self, network: RegistrationNet, loss_of: LossOf) -> None:
+    def __init__(self, network: Network, loss_of: LossOf) -> None:
         super().__init__()
         self.network = network
         self._loss_of = loss_of
@@ -163,7 +163,7 @@ def _schedule(
     return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0, total_iters=0)
 
 
-def _averaged(network: RegistrationNet, decay: float) -> AveragedModel:
+def _averaged(network: Network, decay: float) -> AveragedModel:
     """An exponential moving average of weights and buffers that starts fast.
 
     After n updates the decay is min(decay, (1 + n) / (10 + n)), so that a short run does not

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from g2s_localizer.model import RegistrationNet, save_checkpoint
+from g2s_localizer.model import Network, save_checkpoint
 from training.loop.state_dict import load_plain
 
 STATE_FORMAT = "g2s_localizer training state 1"
@@ -65,9 +65,7 @@ class RunFolder:
             raise ValueError(f"{self.state_file}: its format is not '{STATE_FORMAT}'")
         return state
 
-    def save_network(
-        self, path: Path, network: RegistrationNet, provenance: dict[str, Any]
-    ) -> None:
+    def save_network(self, path: Path, network: Network, provenance: dict[str, Any]) -> None:
         """A checkpoint in place of the one at `path`; raises OSError as `save_state`."""
         partial = self.root / ".partial" / path.name
         try:

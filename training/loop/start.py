@@ -9,7 +9,7 @@ from typing import Any
 
 from accelerate.utils import set_seed
 
-from g2s_localizer.model import RegistrationNet, build_network, load_checkpoint
+from g2s_localizer.model import Network, build_network, load_checkpoint
 from g2s_localizer.model.paper.vgg import VGGUNet
 from training.config import TrainingConfig, flat
 from training.loop.run_folder import RunFolder
@@ -45,7 +45,7 @@ def open_state(
     return state
 
 
-def open_network(config: TrainingConfig) -> RegistrationNet:
+def open_network(config: TrainingConfig) -> Network:
     """With random weights that follow from the seed, or those of `init_from` or `vgg16`.
 
     Raises FileNotFoundError saying where absent weights come from, ValueError when a file holds
@@ -65,7 +65,7 @@ def open_network(config: TrainingConfig) -> RegistrationNet:
     return network
 
 
-def _start_from_imagenet(network: RegistrationNet, file: Path) -> None:
+def _start_from_imagenet(network: Network, file: Path) -> None:
     if not file.exists():
         raise FileNotFoundError(
             f"{file.absolute()} (vgg16 of the configuration) is not there. It holds torchvision's "

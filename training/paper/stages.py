@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from g2s_localizer.model import CameraInput, G2SNet, PaperNet, RegistrationNet
+from g2s_localizer.model import CameraInput, G2SNet, Network, PaperNet
 from g2s_localizer.model.config import COMPACT
 from g2s_localizer.model.correlation import correlate_all
 from training.config import LossConfig, TrainingConfig
@@ -78,7 +78,7 @@ def stage_losses(
     return Losses(training, criterion, pair_scores)
 
 
-def trained_parameters(network: RegistrationNet, stage: str) -> list[nn.Parameter]:
+def trained_parameters(network: Network, stage: str) -> list[nn.Parameter]:
     """What the stage of that name trains; all else is frozen."""
     if isinstance(network, PaperNet):
         if stage == "rotation":
@@ -94,7 +94,7 @@ def trained_parameters(network: RegistrationNet, stage: str) -> list[nn.Paramete
     return [parameter for part in parts for parameter in part.parameters()]
 
 
-def hand_over(network: RegistrationNet) -> None:
+def hand_over(network: Network) -> None:
     """From rotation to translation: in the compact network both views of a place begin with the
     same features. The paper's translation has extractors of its own.
     """
@@ -103,7 +103,7 @@ def hand_over(network: RegistrationNet) -> None:
 
 
 def translation_loss(
-    network: RegistrationNet,
+    network: Network,
     batch: Batch,
     terms: LossConfig = _WEAK_ALONE,
     fixes: Targets | None = None,
@@ -134,7 +134,7 @@ def translation_loss(
     return loss
 
 
-def pair_scores(network: RegistrationNet, batch: Batch) -> Tensor:
+def pair_scores(network: Network, batch: Batch) -> Tensor:
     """Scores (B, B, n, n) of ground image j on satellite crop i at [i, j].
 
     The heading is that of the rotation net, and no gradient goes through it.
@@ -152,7 +152,7 @@ def pair_scores(network: RegistrationNet, batch: Batch) -> Tensor:
     return correlate_all(view, weight, satellite.fine)
 
 
-def _cells(network: RegistrationNet, batch: Batch, own: Tensor, targets: Targets) -> Tensor:
+def _cells(network: Network, batch: Batch, own: Tensor, targets: Targets) -> Tensor:
     """(B, 2) integer (row, column) of the targets in score maps `own` (B, n, n)."""
     cell_m = (batch.gsd * network.config.stride)[:, None]
     side = own.shape[-1]

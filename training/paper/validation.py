@@ -10,7 +10,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from g2s_localizer.model import RegistrationNet
+from g2s_localizer.model import Network
 from training.data.sample import PairDataset
 from training.data.selection import Part
 from training.loop.loading import listed
@@ -34,7 +34,7 @@ _FIGURES = {
 
 def criterion(
     accelerator: Accelerator,
-    network: RegistrationNet,
+    network: Network,
     losses: Losses,
     held_out: PairDataset,
     batches: Sequence[list[int]],
@@ -65,7 +65,7 @@ def criterion(
 
 
 def errors(
-    network: RegistrationNet, held_out: PairDataset, batches: Sequence[list[int]], stage: str
+    network: Network, held_out: PairDataset, batches: Sequence[list[int]], stage: str
 ) -> dict[str, float]:
     """Return errors of the ground images' poses in metres and degrees, of some held-out pairs;
     nothing where nobody knows their poses. They are shown and decide nothing.

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import RegistrationNet
-from g2s_localizer.model.registration import UNCALIBRATED, evidence_features
+from g2s_localizer.model import Network
+from g2s_localizer.model.calibrated import UNCALIBRATED, evidence_features
 from training.data.sample import PairDataset, Sample, Unreadable
 from training.score.predict import Prediction, predict
 
@@ -89,7 +89,7 @@ class Contradicted:
         return Unreadable(index, str(index), f"no image is {_APART_M:g} m from it")
 
 
-def learn_belonging(network: RegistrationNet, dataset: PairDataset) -> str:
+def learn_belonging(network: Network, dataset: PairDataset) -> str:
     """Set the network's `evidence_weights` and `correlation_floor`; return what came out in words.
 
     Evidence is a logistic regression on `evidence_features` (Newton's method, both classes of
@@ -122,7 +122,7 @@ def learn_belonging(network: RegistrationNet, dataset: PairDataset) -> str:
     )
 
 
-def _answers(network: RegistrationNet, dataset: PairDataset) -> Iterator[tuple[FloatArray, float]]:
+def _answers(network: Network, dataset: PairDataset) -> Iterator[tuple[FloatArray, float]]:
     """Yield the features of each answer and its distance from the truth (m)."""
     if dataset.truths is None:
         raise ValueError("calibration needs pairs whose poses are known")
@@ -130,7 +130,7 @@ def _answers(network: RegistrationNet, dataset: PairDataset) -> Iterator[tuple[F
         if isinstance(found, Prediction):
             truth = dataset.truths[found.index]
             error = math.hypot(found.pose.x - truth.x, found.pose.y - truth.y)
-            yield evidence_features(found.correlation, found.covariance - found.beyond), error
+            yield evidence_features(found.correlation, found.within), error
 
 
 def _logistic(right: FloatArray, wrong: FloatArray) -> FloatArray:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation, wrap_angle
-from g2s_localizer.model import RegistrationNet
+from g2s_localizer.model import Network
 from training.data.sample import PairDataset, Unreadable
 from training.data.selection import Part
 from training.score.belonging import learn_belonging
@@ -28,7 +28,7 @@ MOST_PAIRS = 500
 deviation), two steps of `_SCALES`. Four times as many would halve that, for hours on a CPU."""
 
 
-def calibrate(network: RegistrationNet, dataset: PairDataset) -> None:
+def calibrate(network: Network, dataset: PairDataset) -> None:
     """Set temperature, covariance scales and evidence from pairs whose poses are known.
 
     The temperature maximises the likelihood of the true cell, a tenth of the frames being taken
@@ -57,13 +57,13 @@ def calibrate(network: RegistrationNet, dataset: PairDataset) -> None:
     learn_belonging(network, dataset)
 
 
-def _scales(network: RegistrationNet, dataset: PairDataset, truths: list[Pose2D]) -> torch.Tensor:
+def _scales(network: Network, dataset: PairDataset, truths: list[Pose2D]) -> torch.Tensor:
     """(2,) of position and yaw at the peak: the smallest of `_SCALES` that holds its share."""
     poses, within, beyond, true = [], [], [], []
     for found in predict(network, dataset):
         if not isinstance(found, Unreadable):
             poses.append(found.pose)
-            within.append(found.covariance - found.beyond)
+            within.append(found.within)
             beyond.append(found.beyond)
             true.append(truths[found.index])
     turn = np.array([wrap_angle(a.yaw - b.yaw) for a, b in zip(poses, true, strict=True)])

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from g2s_localizer.estimator.gate import Region
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation
-from g2s_localizer.model import Registration, RegistrationNet, ScoreMap
+from g2s_localizer.model import Network, Registration, ScoreMap
 from g2s_localizer.model.registration import CameraInput
-from g2s_localizer.model.score_map import Region
 from training.data.sample import Batch, PairDataset, Sample, Unreadable, collate
 from training.loop.loading import in_order
 
@@ -37,10 +37,11 @@ class Prediction:
     """of the pair in its dataset"""
     pose: Pose2D
     """in the frame of the pair's label"""
-    covariance: NDArray[np.float64]
-    """(3, 3) of (x, y, yaw) in that frame, without the floor of the imagery's georeferencing"""
+    within: NDArray[np.float64]
+    """(3, 3) of (x, y, yaw) in that frame, if the vehicle stands at this peak; without the floor
+    of the imagery's georeferencing"""
     beyond: NDArray[np.float64]
-    """(3, 3) the part of it that is for other places than this peak"""
+    """(3, 3) what other places add to it"""
     score_map: ScoreMap
     """in the crop's axes"""
     peak_ratio: float
@@ -57,9 +58,14 @@ class Prediction:
     crop_yaw: float
     """yaw in the label's frame of the crop's u axis (rad)"""
 
+    @property
+    def covariance(self) -> NDArray[np.float64]:
+        """(3, 3), of all places together."""
+        return self.within + self.beyond
+
 
 def predict(
-    network: RegistrationNet,
+    network: Network,
     dataset: PairDataset,
     yaw_range: float | None = None,
     region: Region | None = None,
@@ -70,8 +76,9 @@ def predict(
 ) -> Iterator[Prediction | Unreadable]:
     """One prediction for each pair, in order; pairs that cannot be read are passed on.
 
-    yaw_range (rad) and region: as `RegistrationNet.register`. batch: pairs that are encoded
-    together and are in memory, None: one on a CPU, which gains nothing by more, else 16.
+    yaw_range (rad): as in `register`. region: the places, from the label, that the covariance
+    takes for possible, None: all. batch: pairs that are encoded together and are in memory, None:
+    one on a CPU, which gains nothing by more, else 16.
     workers: processes that read pairs, None: none on a CPU, else one a core, 8 at most.
     progress: what the bar is called that is shown where this takes more than some seconds.
     """
@@ -88,20 +95,18 @@ def predict(
     )  # fmt: skip
     while samples := list(islice(read, batch)):
         pairs = [sample for sample in samples if isinstance(sample, Sample)]
-        found = iter(_register(network, collate(pairs), yaw_range, region) if pairs else [])
+        found = iter(_register(network, collate(pairs), yaw_range) if pairs else [])
         for sample in samples:
             shown.update()
             if isinstance(sample, Unreadable):
                 yield sample
             else:
-                yield _prediction(network, sample, labels[sample.index], next(found))
+                yield _prediction(sample, labels[sample.index], next(found), region)
     shown.close()
 
 
 @torch.inference_mode()
-def _register(
-    network: RegistrationNet, pairs: Batch, yaw_range: float | None, region: Region | None
-) -> list[Registration]:
+def _register(network: Network, pairs: Batch, yaw_range: float | None) -> list[Registration]:
     """As the node does, but for images and crops that are encoded together."""
     pairs = pairs.to(network.temperature.device)
     camera = CameraInput(pairs.K, pairs.T_base_camera)
@@ -110,8 +115,8 @@ def _register(
     found = []
     for i, (yaw, gsd) in enumerate(zip(pairs.yaw.tolist(), pairs.gsd.tolist(), strict=True)):
         same = math.isclose(gsd, network.config.gsd, rel_tol=1e-6)
-        one = _one(ground, i), _one(camera, i), yaw, _one(satellite, i), None if same else gsd
-        found.append(network.locate(*one, yaw_range, region))
+        pair = _one(ground, i), *_one(camera, i), yaw, _one(satellite, i)
+        found.append(network.register(*pair, None if same else gsd, yaw_range))
     return found
 
 
@@ -129,16 +134,17 @@ def _one(features: Any, i: int) -> Any:
 
 
 def _prediction(
-    network: RegistrationNet, sample: Sample, label: Pose2D, found: Registration
+    sample: Sample, label: Pose2D, found: Registration, region: Region | None
 ) -> Prediction:
+    possible = None if region is None else region.holds(found.score_map.cell_xy())
     turn = np.eye(3)
     turn[:2, :2] = rotation(sample.crop_yaw)
     x, y, _ = turn @ (found.x, found.y, 0.0)
     return Prediction(
         index=sample.index,
         pose=Pose2D(label.x + x, label.y + y, found.yaw + sample.crop_yaw),
-        covariance=turn @ found.covariance @ turn.T,
-        beyond=turn @ found.beyond @ turn.T,
+        within=turn @ found.within @ turn.T,
+        beyond=turn @ found.beyond(possible) @ turn.T,
         score_map=found.score_map,
         peak_ratio=found.peak_ratio,
         correlation=found.correlation,

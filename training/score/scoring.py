@@ -17,7 +17,7 @@ from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.estimator.presence import probability
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotation
-from g2s_localizer.model import RegistrationNet
+from g2s_localizer.model import Network
 from training.data.sample import PairDataset, PriorNoise, Unreadable
 from training.score.metrics import squared_mahalanobis, summarise, vehicle_errors, yaw_coverage
 from training.score.predict import Prediction, predict
@@ -96,7 +96,7 @@ class Scores:
 
 
 def score(
-    network: RegistrationNet,
+    network: Network,
     dataset: PairDataset,
     noise: PriorNoise,
     worst: int = 0,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from g2s_localizer.model.calibrated import CalibratedNet
 from g2s_localizer.model.config import EFFICIENTNET, ModelConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
 from g2s_localizer.model.lift.efficientnet import EfficientUNet
@@ -23,19 +23,11 @@ from g2s_localizer.model.lift.lift import (
 )
 from g2s_localizer.model.lift.refine import PoseRefiner, moved
 from g2s_localizer.model.preprocess import standardise
-from g2s_localizer.model.registration import (
-    MODE_RADIUS_M,
-    CameraInput,
-    Placed,
-    RegistrationNet,
-)
-from g2s_localizer.model.score_map import Mode, Region, ScoreMap
+from g2s_localizer.model.registration import CameraInput, Registration
 from g2s_localizer.model.unet import CompactUNet, feature_intrinsics
 
 _NEAR_STEPS = 2
 """Steps of the heading around the best one that are averaged."""
-_PEAK_HEADINGS = math.radians(10.0)
-"""Headings farther from the refined one are another peak's."""
 _CHANNELS = 32
 _REFINEMENTS = 2
 
@@ -55,16 +47,7 @@ class LiftSatellite:
         return self.features.nbytes + self.fine.nbytes
 
 
-class Volume(NamedTuple):
-    """What the search saw of one image."""
-
-    scores: Tensor
-    """(R, n, n)"""
-    headings: Tensor
-    """(R,) rad"""
-
-
-class LiftNet(RegistrationNet):
+class LiftNet(CalibratedNet):
     """The network of the preset `lift`: two extractors, the lift, correlation.
 
     The temperature of the volume of scores is learned.
@@ -114,70 +97,65 @@ class LiftNet(RegistrationNet):
         scores = [correlate(view[:, :-1], view[:, -1:] * mask, satellite) for view, mask in each]
         return torch.stack(scores, dim=1)
 
-    def search(
+    @torch.inference_mode()
+    def register(
         self,
-        ground: LiftedColumns,
-        camera: CameraInput,
-        yaw: Tensor,
+        ground: Tensor | LiftedColumns,
+        K: Tensor | None,
+        T_base_camera: Tensor,
+        yaw: float,
         satellite: LiftSatellite,
-        gsd: Tensor | None = None,
+        gsd: float | None = None,
         yaw_range: float | None = None,
-    ) -> tuple[Tensor, Volume]:
-        """Heading and position together, one image at a time: the score of a position is that of
-        its best heading.
-        """
+    ) -> Registration:
+        """The method, step by step; what goes in and out is said in `RegistrationNet`."""
+        # 1. Features of the image, lifted column by column onto the ground before the camera.
+        if isinstance(ground, Tensor):
+            ground = self.encode_ground(ground, CameraInput(K, T_base_camera))
+
+        # 2. The overhead view at every heading, correlated with every place of the crop.
         residuals = self.residuals
         if yaw_range is not None:
             residuals = self._residuals(min(yaw_range, math.pi)).to(residuals.device)
-        scores = self.volume(ground, yaw[:, None] + residuals, satellite.fine)
-        return scores.amax(dim=1), Volume(scores[0], yaw + residuals)
+        headings = yaw + residuals
+        scores = self.volume(ground, headings[None], satellite.fine)[0]
 
-    def place(
-        self,
-        ground: LiftedColumns,
-        satellite: LiftSatellite,
-        score_map: ScoreMap,
-        mode: Mode,
-        found: Volume,
-        region: Region | None = None,
-    ) -> Placed:
-        """The peak and its heading, refined; the refinement knows its own covariance."""
-        row, column = mode.cell
-        at_peak = torch.softmax(found.scores[:, row, column] * self.log_temperature.exp(), 0)
-        best = int(at_peak.argmax())
-        near = slice(max(best - _NEAR_STEPS, 0), best + _NEAR_STEPS + 1)
-        heading = (at_peak[near] * found.headings[near]).sum() / at_peak[near].sum()
-        guess = torch.cat([mode.xy, heading.view(1)])[None]
+        # 3. The score of a place is that of its best heading; the vehicle is at the first peak.
+        best = scores.amax(dim=0)
+        score_map, modes = self.peaks(best, gsd)
+        row, column = modes[0].cell
+
+        # 4. Its heading: the mean of those around the best one there.
+        at_peak = torch.softmax(scores[:, row, column] * self.log_temperature.exp(), 0)
+        first = int(at_peak.argmax())
+        near = slice(max(first - _NEAR_STEPS, 0), first + _NEAR_STEPS + 1)
+        heading = (at_peak[near] * headings[near]).sum() / at_peak[near].sum()
+
+        # 5. The pose, refined between cells and headings, and its covariance if the peak is right.
+        guess = torch.cat([modes[0].xy, heading.view(1)])
+        pose, within = self.refined(ground, satellite.features, guess)
+
+        # 6. What the volume says of all other places goes along: `Registration.beyond`.
+        probability = torch.softmax((scores * self.temperature).flatten(), 0).view_as(scores)
+        correlation = best[row, column].item()
+        return self.registration(pose, within, correlation, score_map, modes, probability, headings)
+
+    def refined(
+        self, ground: LiftedColumns, satellite: Tensor, guess: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return pose (3,) and covariance (3, 3), in the axes of the crop, from a guess (3,) and
+        satellite features (1, C, A, A).
+        """
+        pose = guess[None]
         for _ in range(_REFINEMENTS):
-            residual = self.refine(ground, satellite.features, guess)
-            axes = guess[0, 2]
-            guess = moved(guess, residual.mean)
+            residual = self.refine(ground, satellite, pose)
+            axes = pose[0, 2]
+            pose = moved(pose, residual.mean)
+        # the residual is in the axes of the vehicle as it was guessed
         c, s = torch.cos(axes), torch.sin(axes)
         turn = torch.eye(3, device=axes.device)
         turn[:2, :2] = torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
-        pose, within = guess[0], turn @ residual.covariance[0] @ turn.T
-        return Placed(pose, within, self._beyond(pose, score_map, found, region))
-
-    def _beyond(
-        self, pose: Tensor, score_map: ScoreMap, found: Volume, region: Region | None
-    ) -> Tensor:
-        """Second moment (3, 3) about the pose of what lies outside its own peak."""
-        probability = torch.softmax((found.scores * self.temperature).flatten(), 0)
-        probability = probability.view_as(found.scores)
-        cells = score_map.cell_xy()
-        if region is not None:
-            probability = region.share(probability, cells)
-        apart = cells - pose[:2]
-        turn = torch.remainder(found.headings - pose[2] + math.pi, 2.0 * math.pi) - math.pi
-        distant = apart.square().sum(dim=-1) > MODE_RADIUS_M**2
-        outside = distant | (turn.abs() > _PEAK_HEADINGS)[:, None, None]
-        weight = probability * outside
-        across = torch.einsum("rij,ija,r->a", weight, apart, turn)
-        moment = pose.new_empty(3, 3)
-        moment[:2, :2] = torch.einsum("ij,ija,ijb->ab", weight.sum(dim=0), apart, apart)
-        moment[2, :2] = moment[:2, 2] = across
-        moment[2, 2] = (weight.sum(dim=(1, 2)) * turn.square()).sum()
-        return moment
+        return pose[0], turn @ residual.covariance[0] @ turn.T
 
     def _residuals(self, yaw_range: float) -> Tensor:
         """Headings, from the prior's, that are tried for a range in rad."""

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from g2s_localizer.model.calibrated import CalibratedNet
 from g2s_localizer.model.config import PAPER_KITTI, ModelConfig
-from g2s_localizer.model.correlation import SatelliteSpectrum, satellite_spectrum
+from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
 from g2s_localizer.model.grid import overhead_xy, rotate_xy
 from g2s_localizer.model.paper.swin import SwinRegressor
 from g2s_localizer.model.paper.vgg import LEVEL_CHANNELS, VGGUNet
 from g2s_localizer.model.projection import panorama_turns
-from g2s_localizer.model.registration import CameraInput, RegistrationNet
+from g2s_localizer.model.registration import CameraInput, Registration
 from g2s_localizer.model.sampling import camera_points, inside, pinhole_pixels, sample_features
 
 _YAW_SIGMA = math.radians(1.0)
@@ -64,8 +65,10 @@ class PaperGround:
     rotation: FeatureRows | None
 
 
-class PaperNet(RegistrationNet):
+class PaperNet(CalibratedNet):
     """The VGG-16 U-Nets, the Swin regressor and the correlation of the paper."""
+
+    any_heading = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -77,6 +80,46 @@ class PaperNet(RegistrationNet):
         else:
             self.ground_extractor = VGGUNet()
             self.satellite_extractor = VGGUNet()
+
+    @torch.inference_mode()
+    def register(
+        self,
+        ground: Tensor | PaperGround,
+        K: Tensor | None,
+        T_base_camera: Tensor,
+        yaw: float,
+        satellite: PaperSatellite,
+        gsd: float | None = None,
+        yaw_range: float | None = None,
+    ) -> Registration:
+        """Rotation first, then translation at the heading found; what goes in and out is said in
+        `RegistrationNet`.
+        """
+        if yaw_range is not None:
+            raise ValueError(
+                f"the preset {self.config.preset} looks for the heading within "
+                f"{self.config.yaw_range_deg:g} degrees of the prior's, no further"
+            )
+        camera = CameraInput(K, T_base_camera)
+        if isinstance(ground, Tensor):
+            ground = self.encode_ground(ground, camera)
+        prior_yaw = torch.full((1,), yaw, device=T_base_camera.device)
+        gsds = None if gsd is None else torch.full_like(prior_yaw, gsd)
+        residual, variance = self.residual_yaw(ground, camera, prior_yaw, satellite, gsds)
+        heading = prior_yaw + residual
+        view, weight = self.overhead(ground, camera, heading, gsds)
+        scores = self.scores(view, weight, satellite)[0]
+        score_map, modes = self.peaks(scores, gsd)
+        peak = modes[0]
+        return self.registration(
+            torch.cat([peak.xy, heading]),
+            torch.block_diag(peak.covariance, variance.view(1, 1)),
+            scores[peak.cell].item(),
+            score_map,
+            modes,
+            score_map.log_probability.exp()[None],
+            heading,
+        )
 
     def encode_satellite(self, image: Tensor) -> PaperSatellite:
         """Satellite crops (B, 3, 512, 512), uint8 or float in [0, 1]."""
@@ -140,6 +183,12 @@ class PaperNet(RegistrationNet):
         view = self._sample(ground.translation, uv, visible)
         weight = view[:, -1:] if self.config.ground_confidence else visible[:, None].to(view.dtype)
         return view[:, :-1], weight
+
+    def scores(self, view: Tensor, weight: Tensor, satellite: PaperSatellite) -> Tensor:
+        """Scores (B, n, n) of the middle score_cells x score_cells positions."""
+        scores, kept = correlate(view, weight, satellite.fine), self.config.score_cells
+        first = (scores.shape[-1] - kept) // 2
+        return scores[..., first : first + kept, first : first + kept]
 
     def view(
         self,

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from g2s_localizer.model import LiftNet, ModelConfig, ScoreMap, load_checkpoint, save_checkpoint
-from g2s_localizer.model.lift.network import Volume
-from g2s_localizer.model.score_map import Region
+from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint, save_checkpoint
 
 SMALL = ModelConfig(
     preset="lift", width=4, levels=3, features=4, crop_m=48.0, gsd=0.5, reach_m=12.0,
@@ -45,7 +43,7 @@ def test_the_heading_stays_within_the_range_that_is_searched(pair):
     found = registered(LiftNet(SMALL).eval(), pair, yaw=2.0)
     # an untrained refinement leaves the heading as the search found it
     assert abs(found.yaw - 2.0) <= math.radians(SMALL.yaw_range_deg) + 1e-6
-    assert found.covariance[2, 2] > 0
+    assert found.within[2, 2] > 0
 
 
 def test_the_same_pair_twice_gives_the_same_registration(pair):
@@ -96,49 +94,9 @@ def test_the_covariance_at_the_peak_is_long_along_the_vehicle_and_narrow_across(
     assert math.sqrt(side) == pytest.approx(cell / math.e, rel=1e-3)
 
 
-def beyond(network, peaks, pose, region=None):
-    """Second moment about `pose` of peaks (heading index, row, column, probability)."""
-    residuals = network.residuals
-    side = 2 * round(SMALL.search_m / SMALL.cell_m) + 1
-    scores = torch.full((len(residuals), side, side), -math.inf)
-    for heading, row, column, probability in peaks:
-        scores[heading, row, column] = math.log(probability) / float(network.temperature)
-    score_map = ScoreMap.from_scores(scores.amax(dim=0), network.temperature, SMALL.cell_m)
-    return network._beyond(torch.tensor(pose), score_map, Volume(scores, residuals), region).numpy()
-
-
-def test_another_place_and_heading_adds_its_probability_times_its_squared_distance():
-    network = LiftNet(SMALL).eval()
-    middle, last = round(SMALL.search_m / SMALL.cell_m), len(network.residuals) - 1
-    own = (last // 2, middle, middle, 0.7)
-    other = (last, middle - 5, middle + 10, 0.3)
-    distance = np.array([10 * SMALL.cell_m, 5 * SMALL.cell_m, float(network.residuals[-1])])
-    expected = 0.3 * np.outer(distance, distance)
-    found = beyond(network, [own, other], [0.0, 0.0, 0.0])
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_peak_itself_adds_nothing_but_its_turned_twin_does():
-    network = LiftNet(SMALL).eval()
-    middle, last = round(SMALL.search_m / SMALL.cell_m), len(network.residuals) - 1
-    at_peak = [(last // 2, middle, middle, 0.5), (last // 2 + 1, middle + 1, middle, 0.5)]
-    assert np.abs(beyond(network, at_peak, [0.0, 0.0, 0.0])).max() < 1e-9
-    twin = beyond(network, at_peak, [0.0, 0.0, math.radians(170.0)])
-    assert twin[2, 2] == pytest.approx(math.radians(170.0) ** 2, rel=0.05)
-
-
-def test_a_place_outside_the_region_is_no_rival_and_its_probability_is_shared_out():
-    network = LiftNet(SMALL).eval()
-    middle, heading = round(SMALL.search_m / SMALL.cell_m), len(network.residuals) // 2
-    peaks = [(heading, middle, middle + at, p) for at, p in ((0, 0.4), (8, 0.4), (-10, 0.2))]
-    region = Region((8.0 * SMALL.cell_m, 0.0), np.eye(2), 9.0)
-    found = beyond(network, peaks, [0.0, 0.0, 0.0], region)
-    assert found[0, 0] == pytest.approx(0.5 * (8 * SMALL.cell_m) ** 2, rel=1e-3)
-    nowhere = Region((1e3, 0.0), np.eye(2), 3.0)
-    assert np.abs(beyond(network, peaks, [0.0, 0.0, 0.0], nowhere)).max() == 0.0
-
-
-def test_the_covariance_of_a_registration_is_that_of_the_peak_and_of_all_else(pair):
+def test_the_volume_of_a_registration_is_that_of_its_score_map_s_places(pair):
     found = registered(LiftNet(SMALL).eval(), pair)
-    np.testing.assert_allclose(found.covariance, found.within + found.beyond)
-    assert np.linalg.eigvalsh(found.beyond)[0] > -1e-6 and np.trace(found.beyond[:2, :2]) > 1.0
+    assert float(found.probability.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert found.probability.shape == (len(found.headings), *found.score_map.log_probability.shape)
+    # an untrained network finds nothing: the vehicle may stand anywhere
+    assert np.linalg.eigvalsh(found.beyond())[0] > -1e-6 and np.trace(found.beyond()[:2, :2]) > 1.0

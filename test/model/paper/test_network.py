@@ -113,7 +113,7 @@ def test_the_same_pair_gives_the_same_registration_in_the_window_of_the_preset(n
     with torch.inference_mode():
         features = network.encode_satellite(satellite)
     first, second = (network.register(ground, *CAMERA, 0.0, features) for _ in range(2))
-    assert first.yaw == second.yaw and first.covariance[2, 2] > 0
+    assert first.yaw == second.yaw and first.within[2, 2] > 0
     assert torch.equal(first.score_map.log_probability, second.score_map.log_probability)
     side = network.config.score_cells
     assert first.score_map.log_probability.shape == (side, side)

@@ -2,6 +2,7 @@
 """Scores beside the baselines, and the table they make."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,8 +10,7 @@ import torch
 from flat_world import MODEL, NOISE, FlatWorld
 
 from g2s_localizer.estimator.gate import GateConfig
-from g2s_localizer.model import G2SNet
-from g2s_localizer.model.registration import Placed
+from g2s_localizer.model import G2SNet, Registration
 from training.data.selection import Part
 from training.score.calibration import calibrate
 from training.score.plots import draw_all
@@ -103,14 +103,24 @@ def test_the_plots_are_drawn(scores, tmp_path):
         assert (tmp_path / name).stat().st_size > 5_000
 
 
+@dataclass(frozen=True)
+class Elsewhere(Registration):
+    """The vehicle may stand that far away, in every direction."""
+
+    elsewhere_m: float
+
+    def beyond(self, possible=None):
+        return np.eye(3) * self.elsewhere_m**2
+
+
 class Sure(G2SNet):
     """Claims a metre at the peak, and of all other places what a test says."""
 
     elsewhere_m = 0.0
 
-    def place(self, *given):
-        pose = super().place(*given).pose
-        return Placed(pose, torch.eye(3), torch.eye(3) * self.elsewhere_m**2)
+    def registration(self, pose, within, *rest):
+        found = super().registration(pose, torch.eye(3), *rest)
+        return Elsewhere(**vars(found), elsewhere_m=self.elsewhere_m)
 
 
 def test_calibration_makes_the_ellipse_for_90_percent_hold_90_percent():
