@@ -3,9 +3,9 @@
 
 Road markings of both coincide where the camera's mounting is right. A wrong height makes those of
 the crop too large or too small around the point below the camera, a wrong pitch moves them up or
-down, a wrong roll tilts them. A wrong x, y or yaw of the camera moves the estimated pose with it and
-cannot be seen here: it is a difference between prior and pose that turns with the vehicle, in the
-overlay from above.
+down, a wrong roll tilts them. A wrong x, y or yaw of the camera moves the estimated pose with it
+and cannot be seen here: it is a difference between prior and pose that turns with the vehicle, in
+the overlay from above.
 """
 
 from __future__ import annotations
