@@ -18,12 +18,22 @@ from typing import Any
 INTERRUPTED = 130
 """Exit status of a process that Ctrl-C ended before it could end in good order."""
 
+USAGE = """\
+g2s-node --ros-args --params-file YAML [-p NAME:=VALUE] [-r NAME:=TOPIC]
+
+The lifecycle node /localizer: image and camera_info, fix and heading in, ~/pose, ~/registration
+and /diagnostics out. It runs until Ctrl-C. docs/node.md has its topics and parameters;
+g2s-check, with the same arguments, says whether they can work."""
+
 GRACE_S = 5.0
 """What ends in good order has ended by then, counted from the first signal."""
 
 
 def main() -> int:
     """Run the node; returns 0 after a signal, 1 when the process cannot be set up."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(USAGE)
+        return 0
     # An import cannot be interrupted in good order: what it raises half way prints a traceback.
     signal.signal(signal.SIGINT, _end_now)
     import rclpy

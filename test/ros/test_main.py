@@ -30,6 +30,12 @@ def end(start, delay, signals, arguments=()):
     return process.returncode, output
 
 
+def test_help_is_said_and_no_node_is_started():
+    command = [sys.executable, "-c", SCRIPT, "--help"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=5)
+    assert (said.returncode, said.stderr) == (0, "") and "--params-file" in said.stdout
+
+
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("delay", [0.4, 1.5])
 def test_ctrl_c_while_the_node_is_imported_is_silent(start, delay):
