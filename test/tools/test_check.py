@@ -53,10 +53,15 @@ def write(bag, messages):
     with new_bag(bag) as writer:
         connections = {}
         for logged, topic, message in messages:
-            msgtype = f"{type(message).__module__.split('.')[0]}/msg/{type(message).__name__}"
+            if topic == "/tf_static":
+                msgtype = message.__msgtype__
+                data = types.serialize_cdr(message, msgtype)
+            else:
+                msgtype = f"{type(message).__module__.split('.')[0]}/msg/{type(message).__name__}"
+                data = serialize_message(message)
             if topic not in connections:
                 connections[topic] = writer.add_connection(topic, msgtype, typestore=types)
-            writer.write(connections[topic], round(logged * 1e9), serialize_message(message))
+            writer.write(connections[topic], round(logged * 1e9), data)
 
 
 def stamped(message, t):
@@ -187,3 +192,29 @@ def test_a_folder_that_cannot_be_is_a_line(checked, tmp_path):
     (tmp_path / "file").write_text("")
     status, wrong = checked(drive(), "--pictures", str(tmp_path / "file"))
     assert status == 1 and len(wrong) == 1 and "pictures: " in wrong[0] and "file" in wrong[0]
+
+
+def test_pictures_have_the_camera_where_the_transforms_put_it(checked, two_pictures):
+    still = [(BEGIN_S, "/tf_static", camera_on_base_link())]
+    messages = [(t, topic, framed(m)) for t, topic, m in drive()]
+    options = ("--pictures", str(two_pictures), "--seconds", "6")
+    assert checked([*still, *messages], *options, camera={"extrinsic_source": "tf"}) == (0, [])
+    assert len(list(two_pictures.iterdir())) == 2
+
+
+def camera_on_base_link():
+    """A tf2_msgs/TFMessage as rosbags has it: rclpy's class is of no use without ROS installed."""
+    new = jazzy_types().types
+    place = new["geometry_msgs/msg/Vector3"](x=1.0, y=0.0, z=1.6)
+    ahead = new["geometry_msgs/msg/Quaternion"](x=-0.5, y=0.5, z=-0.5, w=0.5)
+    now = new["builtin_interfaces/msg/Time"](sec=int(BEGIN_S), nanosec=0)
+    link = new["geometry_msgs/msg/TransformStamped"](
+        header=new["std_msgs/msg/Header"](stamp=now, frame_id="base_link"), child_frame_id="camera",
+        transform=new["geometry_msgs/msg/Transform"](translation=place, rotation=ahead),
+    )  # fmt: skip
+    return new["tf2_msgs/msg/TFMessage"](transforms=[link])
+
+
+def framed(message):
+    message.header.frame_id = "camera"
+    return message
