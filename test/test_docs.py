@@ -133,3 +133,19 @@ def test_the_rejections_are_explained_in_the_order_of_the_message(repository):
     page = (repository / "docs" / "troubleshooting.md").read_text()
     names = re.findall(r"^### (\w+)$", page, re.MULTILINE)
     assert names == [one.name for one in Rejection]
+
+
+LAUNCH = re.compile(r"^ros2 launch g2s_localizer (\S+)((?:.*\\\n)*.*)$", re.MULTILINE)
+
+
+def test_launch_files_and_arguments_of_the_pages_exist(repository):
+    launch = {file.name: file.read_text() for file in (repository / "launch").glob("*.py")}
+    launch["replay.launch.py"] += launch["localize.launch.py"]  # which it includes
+    named = {
+        (page.name, file, argument)
+        for page in pages(repository)
+        for file, rest in LAUNCH.findall(page.read_text())
+        for argument in re.findall(r"(\w+):=", rest)
+    }
+    assert len(named) > 10
+    assert not [one for one in named if f'"{one[2]}"' not in launch.get(one[1], "")]
