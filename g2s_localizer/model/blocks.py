@@ -27,6 +27,7 @@ class ConvBlock(nn.Sequential):
         gradient apart again, costs a CPU more than both of them.
         """
         first, *others = self
+        assert isinstance(first, nn.Conv2d)
         if skip is None:
             x = first(x)
         else:

@@ -22,7 +22,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "yaw_step_deg": (0.1, 90),
     "level": (0, 3),
 }
-_KINDS: dict[str, type | tuple[type, ...]] = {
+_KINDS: dict[str, Any] = {
     "int": int,
     "float": (int, float),
     "str": str,

@@ -44,7 +44,8 @@ def prepare_ground(
         )
     top, rows = (0, camera.height) if whole else ground_band(camera)
     if camera.is_distorted:
-        image = cv2.remap(image, *undistortion_maps(camera, top, rows), cv2.INTER_LINEAR)
+        maps = undistortion_maps(camera, top, rows)
+        image = np.asarray(cv2.remap(image, *maps, cv2.INTER_LINEAR), np.uint8)
     else:
         image = image[top : top + rows]
     height, width = size

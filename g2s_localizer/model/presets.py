@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from g2s_localizer.model.compact import G2SNet
@@ -18,6 +20,8 @@ def build_network(config: ModelConfig) -> Network:
 
     In the memory order channels_last, several times faster for these convolutions on a CPU.
     """
-    kinds: dict[str, type[G2SNet | LiftNet]] = {COMPACT: G2SNet, LIFT: LiftNet}
+    kinds: dict[str, type[Network]] = {COMPACT: G2SNet, LIFT: LiftNet}
     network = kinds.get(config.preset, PaperNet)(config)
-    return network.to(memory_format=torch.channels_last)
+    # PyTorch's type hints do not know that `to` takes a memory format alone.
+    in_order: Callable[..., Network] = network.to
+    return in_order(memory_format=torch.channels_last)

@@ -6,6 +6,7 @@ are searched together, at the resolution of the features.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -88,6 +89,7 @@ class LiftNet(CalibratedNet):
     def volume(self, ground: LiftedColumns, yaws: Tensor, satellite: SatelliteSpectrum) -> Tensor:
         """Scores (B, R, n, n) at headings `yaws` (B, R), all positions of each."""
         size = self.config.overhead_cells, self.config.cell_m
+        each: Iterable[tuple[Tensor, Tensor]]
         if len(yaws) == 1:
             views, masks = overhead_views(ground, yaws[0], *size)
             each = zip(views.split(1), masks.split(1), strict=True)

@@ -83,8 +83,8 @@ class PoseRefiner(nn.Module):
             nn.Linear(4 * width, 9),
         )
         # the first answer of an untrained network: the guess is right, to one unit
-        nn.init.zeros_(self.read[-1].weight)
-        nn.init.zeros_(self.read[-1].bias)
+        for parameter in self.read[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, ground: LiftedColumns, satellite: Tensor, guess: Tensor) -> Residual:
         """ground of G images; satellite (S, C, A, A), rows from north; guess (B, 3): x, y (m) from

@@ -37,6 +37,14 @@ class VGGUNet(nn.Module):
     H and W must be divisible by 8. Level l has stride 2^(3 - l); nothing finer is computed.
     """
 
+    conv0: nn.Conv2d
+    conv2: nn.Conv2d
+    conv5: nn.Conv2d
+    conv7: nn.Conv2d
+    conv10: nn.Conv2d
+    conv12: nn.Conv2d
+    conv14: nn.Conv2d
+
     def __init__(self) -> None:
         super().__init__()
         for index, inputs in _VGG16_FEATURES.items():
