@@ -55,25 +55,6 @@ class ScoreMap:
         """(2,) centre of the likeliest cell, metres east and north of the crop's centre."""
         return self.cell_xy().view(-1, 2)[self.log_probability.argmax()]
 
-    def peak_xy(self) -> Tensor:
-        """(2,) the peak between the cells: the vertex of the parabola through the likeliest cell
-        and its neighbours along each axis; the cell's centre at the border of the map.
-        """
-        row, column = divmod(int(self.log_probability.argmax()), self.log_probability.shape[1])
-        right = _vertex(self.log_probability[row], column)
-        down = _vertex(self.log_probability[:, column], row)
-        return self.arg_max_xy() + self.log_probability.new_tensor([right, -down]) * self.cell_m
-
-    @property
-    def mean(self) -> Tensor:
-        """(2,) expected position over the whole map."""
-        return _moments(self.log_probability.exp(), self.cell_xy(), self.cell_m)[0]
-
-    @property
-    def covariance(self) -> Tensor:
-        """(2, 2) covariance (m^2) over the whole map."""
-        return _moments(self.log_probability.exp(), self.cell_xy(), self.cell_m)[1]
-
     @property
     def entropy(self) -> float:
         """Entropy over that of the uniform map: 0 for certainty, 1 for a flat map."""
@@ -104,11 +85,6 @@ class ScoreMap:
             remaining[distance <= 2.0 * radius_m] = -math.inf
         return sorted(found, key=lambda mode: mode.mass, reverse=True)
 
-    def peak_ratio(self, radius_m: float) -> float:
-        """Probability around the second peak over that around the first: 1 for two equal ones."""
-        modes = self.modes(2, radius_m)
-        return modes[1].mass / modes[0].mass if len(modes) > 1 else 0.0
-
 
 def _moments(weight: Tensor, xy: Tensor, cell_m: float) -> tuple[Tensor, Tensor]:
     total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
@@ -116,12 +92,3 @@ def _moments(weight: Tensor, xy: Tensor, cell_m: float) -> tuple[Tensor, Tensor]
     centred = xy - mean
     covariance = torch.einsum("hw,hwi,hwj->ij", weight, centred, centred) / total
     return mean, covariance + torch.eye(2, device=xy.device) * cell_m**2 / 12.0
-
-
-def _vertex(line: Tensor, peak: int) -> float:
-    """Where between the cells a line (N,) has its maximum, in cells from `peak`: -0.5 to 0.5."""
-    if not 0 < peak < len(line) - 1:
-        return 0.0
-    before, here, after = line[peak - 1 : peak + 2].tolist()
-    bend = before - 2.0 * here + after
-    return 0.5 * (before - after) / bend if bend < 0.0 else 0.0

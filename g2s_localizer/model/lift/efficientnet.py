@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from g2s_localizer.model.blocks import ConvBlock
+from g2s_localizer.model.unet import ConvBlock
 
 _STEM = 32
 _STAGES = (

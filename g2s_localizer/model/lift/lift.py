@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from g2s_localizer.model.blocks import ConvBlock
 from g2s_localizer.model.grid import overhead_xy, rotate_xy
 from g2s_localizer.model.sampling import camera_points, inside, pinhole_pixels, sample_features
+from g2s_localizer.model.unet import ConvBlock
 
 NEAR_M = 3.0
 """Depth of the nearest cell of a column (m)."""

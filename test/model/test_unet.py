@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import torch
 
-from g2s_localizer.model.blocks import ConvBlock
 from g2s_localizer.model.folding import fold_batch_norm
+from g2s_localizer.model.unet import ConvBlock
 
 
 def test_two_inputs_give_what_they_give_side_by_side_and_so_do_their_gradients():
