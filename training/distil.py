@@ -19,20 +19,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shlex
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed
+from accelerate import Accelerator
 from torch import nn
-from tqdm import tqdm
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.imagery import MissingImagery
@@ -45,10 +46,13 @@ from training.lift.loss import registration_loss
 from training.lift.placed import PlacedDrive
 from training.lift.placing import batches, place_again, placed_drives, stream
 from training.lift.pretrained import begin_with_imagenet
-from training.loop.interruption import Interrupted, Interruption
-from training.loop.processes import any_of, average, own_device, rank, ranks
+from training.loop.devices import chosen_precision
+from training.loop.interruption import Interrupted
+from training.loop.learner import Learner, Optimisation, open_accelerator
+from training.loop.monitor import Monitor
 from training.loop.provenance import commit
-from training.loop.run_folder import read_state, write_whole
+from training.loop.run_folder import read_state, save_state
+from training.loop.steps import run_steps
 from training.score.calibration import calibrate
 from training.score.scoring import score
 from training.settings import add_config_arguments, config_words
@@ -68,17 +72,19 @@ def distil(
     configuration, FileExistsError where `out` or a state beside it is there and `resume` is not
     set, OSError for a full disk or where ImageNet's weights are not installed.
     """
-    state = _load_state(config) if resume else {}
+    accelerator = open_accelerator(config.device, config.precision)
+    rank, ranks = accelerator.process_index, accelerator.num_processes
+    state = _load_state(config, rank, ranks) if resume else {}
     if not resume:
-        _refuse_to_replace(config)
+        _refuse_to_replace(config, rank)
     torch.manual_seed(config.seed)
     began = time.monotonic()
     network = _begun(config) if start is None else _started(start, config)
-    network.precision = PRECISIONS[config.precision]
+    network.precision = PRECISIONS[chosen_precision(config.precision, accelerator.device)]
     # each process has its own share of the drives: gradients are averaged over all
-    sources = open_sources(config, rank(), ranks())
-    placed = placed_drives(config, sources.training, quiet=rank() > 0)
-    network = network.to(own_device(config.device))
+    sources = open_sources(config, rank, ranks)
+    placed = placed_drives(config, sources.training, quiet=rank > 0)
+    network = network.to(accelerator.device)
     losses: dict[str, float] = state.get("losses", {})
     trained = start is not None
     for name, phase in (("first", config.first), ("second", config.second)):
@@ -95,10 +101,11 @@ def distil(
                 sources.training,
                 config.fuse_every,
                 config.data.workers,
-                quiet=rank() > 0,
+                quiet=rank > 0,
             )
-        losses[name] = _fit(_Run(config, command, network, placed, losses), name, phase, here)
-    if rank() > 0:
+        run = _Run(config, command, accelerator, network, placed, losses)
+        losses[name] = _fit(run, name, phase, here)
+    if rank > 0:
         return {}
     network.precision = torch.float32
     # kept should the calibration fail
@@ -115,7 +122,7 @@ def distil(
         "commit": commit(),
         "config": asdict(config),
         "minutes": round((time.monotonic() - began) / 60.0, 1),
-        "processes": ranks(),
+        "processes": ranks,
         "torch": torch.__version__,
         "loss": losses,
         "calibration_drives": figures,
@@ -137,6 +144,7 @@ _DESCRIPTION = {
 class _Run:
     config: DistilConfig
     command: str
+    accelerator: Accelerator
     network: LiftNet
     placed: Sequence[PlacedDrive]
     losses: dict[str, float]
@@ -145,118 +153,104 @@ class _Run:
 
 def _fit(run: _Run, name: str, phase: Phase, state: dict[str, Any]) -> float:
     """AdamW with one cycle of the learning rate; the mean loss of the last tenth of the steps."""
-    network, config = run.network, run.config
+    network, config, accelerator = run.network, run.config, run.accelerator
+    rank = accelerator.process_index
     parameters = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=phase.learning_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, phase.learning_rate, total_steps=phase.steps, pct_start=0.1
+    learner = Learner(
+        accelerator,
+        network,
+        parameters,
+        registration_loss,
+        Optimisation(phase.learning_rate, 1e-3, "one_cycle", clip_norm=1.0, ema=0.0),
+        phase.steps,
     )
     history: list[float] = []
     if state:
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
+        learner.load(state["learner"])
         history = state["history"]
-    network.train()
     steps = range(len(history), phase.steps)
-    made = batches(config, run.placed, name, phase, steps, rank(), own_device(config.device))
-    progress = tqdm(
-        steps,
-        desc=name,
-        initial=len(history),
-        total=phase.steps,
-        mininterval=10.0,
-        disable=rank() > 0,
-    )
-    with Interruption() as interruption:
-        for step, batch in zip(progress, made, strict=True):
-            drawn = stream(config.seed, name, step, rank())
-            torch.manual_seed(int(drawn.generate_state(1)[0]))
-            loss = registration_loss(network, batch)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise FloatingPointError(f"{name}: the loss of step {step} is {value}")
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            average([p.grad for p in parameters if p.grad is not None])
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            schedule.step()
-            history.append(value)
-            progress.set_postfix(loss=f"{np.mean(history[-50:]):.3f}", refresh=False)
-            asked = any_of(interruption.asked)
-            if asked or (step + 1) % phase.save_every == 0:
-                _save(run, name, optimiser, schedule, history)
-            if asked:
-                raise Interrupted(
-                    f"stopped after step {step + 1} of {phase.steps} of {name}; go on with\n"
-                    f"  {run.command} --resume"
-                )
+    made = batches(config, run.placed, name, phase, steps, rank, accelerator.device)
+    taken = (([batch], None) for batch in made)
+    seed_of = partial(_seed_of, config.seed, name, rank)
+    tensorboard = Path(config.out).with_suffix(".tensorboard")
+    with (
+        Monitor(tensorboard, name, len(history), phase.steps, rank == 0) as monitor,
+        closing(
+            run_steps(accelerator, learner, taken, steps, name, seed_of, monitor, run.command)
+        ) as done,
+    ):
+        for step in done:
+            history.append(step.update.loss)
+            if step.asked or step.number % phase.save_every == 0:
+                _save(run, name, learner, history)
+    accelerator.free_memory()
     _settle(run, phase)
     network.temperature.copy_(network.log_temperature.detach().exp())
     return float(np.mean(history[-max(1, phase.steps // 10) :]))
+
+
+def _seed_of(seed: int, name: str, rank: int, step: int) -> int:
+    return int(stream(seed, name, step, rank).generate_state(1)[0])
 
 
 def _settle(run: _Run, phase: Phase) -> None:
     """Batch normalisation's statistics anew, for the final weights and over many batches: the
     running ones are those of the last few, which is a noise that every later image would see.
     """
-    network, config = run.network, run.config
+    network, config, accelerator = run.network, run.config, run.accelerator
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches from here on
     steps = range(_SETTLING_BATCHES)
-    made = batches(config, run.placed, "settling", phase, steps, rank(), own_device(config.device))
+    rank, device = accelerator.process_index, accelerator.device
+    made = batches(config, run.placed, "settling", phase, steps, rank, device)
     with torch.no_grad():
         for batch in made:
             network.encode_satellite(batch.satellite)
             network.encode_ground(batch.ground, CameraInput(batch.K, batch.T_base_camera))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    average([b for b in network.buffers() if b.is_floating_point()])
+    for buffer in network.buffers():
+        if buffer.is_floating_point():
+            buffer.copy_(accelerator.reduce(buffer, "mean"))
 
 
-def _save(
-    run: _Run,
-    name: str,
-    optimiser: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    history: list[float],
-) -> None:
+def _save(run: _Run, name: str, learner: Learner, history: list[float]) -> None:
     """The state of this process, and for people the network."""
     network, config = run.network, run.config
+    rank, ranks = run.accelerator.process_index, run.accelerator.num_processes
     state = {
         "config": json.dumps(asdict(config)),
-        "ranks": ranks(),
+        "ranks": ranks,
         "phase": name,
         "losses": run.losses,
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
+        "learner": learner.state(),
         "history": history,
         "poses": [torch.from_numpy(one.poses) for one in run.placed],
     }
-    write_whole(_state_file(config), lambda partial: torch.save(state, partial))
-    if rank() == 0:
+    save_state(_state_file(config, rank), state)
+    if rank == 0:
         network.temperature.copy_(network.log_temperature.detach().exp())
-        partial = Path(config.out).with_name(f"{Path(config.out).stem}_{name}.safetensors")
-        save_checkpoint(partial, network, {"step": len(history), "config": asdict(config)})
+        kept = Path(config.out).with_name(f"{Path(config.out).stem}_{name}.safetensors")
+        save_checkpoint(kept, network, {"step": len(history), "config": asdict(config)})
 
 
-def _load_state(config: DistilConfig) -> dict[str, Any]:
-    file = _state_file(config)
+def _load_state(config: DistilConfig, rank: int, ranks: int) -> dict[str, Any]:
+    file = _state_file(config, rank)
     if not file.is_file():
         raise FileNotFoundError(f"nothing to resume: there is no {file}")
     state: dict[str, Any] = read_state(file)
-    if (state["config"], state["ranks"]) != (json.dumps(asdict(config)), ranks()):
+    if (state["config"], state["ranks"]) != (json.dumps(asdict(config)), ranks):
         raise ValueError(f"{file} is of another configuration or number of processes")
+    if "learner" not in state:
+        raise ValueError(f"{file} is of a former version, which another code goes on with")
     return state
 
 
-def _refuse_to_replace(config: DistilConfig) -> None:
-    for file in (Path(config.out), _state_file(config)):
+def _refuse_to_replace(config: DistilConfig, rank: int) -> None:
+    for file in (Path(config.out), _state_file(config, rank)):
         if file.exists():
             raise FileExistsError(
                 f"{file} is of a former training: --resume goes on with it, a new one needs "
@@ -264,8 +258,8 @@ def _refuse_to_replace(config: DistilConfig) -> None:
             )
 
 
-def _state_file(config: DistilConfig) -> Path:
-    return Path(config.out).with_suffix(f".state{rank()}.pt")
+def _state_file(config: DistilConfig, rank: int) -> Path:
+    return Path(config.out).with_suffix(f".state{rank}.pt")
 
 
 def _begun(config: DistilConfig) -> LiftNet:
@@ -288,7 +282,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on from the last save")
     arguments = parser.parse_args(argv)
     if torch.distributed.is_torchelastic_launched():
-        torch.distributed.init_process_group("gloo")
         torch.set_num_threads(1)
     command = f"python -m training.distil {config_words(arguments)}"
     if arguments.init:

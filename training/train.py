@@ -11,32 +11,34 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.model import Network, load_checkpoint
 from training.config import StageConfig, TrainingConfig, load_config, reseeded
+from training.data.sample import Batch
 from training.data.selection import Part
 from training.loop.devices import chosen_precision
-from training.loop.interruption import Interrupted, Interruption
+from training.loop.interruption import Interrupted
 from training.loop.learner import Learner, open_accelerator
 from training.loop.loading import FIRST, Position, endless, held_out_batches, shuffled
 from training.loop.monitor import Monitor
 from training.loop.provenance import commit
 from training.loop.run_folder import RunFolder
 from training.loop.start import open_network, open_state
+from training.loop.steps import run_steps
 from training.paper.pseudo_pairs import surroundings
 from training.paper.stages import STAGES, hand_over, stage_losses, trained_parameters
-from training.paper.validation import criterion, errors, sum_over_ranks
+from training.paper.validation import criterion, errors
 from training.score.calibration import MOST_PAIRS, calibrate
 from training.score.scoring import score
 from training.settings import add_config_arguments, config_words
@@ -120,22 +122,24 @@ def learn(run: _Run, name: str, network: Network, state: dict[str, Any]) -> None
     workers, device = config.data.workers, accelerator.device
     batches = endless(training, sampler, progress.position, workers, device)
     show = accelerator.is_main_process
+    taken = (_stretch(batches, stage.accumulate) for _ in count())
     with (
-        Interruption() as interruption,
         Monitor(run.folder.tensorboard, name, progress.step, steps, show) as monitor,
+        closing(
+            run_steps(
+                accelerator,
+                learner,
+                taken,
+                range(progress.step, progress.step if _over(stage, progress) else steps),
+                name,
+                lambda step: _seed_of(config.seed, name, step, rank),
+                monitor,
+                run.command,
+            )
+        ) as done,
     ):
-        while progress.step < steps and not 0 < stage.patience <= progress.stale:
-            set_seed(_seed_of(config.seed, name, progress.step, rank))
-            taken = list(islice(batches, stage.accumulate))
-            try:
-                update = learner.update([batch for batch, _ in taken])
-            except FloatingPointError as error:
-                raise FloatingPointError(
-                    f"{name}, step {progress.step + 1}: {error}; what was saved before is whole"
-                ) from error
-            progress = replace(progress, step=progress.step + 1, position=taken[-1][1])
-            monitor.step(progress.step, update, [batch for batch, _ in taken])
-            asked = sum_over_ranks(accelerator, interruption.asked) > 0
+        for step in done:
+            progress = replace(progress, step=step.number, position=step.place)
             due = progress.step == steps or _divides(stage.validate_every, progress.step)
             if due:
                 kept = learner.averaged
@@ -147,17 +151,27 @@ def learn(run: _Run, name: str, network: Network, state: dict[str, Any]) -> None
                     monitor.figures(progress.step, figures)
                 progress = _judged(run, name, kept, value, progress)
                 monitor.validation(progress.step, value, progress.best_step)
-            if due or asked:
+            if due or step.asked:
                 _save(run, name, learner, progress)
-            if asked:
-                raise Interrupted(
-                    f"stopped after step {progress.step} of {steps} of {name}; go on with\n"
-                    f"  {run.command} --resume"
-                )
+            if _over(stage, progress) and not step.asked:
+                break
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     best, _ = load_checkpoint(run.folder.best(name))
     network.load_state_dict(best.state_dict())
+
+
+def _stretch(
+    batches: Iterator[tuple[Batch, Position]], length: int
+) -> tuple[list[Batch], Position]:
+    """The batches of one step, and the place of the next one."""
+    taken = list(islice(batches, length))
+    return [batch for batch, _ in taken], taken[-1][1]
+
+
+def _over(stage: StageConfig, progress: Progress) -> bool:
+    """Whether the criterion has not become better for long enough."""
+    return 0 < stage.patience <= progress.stale
 
 
 def _judged(run: _Run, name: str, network: Network, value: float, progress: Progress) -> Progress:

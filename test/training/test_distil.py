@@ -3,6 +3,7 @@
 
 import json
 import math
+import re
 import signal
 from dataclasses import replace
 from itertools import pairwise
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.imagery import MissingImagery
@@ -195,10 +197,22 @@ def config_file(folder, simulated_in=None, **changes):
     return file
 
 
-def test_a_run_leaves_a_checkpoint_that_loads(folder, simulated):
+def test_a_run_leaves_a_checkpoint_that_loads_and_its_curves(folder, simulated):
     assert main(["--config", str(config_file(folder))]) == 0
     network, _ = load_checkpoint(folder / "lift.safetensors")
     assert isinstance(network, LiftNet)
+    events = EventAccumulator(str(folder / "lift.tensorboard" / "second")).Reload()
+    assert [each.step for each in events.Scalars("second/loss")] == [1, 2]
+
+
+def test_a_step_that_is_not_finite_ends_the_run_by_its_number(tmp_path, folder, simulated, capsys):
+    file = config_file(tmp_path, simulated_in=folder, first=None)
+    wild = ["second.learning_rate=1.0e+30", "second.steps=4", "second.save_every=1"]
+    words = [word for setting in wild for word in ("--set", setting)]
+    assert main(["--config", str(file), *words]) == 1
+    assert re.search("second, step [2-4]: the loss is (nan|inf)", capsys.readouterr().err)
+    assert not (tmp_path / "lift.safetensors").exists()
+    assert load_checkpoint(tmp_path / "lift_second.safetensors")
 
 
 def test_an_efficientnet_begins_with_imagenet_s_weights(folder, tmp_path, simulated):

@@ -13,6 +13,7 @@ from training.config import read_config
 from training.data.config import DataConfig
 from training.data.prior_fit import require_prior_fits
 from training.lift.trajectory import OdometryNoise
+from training.loop.devices import AUTO
 from training.sizes import require_sizes
 
 LABELS = ("uniform", "gaussian", "exact")
@@ -49,6 +50,7 @@ class DistilConfig:
                 rate, that of bags is recorded
     independent share of gaussian labels that counts: 0.03 for fixes 3 m apart whose errors last
                 for 100 m
+    precision   of the extractors: fp32, bf16 or fp16; auto: bf16 on a GPU that has it, else fp32
     device      auto: a GPU where there is one; cpu
     fuse_every  frames from one score map to the next where drives are placed again
     first       None: the drives are placed again by the network as it is
@@ -66,16 +68,17 @@ class DistilConfig:
     fuse_every: int
     odometry: OdometryNoise = field(default_factory=OdometryNoise)
     independent: float = 1.0
-    device: str = "auto"
+    device: str = AUTO
 
     def __post_init__(self) -> None:
         if self.labels not in LABELS:
             raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {self.labels!r}")
-        if self.precision not in PRECISIONS:
+        precisions = (AUTO, *PRECISIONS)
+        if self.precision not in precisions:
             raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}"
+                f"precision must be one of {', '.join(precisions)}, got {self.precision!r}"
             )
-        if self.device not in ("auto", "cpu"):
+        if self.device not in (AUTO, "cpu"):
             raise ValueError(f"device must be auto or cpu, got {self.device!r}")
         if self.fuse_every < 1:
             raise ValueError(f"fuse_every must be 1 or more, got {self.fuse_every}")

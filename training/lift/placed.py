@@ -26,7 +26,7 @@ from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import ModelConfig, prepare_ground
 from training.data.drives import LabelledDrive
 from training.data.files import name_some, said
-from training.data.sample import PriorNoise
+from training.data.sample import PriorNoise, Unreadable
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,6 +60,11 @@ class PlacedBatch:
     """(G, 3) pseudo-pose x, y (m), yaw (rad)"""
     prior_yaw: Tensor
     """(G,) the pseudo-pose's yaw with fresh noise"""
+
+    @property
+    def skipped(self) -> tuple[Unreadable, ...]:
+        """Nothing: what cannot be read was left out when the drives were placed."""
+        return ()
 
     def to(self, device: Any, non_blocking: bool = False) -> PlacedBatch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))

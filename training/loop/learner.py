@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -39,6 +40,17 @@ def open_accelerator(device: str, precision: str) -> Accelerator:
     )
 
 
+@dataclass(frozen=True)
+class Optimisation:
+    """How a step changes the weights; the fields mean what they do in `StageConfig`."""
+
+    learning_rate: float
+    weight_decay: float
+    schedule: str
+    clip_norm: float | None
+    ema: float
+
+
 class Update(NamedTuple):
     loss: float
     """mean over the step's batches on this rank"""
@@ -61,7 +73,7 @@ class Learner:
         network: Network,
         parameters: Sequence[nn.Parameter],
         loss_of: LossOf,
-        stage: StageConfig,
+        stage: StageConfig | Optimisation,
         steps: int,
     ) -> None:
         self.network = network.train()
@@ -154,7 +166,7 @@ class _Loss(nn.Module):
 
 
 def _schedule(
-    optimiser: torch.optim.Optimizer, stage: StageConfig, steps: int
+    optimiser: torch.optim.Optimizer, stage: StageConfig | Optimisation, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if stage.schedule == "one_cycle":
         return torch.optim.lr_scheduler.OneCycleLR(

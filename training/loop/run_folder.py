@@ -49,10 +49,7 @@ class RunFolder:
 
         Raises OSError naming the file where the disk is full; the state before it stays.
         """
-        # torch's own writer reports a full disk as RuntimeError; a file of Python says OSError.
-        buffer = io.BytesIO()
-        torch.save({"format": STATE_FORMAT, **state}, buffer)
-        write_whole(self.state_file, lambda partial: partial.write_bytes(buffer.getbuffer()))
+        save_state(self.state_file, {"format": STATE_FORMAT, **state})
 
     def load_state(self) -> dict[str, Any]:
         """The last state saved. Raises FileNotFoundError, or ValueError naming the file where
@@ -80,6 +77,14 @@ class RunFolder:
                 left.unlink()
             if (self.root / ".partial").is_dir():
                 (self.root / ".partial").rmdir()
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values, whole or not at all; raises OSError as `write_whole`."""
+    # torch's own writer reports a full disk as RuntimeError; a file of Python says OSError.
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(path, lambda partial: partial.write_bytes(buffer.getbuffer()))
 
 
 def read_state(path: Path) -> Any:

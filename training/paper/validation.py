@@ -15,6 +15,7 @@ from training.data.sample import PairDataset
 from training.data.selection import Part
 from training.loop.loading import listed
 from training.loop.monitor import Monitor
+from training.loop.steps import sum_over_ranks
 from training.paper.stages import Losses
 from training.score.metrics import summarise, vehicle_errors
 from training.score.predict import Prediction, predict
@@ -79,9 +80,3 @@ def errors(
     against = vehicle_errors([each.pose for each in found], truths)
     figures = summarise(against, against[:, 0] * math.nan)
     return {name: figures[name] for name in _FIGURES[stage]}
-
-
-def sum_over_ranks(accelerator: Accelerator, value: float) -> float:
-    """Return the sum of a number over all processes, in each of them."""
-    total = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
-    return float(accelerator.reduce(total, "sum"))
