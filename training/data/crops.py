@@ -59,7 +59,12 @@ def crop_pixels(
     right, up = np.meshgrid(along, -along)
     xy = np.stack([right.ravel(), up.ravel()], axis=1) @ rotation(yaw).T
     uv = north_up.uv_from_xy(xy).astype(np.float32).reshape(*right.shape, 2)
-    turned = cv2.remap(north_up.image, uv, None, cv2.INTER_LINEAR)
+    turned = cv2.remap(
+        north_up.image,
+        uv,
+        None,  # type: ignore[call-overload]  # no second map: the first has two channels
+        cv2.INTER_LINEAR,
+    )
     return np.asarray(
         cv2.resize(turned, (pixels, pixels), interpolation=cv2.INTER_AREA), dtype=np.uint8
     )

@@ -192,9 +192,8 @@ def _places(drive: LabelledDrive) -> NDArray[np.float64]:
     """(N, 3) the labels on a sphere of the Earth's size (m): near on it is near."""
     places = [drive.frame.to_latlon(label.x, label.y) for label in drive.labels]
     lat, lon = np.radians([(place.lat, place.lon) for place in places]).reshape(-1, 2).T
-    return _EARTH_RADIUS_M * np.stack(
-        [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1
-    )
+    unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    return np.asarray(_EARTH_RADIUS_M * unit, np.float64)
 
 
 def _float32(array: NDArray[np.float64]) -> Tensor:

@@ -62,7 +62,8 @@ def read_split(file: Path) -> list[SplitLine]:
             raise ValueError(
                 f"{file}, line {number}: needs no or three numbers in [-1, 1], got {columns}"
             )
-        lines.append(SplitLine(drive, int(frame), noise or None))
+        drawn = (noise[0], noise[1], noise[2]) if noise else None
+        lines.append(SplitLine(drive, int(frame), drawn))
     if not lines:
         raise ValueError(f"{file} has no lines")
     return lines

@@ -156,9 +156,10 @@ def _priors(
     recording: Recording, config: BagConfig, frame: LocalFrame, fixes: Sequence[PlacedFix]
 ) -> list[Prior | str]:
     """For each image its prior, or why there is none, as the node would have had them."""
+    antenna_x, antenna_y = config.antenna_offset
     buffer = PriorBuffer(
         frame,
-        antenna_offset_xy=config.antenna_offset,
+        antenna_offset_xy=(antenna_x, antenna_y),
         max_gap_s=config.max_gap_s,
         max_extrapolation_s=config.max_extrapolation_s,
         # A label's yaw counts in the north-up crop around it, not in the plane at the datum.

@@ -206,8 +206,9 @@ class VigorDataset:
         city = self._root / label.city
         height, width = self._ground_size
         try:
-            panorama = read_picture(city / "panorama" / label.panorama)
-            panorama = cv2.resize(panorama, (width, height), interpolation=cv2.INTER_AREA)
+            picture = read_picture(city / "panorama" / label.panorama)
+            resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            panorama = np.asarray(resized, np.uint8)
             tile = self._satellite(label)
         except Exception as error:  # one picture can be wrong in any way
             return Unreadable(index, self.name(index), said(error))

@@ -182,7 +182,11 @@ def _averaged(network: Network, decay: float) -> AveragedModel:
     keep its random beginning. A decay of 0 follows exactly.
     """
 
-    def follow(average: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
+    def follow(
+        average: tuple[Tensor, ...] | list[Tensor],
+        current: tuple[Tensor, ...] | list[Tensor],
+        count: Tensor | int,
+    ) -> None:
         n = int(count)
         get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(average, current, count)
 

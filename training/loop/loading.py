@@ -114,7 +114,7 @@ def in_order(
     function: Callable[[int], T], count: int, workers: int, pin_memory: bool = False
 ) -> Iterator[T]:
     """function(0) to function(count - 1), by as many processes forked here; 0: by this one."""
-    loader = DataLoader(
+    loader: DataLoader[T] = DataLoader(
         _Calls(function, count),  # type: ignore[arg-type]  # torch wants its own class
         batch_size=None,
         collate_fn=_as_it_is,
@@ -148,7 +148,7 @@ def _loaded(
     workers: int,
     device: torch.device,
 ) -> Iterator[Batch]:
-    loader = DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         dataset,  # type: ignore[arg-type]  # a protocol: torch wants its own class
         batch_sampler=batches,
         collate_fn=collate,
