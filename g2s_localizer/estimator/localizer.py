@@ -197,7 +197,7 @@ class Localizer:
         image = ground[None].to(self._device)
         try:
             registration = register(image)
-            if self._mirror.due:
+            if self._mirror.asks():
                 self._mirror.add(registration.evidence, register(image.flip(-1)).evidence)
         except FloatingPointError as error:
             return refuse(Rejection.FLAT_SCORE, str(error))

@@ -10,8 +10,12 @@ LIMIT = 6.0
 SHARE = 0.5
 """Of the evidence of one image that counts: those after each other show nearly the same place."""
 
+IN_A_ROW = 8
+"""Questions that are asked of images one after the other, decided or not: each takes as long as an
+image does."""
+
 REST = 20
-"""Images between two questions once it is decided: each takes as long as an image."""
+"""Images until it is asked again."""
 
 
 class MirrorWatch:
@@ -24,11 +28,10 @@ class MirrorWatch:
 
     def __init__(self) -> None:
         self._log_odds = 0.0
-        self._rest = 0
+        self._rest = self._asked = 0
 
-    @property
-    def due(self) -> bool:
-        """True when the next image is to be looked at mirrored too; counts the images."""
+    def asks(self) -> bool:
+        """Count an image, and return whether it is to be looked at mirrored too."""
         self._rest = max(self._rest - 1, 0)
         return self._rest == 0
 
@@ -38,8 +41,9 @@ class MirrorWatch:
         """
         self._log_odds += SHARE * (mirrored - evidence)
         self._log_odds = min(max(self._log_odds, -LIMIT), LIMIT)
-        if abs(self._log_odds) > DECIDED:
-            self._rest = REST
+        self._asked += 1
+        if abs(self._log_odds) > DECIDED or self._asked % IN_A_ROW == 0:
+            self._rest, self._asked = REST, 0
 
     @property
     def finding(self) -> str:

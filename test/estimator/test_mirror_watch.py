@@ -6,7 +6,7 @@ def asked(watch, images, evidence, mirrored):
     """How many of the images were looked at mirrored too."""
     count = 0
     for _ in range(images):
-        if watch.due:
+        if watch.asks():
             watch.add(evidence, mirrored)
             count += 1
     return count
@@ -36,6 +36,11 @@ def test_a_camera_that_is_mirrored_on_the_way_is_noticed():
     asked(watch, 50, evidence=3.0, mirrored=-1.0)
     asked(watch, 6 * REST, evidence=0.0, mirrored=4.0)
     assert "mirrored" in watch.finding
+
+
+def test_a_question_that_stays_open_costs_a_share_of_the_images():
+    watch = MirrorWatch()
+    assert asked(watch, 280, evidence=0.0, mirrored=0.0) <= 88
 
 
 def test_evidence_that_nobody_calibrated_says_nothing():
