@@ -17,7 +17,8 @@ NOT_RUN = "# not run here"
 
 def pages(repository):
     found = [*repository.glob("*.md"), *repository.glob("docs/**/*.md")]
-    return sorted([*found, repository / "training" / "README.md"])
+    card = repository / "g2s_localizer" / "model" / "checkpoints" / "README.md"
+    return sorted([*found, repository / "training" / "README.md", card])
 
 
 def commands(text):
