@@ -24,9 +24,10 @@ makes a larger one."""
 LEAST_WAY_M = 3.0
 """A standing camera sees the same for ever; so far driven, it must not."""
 
-IDENTICAL_LIMIT, SIMILAR_LIMIT = 1.5, 3.0
-"""Standard deviations of the priors' noise that the way driven must exceed, for pictures that are
-the same in every pixel looked at, and for those that only look the same."""
+IDENTICAL_LIMIT, SIMILAR_LIMIT = 1.0, 3.0
+"""Standard deviations of the priors' noise that the way between them must exceed where nobody
+measured the motion, for pictures that are the same in every pixel looked at, and for those that
+only look the same."""
 
 
 class PictureWatch:
@@ -42,8 +43,16 @@ class PictureWatch:
         """Forget everything: time was set back."""
         self._first = self._pixels = None
 
-    def look(self, observation: Observation) -> Finding | None:
-        """Return what is wrong with the picture of an observation, None while nothing shows."""
+    @property
+    def since_ns(self) -> int | None:
+        """Stamp of the first of the pictures that look the same, None before the first."""
+        return None if self._first is None else self._first.stamp_ns
+
+    def look(self, observation: Observation, driven_m: float | None = None) -> Finding | None:
+        """Return what is wrong with the picture of an observation, None while nothing shows.
+
+        driven_m: way since `since_ns` by odometry; None: nobody measured it, the priors tell.
+        """
         pixels = observation.image[::_STRIDE, ::_STRIDE].copy()
         if self._first is None or self._pixels is None or not self._is_same(pixels):
             self._first, self._pixels = observation, pixels
@@ -53,16 +62,19 @@ class PictureWatch:
         start, here = self._first.prior, observation.prior
         if start.frame.datum != here.frame.datum or self._images < LEAST_IMAGES:
             return None
-        way_m = math.hypot(here.pose.x - start.pose.x, here.pose.y - start.pose.y)
-        noise_m = math.sqrt(float(np.trace(start.covariance[:2, :2] + here.covariance[:2, :2])) / 2)
-        limit = IDENTICAL_LIMIT if self._identical else SIMILAR_LIMIT
-        if way_m <= max(LEAST_WAY_M, limit * noise_m):
+        way_m, least_m = driven_m, LEAST_WAY_M
+        if way_m is None:
+            way_m = math.hypot(here.pose.x - start.pose.x, here.pose.y - start.pose.y)
+            variance = np.trace(start.covariance[:2, :2] + here.covariance[:2, :2]) / 2.0
+            limit = IDENTICAL_LIMIT if self._identical else SIMILAR_LIMIT
+            least_m = max(LEAST_WAY_M, limit * math.sqrt(float(variance)))
+        if way_m <= least_m:
             return None
         seconds = (observation.stamp_ns - self._first.stamp_ns) * 1e-9
         return Finding(
             Rejection.FROZEN_IMAGE,
-            f"{self._images} images in {seconds:.1f} s show the same picture while the prior moved "
-            f"{way_m:.0f} m; likely a camera driver that repeats its last frame",
+            f"{self._images} images in {seconds:.1f} s show the same picture while the vehicle "
+            f"moved {way_m:.0f} m; likely a camera driver that repeats its last frame",
         )
 
     def _is_same(self, pixels: NDArray[np.uint8]) -> bool:

@@ -137,6 +137,11 @@ class PriorBuffer:
         return tuple(self._headings)
 
     @property
+    def motions(self) -> tuple[Motion, ...]:
+        """Return what is kept of the motions, oldest first."""
+        return tuple(self._motions)
+
+    @property
     def warning(self) -> str:
         """Return a standing sentence on a datum far from the fixes, "" without."""
         return self._datum.warning

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection
 from g2s_localizer.estimator.finding import Finding
@@ -11,6 +12,7 @@ from g2s_localizer.estimator.heading_watch import HeadingWatch
 from g2s_localizer.estimator.offset_watch import OffsetWatch
 from g2s_localizer.estimator.picture_watch import PictureWatch
 from g2s_localizer.estimator.prior import PriorBuffer
+from g2s_localizer.estimator.series import Motion
 from g2s_localizer.estimator.turn_watch import TurnWatch
 from g2s_localizer.geometry import LocalFrame
 
@@ -39,6 +41,7 @@ class SetupWatch:
         self._offset = OffsetWatch()
         self._frame: LocalFrame | None = None
         self._fix_ns = self._heading_ns = 0
+        self._motions: tuple[Motion, ...] = ()
 
     def reset(self) -> None:
         """Forget everything: time was set back, or map has another datum."""
@@ -52,6 +55,7 @@ class SetupWatch:
         if priors.frame is not self._frame or (priors.newest_fix_ns or 0) < self._fix_ns:
             self.reset()
             self._frame = priors.frame
+        self._motions = priors.motions
         if self._heading is None:
             return
         for heading in priors.headings:
@@ -83,8 +87,9 @@ class SetupWatch:
         """Return the estimate of an observation as the watches let it pass."""
         self._turn.add(estimate)
         self._offset.add(estimate)
+        driven_m = self._driven_m(observation.stamp_ns)
         found = [
-            self._picture.look(observation),
+            self._picture.look(observation, driven_m),
             *self._of_heading(estimate),
             self._offset.finding(),
         ]
@@ -95,6 +100,19 @@ class SetupWatch:
             if finding.rejection is not None:
                 return replace(estimate, rejection=finding.rejection, detail=finding.sentence)
         return estimate
+
+    def _driven_m(self, stamp_ns: int) -> float | None:
+        """Return the way (m) since the picture changed by the motions kept, None without any."""
+        since_ns = self._picture.since_ns
+        kept = [m for m in self._motions if since_ns is not None and m.stamp_ns >= since_ns]
+        if len(kept) < 2:
+            return None
+        ways = [
+            0.5e-9 * abs(a.forward + b.forward) * (b.stamp_ns - a.stamp_ns)
+            for a, b in pairwise(kept)
+            if b.stamp_ns <= stamp_ns
+        ]
+        return sum(ways)
 
     def _of_heading(self, estimate: Estimate) -> list[Finding | None]:
         if self._heading is None:

@@ -58,7 +58,7 @@ def main() -> int:
         if node is None and not _interrupted.is_set():
             print(f"g2s-node: error: {error}", file=sys.stderr)
             return 1
-        if rclpy.ok():
+        if rclpy.ok() and not _interrupted.is_set():
             raise
     finally:
         if node is not None:

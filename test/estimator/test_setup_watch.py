@@ -60,7 +60,19 @@ def test_noise_of_the_fixes_is_no_motion():
     watch = PictureWatch()
     noise = np.random.default_rng(0).normal(0.0, 10.0, 50)
     found = [watch.look(picture(k, x, seed=1, sigma_m=10.0)) for k, x in enumerate(noise)]
-    assert sum(one is not None for one in found) <= 5
+    assert sum(one is not None for one in found) <= 12
+
+
+def test_measured_motion_tells_a_frozen_picture_within_its_first_metres():
+    watch = PictureWatch()
+    found = [watch.look(picture(k, 0.0, 1, sigma_m=10.0), driven_m=1.0 * k) for k in range(6)]
+    assert [one is not None for one in found] == [False] * 4 + [True] * 2
+
+
+def test_a_vehicle_whose_odometry_stands_may_see_the_same_while_its_fixes_jump():
+    watch = PictureWatch()
+    found = [watch.look(picture(k, 50.0 * (k % 2), 1, 5.0), driven_m=0.0) for k in range(20)]
+    assert not any(found)
 
 
 @pytest.mark.parametrize("rejection", [None, Rejection.AT_BORDER, Rejection.INNOVATION])
