@@ -150,3 +150,14 @@ def test_launch_files_and_arguments_of_the_pages_exist(repository):
     }
     assert len(named) > 10
     assert not [one for one in named if f'"{one[2]}"' not in launch.get(one[1], "")]
+
+
+def test_every_test_that_the_page_of_field_reports_names_is_there(repository):
+    written = {
+        name
+        for file in (repository / "test").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(), flags=re.MULTILINE)
+    }
+    page = (repository / "docs" / "field_reports.md").read_text()
+    named = set(re.findall(r"::(test_\w+)", page))
+    assert len(named) > 200 and not named - written
