@@ -37,9 +37,10 @@ class MirrorWatch:
 
     def add(self, evidence: float, mirrored: float) -> None:
         """Take the evidence (log-odds of belonging to the crop) of an image and of its mirror
-        image.
+        image. Where neither looks like the imagery, both say nothing of the camera.
         """
-        self._log_odds += SHARE * (mirrored - evidence)
+        if max(evidence, mirrored) > 0.0:
+            self._log_odds += SHARE * (mirrored - evidence)
         self._log_odds = min(max(self._log_odds, -LIMIT), LIMIT)
         self._asked += 1
         if abs(self._log_odds) > DECIDED or self._asked % IN_A_ROW == 0:

@@ -43,6 +43,12 @@ def test_a_question_that_stays_open_costs_a_share_of_the_images():
     assert asked(watch, 280, evidence=0.0, mirrored=0.0) <= 88
 
 
+def test_noise_says_nothing_of_the_camera():
+    watch = MirrorWatch()
+    asked(watch, 100, evidence=-9.0, mirrored=-5.0)
+    assert watch.finding == ""
+
+
 def test_evidence_that_nobody_calibrated_says_nothing():
     watch = MirrorWatch()
     asked(watch, 50, evidence=20.0, mirrored=20.0)
