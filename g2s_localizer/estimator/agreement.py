@@ -81,11 +81,11 @@ class Agreement:
         leads = (along >= WAY_M[0]) & (along <= WAY_M[1])
         leads &= np.abs(across) <= TOLERANCE_M + TOLERANCE_SHARE * along
         speed = self._speed()
-        self._speeds.append((now, along[leads] / seconds[leads]))
+        given = along[leads] / seconds[leads]
+        self._speeds.append((now, given))
         if speed is None:
             return None
         slack = SPEED_SLACK_M_S + SPEED_SLACK_SHARE * speed
-        given = along[leads] / seconds[leads]
         shares = [0.0]
         for tried in given[np.abs(given - speed) <= slack]:
             way = tried * seconds

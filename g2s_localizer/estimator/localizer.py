@@ -258,8 +258,8 @@ class Localizer:
         refused = gate(pose, covariance, prior, *evidence, probability(log_odds), self._limits)
         if refused is None or refused[0] is not Rejection.NOT_HERE:
             refused = at_border(registration, prior.pose.yaw - satellite.turn, searched) or refused
-        if self._mirror.finding:
-            refused = Rejection.NOT_HERE, self._mirror.finding
+        if self._mirror.sentence:
+            refused = Rejection.NOT_HERE, self._mirror.sentence
         rejection, detail = refused or (None, "")
         return Estimate(
             stamp_ns=observation.stamp_ns,

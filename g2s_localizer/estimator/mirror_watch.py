@@ -8,7 +8,7 @@ DECIDED = 4.0
 
 LIMIT = 6.0
 SHARE = 0.5
-"""Of the evidence of one image that counts: those after each other show nearly the same place."""
+"""Share of one image's evidence that counts: those after each other show nearly the same place."""
 
 IN_A_ROW = 8
 """Questions that are asked of images one after the other, decided or not: each takes as long as an
@@ -47,8 +47,8 @@ class MirrorWatch:
             self._rest, self._asked = REST, 0
 
     @property
-    def finding(self) -> str:
-        """What is wrong with the pictures, "" for nothing."""
+    def sentence(self) -> str:
+        """Say what is wrong with the pictures, "" for nothing."""
         if self._log_odds <= 0.0:
             return ""
         return (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How errors of fixes hang together, and how a vehicle moves from one stamp to another."""
+"""Relate the errors of neighbouring fixes, and carry a vehicle from one stamp to another."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from g2s_localizer.geometry.pose import wrap_angle
 FloatArray = NDArray[np.float64]
 
 ACCELERATION_SIGMA = 2.0
-"""How hard a road vehicle brakes and turns (m/s^2, one sigma): the error of a straight line."""
+"""Acceleration of a road vehicle (m/s^2, one sigma): the error of a straight line."""
 
 TURN_RATE_SIGMA = 0.3
-"""How fast it turns (rad/s, one sigma): the error of a heading that is held."""
+"""Turn rate of a road vehicle (rad/s, one sigma): the error of a heading that is held."""
 
 ERROR_TIME_S = 120.0
 """A fix's error (multipath, troposphere, orbits) has become another one after so long."""
 
 INDEPENDENT_SHARE = 0.01
-"""Of a fix's variance, what its neighbour does not share even at once: the receiver's noise."""
+"""Share of a fix's variance that no neighbour shares, however near: the receiver's noise."""
 
 MAX_VARIANCE = 1e12
 """A fix of a million metres of sigma (m^2) says nothing, and its arithmetic would overflow."""
