@@ -67,3 +67,27 @@ def test_a_topic_that_has_fallen_silent_has_no_conflict():
     assert watch.conflict
     watch.saw_other()
     assert not watch.conflict
+
+
+@pytest.mark.parametrize("every", [2, 5, 35])
+def test_bad_frame_ids_of_all_kinds_among_good_ones_are_no_second_publisher(every):
+    messages = [(i, "camera" if i % every else f"bad {i // every % 18}") for i in range(1000)]
+    assert watched(messages).conflict == ""
+
+
+@pytest.mark.parametrize("every", [2, 5, 35])
+def test_bad_stamps_of_all_kinds_among_good_ones_are_no_second_clock(every):
+    messages = [
+        (1e6 + i - (0 if i % every else 7 * 1.9 ** (i // every % 20)), "camera")
+        for i in range(1000)
+    ]
+    assert watched(messages).conflict == ""
+
+
+def test_a_publisher_that_was_heard_often_is_gone_soon():
+    turns = [(100.0 + i, ("front", "rear")[i % 2]) for i in range(1000)]
+    watch = watched(turns)
+    assert watch.conflict
+    for i in range(11):
+        watch.saw((1100 + i) * SECOND, "front")
+    assert not watch.conflict
