@@ -2,7 +2,7 @@
 # make demo    a simulated drive through the real node, scored: out/demo/report.json and report.png
 # make test    all tests; ARGS="test/geometry -k pose" chooses
 # make fuzz    10,000 malformed messages on every topic of the live node (make test sends 200)
-# make lint    ruff, and mypy where it is strict
+# make lint    ruff, and strict mypy
 SHELL := /bin/bash
 .DEFAULT_GOAL := demo
 .PHONY: setup demo test fuzz lint

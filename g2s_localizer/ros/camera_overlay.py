@@ -11,6 +11,7 @@ the overlay from above.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,6 +101,7 @@ def _ground_pixels(camera: Camera) -> tuple[NDArray[np.intp], NDArray[np.intp], 
 
 def _rays(camera: Camera, uv: FloatArray) -> FloatArray:
     """Return the directions (N, 3), at depth 1 in the optical frame, that pixels (N, 2) look in."""
+    xy: NDArray[Any]
     if not camera.is_distorted:
         xy = (uv - camera.K[:2, 2]) @ np.linalg.inv(camera.K[:2, :2]).T
     elif camera.distortion_model == "equidistant":

@@ -30,13 +30,14 @@ def draw_score_map(grid: ScoreGrid) -> Picture:
     log_probability = grid.log_probability.astype(np.float64)
     best = np.max(log_probability, initial=-np.inf, where=np.isfinite(log_probability))
     ratio = np.exp(np.where(np.isfinite(log_probability), log_probability - best, -np.inf))
-    return np.rint(255.0 * ratio).astype(np.uint8)
+    return np.asarray(np.rint(255.0 * ratio), np.uint8)
 
 
 def draw_overlay(estimate: Estimate, crop: SatelliteCrop) -> Picture:
     """(H, W, 3) uint8 RGB: the crop with prior, pose, their 2-sigma ellipses and attribution."""
     scale = max(1, -(-OVERLAY_SIDE // crop.image.shape[1]))
-    picture = cv2.resize(crop.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    enlarged = cv2.resize(crop.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    picture = np.asarray(enlarged, np.uint8)
     prior = estimate.prior
     if prior is not None:
         centre = np.array(prior.frame.to_xy(crop.centre))
@@ -47,7 +48,7 @@ def draw_overlay(estimate: Estimate, crop: SatelliteCrop) -> Picture:
     if estimate.rejection is not None:
         write_text(picture, estimate.rejection.name, 18, REJECTED_COLOUR)
     write_text(picture, crop.attribution, picture.shape[0] - 8, (255, 255, 255))
-    return np.asarray(picture, np.uint8)
+    return picture
 
 
 def _draw_pose(

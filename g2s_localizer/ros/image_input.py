@@ -77,7 +77,7 @@ class ImageInput:
         for subscription in self.subscriptions:
             self._node.destroy_subscription(subscription)
         self.subscriptions = []
-        self._on_pair = lambda image, info: None
+        self._on_pair = lambda image, info, arrived_s: None
 
     def clear(self, now_ns: int) -> None:
         """Time was set back to `now_ns`: forget what waits with later stamps."""

@@ -76,9 +76,11 @@ class Parameters:
             node.get_logger().warning(self._elsewhere)
         self._by_name = {spec.name: spec for spec in SPECIFICATIONS}
         self._faults: dict[str, str] = {}
+        # rclpy's hint says values; its objects are parameters.
+        given: dict[str, Any] = node.get_parameters_by_prefix("")
         overrides = {
             name: parameter.value
-            for name, parameter in node.get_parameters_by_prefix("").items()
+            for name, parameter in given.items()
             if not _belongs_to_rclpy(name)
         }
         for name in overrides:

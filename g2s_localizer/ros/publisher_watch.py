@@ -65,7 +65,7 @@ class PublisherWatch:
         if self._others > MAX_SILENCE:
             return ""
         alternating = sorted(self._names.lasting)
-        names = ", ".join(map(repr, alternating or [self._name]))
+        names = ", ".join(map(repr, alternating or [self._name or ""]))
         if clocks := self._clocks.lasting:
             return (
                 f"stamps on {self._topic} jump forth and back by {clocks[-1]:.1f} s: two "

@@ -131,7 +131,7 @@ class Stopwatch:
 
 
 def register_once(
-    network: Network, scene: Scene, device: torch.device, satellite: Any | None
+    network: Network, scene: Scene, device: torch.device, satellite: Any
 ) -> tuple[dict[str, float], Any]:
     """One registration; features of the crop are made when `satellite` is None. Returns
     milliseconds by stage, with their `total`, and the features. The preset lift searches heading
@@ -144,7 +144,7 @@ def register_once(
         if satellite is None:
             image = watch("preprocess", lambda: prepare_satellite(scene.satellite)[None].to(device))
             satellite = network.encode_satellite(image)
-        network.register(ground, *camera, 0.0, satellite)
+        network.register(ground, camera.K, camera.T_base_camera, 0.0, satellite)
     return {**watch.stages, "total": (time.perf_counter() - start) * 1e3}, satellite
 
 

@@ -50,6 +50,15 @@ def test_equal_stamps_make_a_pair_and_all_is_counted(graph, sensors):
     assert "none of them is answered" in images.silence()
 
 
+def test_a_pair_that_was_on_its_way_at_closing_is_dropped(graph, sensors):
+    node, _, publish = graph
+    images = ImageInput(node, "raw", lambda *pair: pytest.fail("nobody listens any more"))
+    publish("/front/image_raw", sensors.image(1.0))
+    on_its_way = images.subscriptions[1].callback
+    images.close()
+    on_its_way(sensors.camera_info(1.0))
+
+
 def test_other_stamps_are_named_with_their_difference(graph, sensors):
     node, _, publish = graph
     images = ImageInput(node, "raw", lambda image, info, arrived_s: None)

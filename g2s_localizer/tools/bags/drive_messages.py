@@ -235,8 +235,8 @@ class DriveMessages:
     def _nav_sat_fix(
         self, record: int, frame_id: str, place: LatLon, altitude: float, std: float
     ) -> Any:
-        fix = self._types["sensor_msgs/msg/NavSatFix"]
-        status = self._types["sensor_msgs/msg/NavSatStatus"]
+        fix: Any = self._types["sensor_msgs/msg/NavSatFix"]
+        status: Any = self._types["sensor_msgs/msg/NavSatStatus"]
         return fix(
             header=self._header(int(self._drive.oxts_stamps[record]), frame_id),
             status=status(status=status.STATUS_FIX, service=status.SERVICE_GPS),

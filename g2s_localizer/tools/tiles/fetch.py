@@ -190,9 +190,11 @@ def _confirm(
 ) -> bool:
     """Say what the fetch will cost, and ask whether to start it."""
     wanted = len(survey.wanted)
-    known = store.index.query("SELECT COUNT(*), AVG(bytes) FROM tiles")[0] if store else (0, None)
-    each = known[1] if known[0] >= KNOWN_FROM else TYPICAL_BYTES
-    basis = "as those stored" if known[0] >= KNOWN_FROM else "assumed"
+    each, basis = float(TYPICAL_BYTES), "assumed"
+    if store is not None:
+        count, mean = store.index.query("SELECT COUNT(*), AVG(bytes) FROM tiles")[0]
+        if count >= KNOWN_FROM:
+            each, basis = float(mean), "as those stored"
     minutes = wanted / provider.max_requests_per_second / 60.0
     finest = [tile for tile in tiles if tile[0] == args.zoom[1]]
     print(

@@ -31,8 +31,8 @@ SIDE = 1024
 MOST_CELLS = 64
 """Cells a side of a picture: beyond, several tiles share one, which shows one of them."""
 
-HOLE_COLOUR = (255, 0, 160)
-OUTSIDE_COLOUR = (225, 225, 225)
+HOLE_COLOUR = np.array([255, 0, 160], np.uint8)
+OUTSIDE_COLOUR = np.array([225, 225, 225], np.uint8)
 
 Picture = NDArray[np.uint8]
 Commands = argparse._SubParsersAction
@@ -113,7 +113,7 @@ def _view(
         if tile.transparent is not None:
             if tile.transparent.all():
                 continue
-            image = np.where(tile.transparent[:, :, None], np.uint8(OUTSIDE_COLOUR), image)
+            image = np.where(tile.transparent[:, :, None], OUTSIDE_COLOUR, image)
         shrunk = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
         return np.asarray(shrunk, np.uint8), index
     return None, len(held)
@@ -123,7 +123,7 @@ def _hatch(view: Picture, reach: int) -> Picture:
     """Diagonal stripes over the corner of the view that lies `reach` pixels along its sides."""
     v, u = np.indices(view.shape[:2])
     stripes = (u + v < reach) & ((u + v) // max(len(view) // 8, 1) % 2 == 0)
-    return np.where(stripes[:, :, None], np.uint8(HOLE_COLOUR), view)
+    return np.where(stripes[:, :, None], HOLE_COLOUR, view)
 
 
 def page(found: Inventory, mosaics: list[Mosaic]) -> str:
