@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry import LatLon, Pose2D
+from g2s_localizer.geometry.mounting import ENU_FROM
 
 FloatArray = NDArray[np.float64]
 
@@ -72,19 +73,25 @@ def fix_from_message(message: Any, default_sigma_m: float) -> tuple[LatLon, Floa
 
 
 def heading_from_imu(
-    message: Any, R_base_imu: FloatArray, default_sigma: float, offset: float = 0.0
+    message: Any,
+    R_base_imu: FloatArray,
+    default_sigma: float,
+    offset: float = 0.0,
+    convention: str = "enu",
 ) -> tuple[float, float]:
     """Return the yaw of base_link (rad, counter-clockwise from east) and its variance (rad^2).
 
     R_base_imu     (3, 3) how the IMU is mounted: takes its axes to base_link's
     default_sigma  where the message gives no variance (rad)
     offset         added to the yaw: what the IMU's zero is from east
+    convention     a key of ENU_FROM: the axes of the world that the orientation is in
 
     Raises Unusable for a message without an orientation, and for a vehicle that stands upright.
     """
     if message.orientation_covariance[0] == -1:
         raise Unusable("Imu.orientation_covariance[0] is -1: this IMU has no orientation")
-    R_map_base = matrix_from_quaternion(message.orientation) @ R_base_imu.T
+    R_world_imu = matrix_from_quaternion(message.orientation)
+    R_map_base = ENU_FROM[convention] @ R_world_imu @ R_base_imu.T
     # The vehicle drives upright, so that what was measured about the map's z axis counts.
     return _heading(R_map_base, float(message.orientation_covariance[8]), default_sigma, offset)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry import LatLon
-from g2s_localizer.geometry.mounting import extrinsic_from_parameters, matrix_from_rpy
+from g2s_localizer.geometry.mounting import ENU_FROM, extrinsic_from_parameters, matrix_from_rpy
 from g2s_localizer.motion_messages import (
     fix_from_message,
     heading_from_imu,
@@ -33,6 +33,7 @@ class VehicleConfig:
     antenna_offset         x, y of the GNSS antenna (m)
     gnss_default_sigma_m   per axis, of a fix without a covariance
     imu_rpy                roll, pitch, yaw of the IMU's axes (rad)
+    imu_convention         "enu" or "ned": axes of the world that its orientation is in
     heading_offset         added to a measured yaw (rad): what its zero is from east
     heading_default_sigma  of a heading without a covariance (rad)
 
@@ -46,6 +47,7 @@ class VehicleConfig:
     antenna_offset: tuple[float, ...] = (0.0, 0.0)
     gnss_default_sigma_m: float = 10.0
     imu_rpy: tuple[float, ...] = (0.0, 0.0, 0.0)
+    imu_convention: str = "enu"
     heading_offset: float = 0.0
     heading_default_sigma: float = 0.05
 
@@ -54,6 +56,11 @@ class VehicleConfig:
             value = getattr(self, name)
             if len(value) != length:
                 raise ValueError(f"{self._named(name)} needs {length} numbers, got {value}")
+        if self.imu_convention not in ENU_FROM:
+            raise ValueError(
+                f"{self._named('imu_convention')} must be one of {', '.join(ENU_FROM)}, "
+                f"got '{self.imu_convention}'"
+            )
         numbers = ("base_link_height", "antenna_offset", "imu_rpy", "heading_offset")
         for name in ("gnss_default_sigma_m", "heading_default_sigma", *numbers):
             value = getattr(self, name)
@@ -95,7 +102,8 @@ class VehicleConfig:
         sigma, offset = self.heading_default_sigma, self.heading_offset
         if hasattr(message, "pose"):
             return heading_from_odometry(message, sigma, offset)
-        return heading_from_imu(message, matrix_from_rpy(*self.imu_rpy), sigma, offset)
+        R_base_imu = matrix_from_rpy(*self.imu_rpy)
+        return heading_from_imu(message, R_base_imu, sigma, offset, self.imu_convention)
 
     def _named(self, name: str) -> str:
         return f"{type(self).__name__}.{name}"

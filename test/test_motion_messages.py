@@ -93,14 +93,26 @@ def imu(roll=0.0, pitch=0.0, yaw=0.0, variance=0.02):
     return message
 
 
+NORTH_EAST_DOWN = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
+
+
 @pytest.mark.parametrize("yaw", [-3.0, -1.0, 0.0, 2.5])
-def test_a_heading_is_the_yaw_of_the_base_however_the_imu_is_mounted(yaw):
+@pytest.mark.parametrize(
+    ("convention", "axes"), [("enu", np.eye(3)), ("ned", NORTH_EAST_DOWN)], ids=["enu", "ned"]
+)
+def test_a_heading_is_the_yaw_of_the_base_however_the_imu_is_mounted(yaw, convention, axes):
     mounting = matrix_from_rpy(math.pi / 2, 0.0, -math.pi / 2)
-    R = matrix_from_rpy(0.02, -0.03, yaw) @ mounting
+    R = axes @ matrix_from_rpy(0.02, -0.03, yaw) @ mounting
     q = quaternion_of(R)
     message = imu()
     message.orientation = Quaternion(x=q[0], y=q[1], z=q[2], w=q[3])
-    assert m.heading_from_imu(message, mounting, 0.1) == pytest.approx((yaw, 0.02), abs=1e-9)
+    heading = m.heading_from_imu(message, mounting, 0.1, convention=convention)
+    assert heading == pytest.approx((yaw, 0.02), abs=1e-9)
+
+
+def test_a_yaw_that_is_said_to_be_clockwise_from_north_is_read_so():
+    heading = m.heading_from_imu(imu(yaw=0.3), np.eye(3), 0.1, 0.1, "ned")
+    assert heading[0] == pytest.approx(math.pi / 2 - 0.3 + 0.1)
 
 
 def quaternion_of(R):

@@ -109,6 +109,7 @@ def test_a_camera_that_the_transforms_place_has_no_other_place():
         ({"camera_rpy": (0.0, 0.1)}, r"camera_rpy needs 3 numbers, got \(0.0, 0.1\)"),
         ({"antenna_offset": (0.0, 0.1, 2.0)}, "antenna_offset needs 2 numbers"),
         ({"imu_rpy": (0.0, math.inf, 0.0)}, "imu_rpy must be finite"),
+        ({"imu_convention": "nwu"}, "imu_convention must be one of enu, ned, got 'nwu'"),
         ({"heading_default_sigma": 0.0}, "heading_default_sigma must be positive, got 0.0"),
         ({"gnss_default_sigma_m": math.nan}, "gnss_default_sigma_m must be finite, got nan"),
     ],

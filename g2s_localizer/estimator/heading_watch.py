@@ -228,7 +228,9 @@ def _sentence(seen: _Seen) -> str:
         "the IMU is mounted backwards, or reports the way to where it comes from "
         "(heading.offset 3.1416)": [yaw + math.pi for yaw in yaws],
         "its zero is north (heading.offset 1.5708)": [yaw + math.pi / 2.0 for yaw in yaws],
-        "it is NED, clockwise from north": [math.pi / 2.0 - yaw for yaw in yaws],
+        "it is NED, clockwise from north (heading.convention ned)": [
+            math.pi / 2.0 - yaw for yaw in yaws
+        ],
         "it turns clockwise from east": [-yaw for yaw in yaws],
     }
     tolerance = max(math.radians(15.0), 2.0 * course.noise / course.length)

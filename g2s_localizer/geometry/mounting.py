@@ -16,6 +16,12 @@ FloatArray = NDArray[np.float64]
 OPTICAL_FROM_BODY = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """x forward, y left, z up -> x right, y down, z forward (REP-103)."""
 
+ENU_FROM = {
+    "enu": np.eye(3),
+    "ned": np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]]),
+}
+"""Rotations (3, 3) from the axes of the world that an IMU may use to east, north, up."""
+
 LOWEST_M, HIGHEST_M = 0.2, 10.0
 """Heights of a camera above the ground that a road vehicle can have."""
 

@@ -11,6 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 
 from g2s_localizer.estimator.gate import GateConfig
 from g2s_localizer.estimator.localizer import CACHE_MB
+from g2s_localizer.geometry.mounting import ENU_FROM
 
 Value = str | bool | int | float | list[float]
 
@@ -191,6 +192,13 @@ SPECIFICATIONS = (
         choices=("imu", "odometry", "course"),
     ),
     Specification(
+        "heading.convention",
+        "enu",
+        "axes of the world that the IMU's orientation is in. enu: yaw counter-clockwise from east "
+        "(REP-103); ned: clockwise from north",
+        choices=tuple(ENU_FROM),
+    ),
+    Specification(
         "heading.offset",
         0.0,
         "added to the measured yaw (rad; not to a course): what its zero is from east, "
@@ -203,7 +211,8 @@ SPECIFICATIONS = (
     Specification(
         "heading.imu_rotation_rpy",
         [0.0, 0.0, 0.0],
-        "how the IMU is mounted: roll, pitch, yaw (rad) of its axes about base_frame's",
+        "how the IMU is mounted: roll, pitch, yaw (rad) of its axes about base_frame's; its z axis "
+        "down is roll 3.1416",
     ),
     Specification(
         "heading.default_sigma",

@@ -147,6 +147,7 @@ class Parameters:
                 antenna_offset=_numbers(values["gnss.antenna_offset"]),
                 gnss_default_sigma_m=values["gnss.default_sigma_m"],
                 heading_source=values["heading.source"],
+                imu_convention=values["heading.convention"],
                 heading_offset=values["heading.offset"],
                 imu_rpy=_numbers(values["heading.imu_rotation_rpy"]),
                 heading_default_sigma=values["heading.default_sigma"],

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry import Camera, LocalFrame
+from g2s_localizer.geometry.mounting import matrix_from_rpy
 from g2s_localizer.kitti import IMU_HEIGHT, KittiDrive
 from training.simulation.objects import draw_traffic
 from training.simulation.preset import PRESET_VERSION, Stream, stream
@@ -92,7 +93,7 @@ class Motion:
         """(4, 4) base_link in the world."""
         roll, pitch, yaw = self.attitude(t)
         T = np.eye(4)
-        T[:3, :3] = _rotation(roll, pitch, yaw)
+        T[:3, :3] = matrix_from_rpy(roll, pitch, yaw)
         T[:3, 3] = self.position(t)
         return T
 
@@ -114,23 +115,54 @@ def route_length(frames: int, rate: float) -> float:
     return 11.0 * frames / rate + 20.0
 
 
-def write_calibration(root: Path) -> None:
+def calibration_of(T_base_camera: FloatArray) -> dict[str, str]:
+    """Return files in place of CALIBRATION for KITTI's camera 02 at another place (4, 4).
+
+    It is already rectified, and the laser's axes are those of the IMU.
+    """
+    T_base_imu = np.eye(4)
+    T_base_imu[2, 3] = IMU_HEIGHT
+    return {
+        "calib_cam_to_cam.txt": f"""\
+R_rect_00: {_numbers(np.eye(3))}
+S_rect_02: 1.242000e+03 3.750000e+02
+P_rect_02: 7.215377e+02 0 6.095593e+02 0 0 7.215377e+02 1.728540e+02 0 0 0 1 0
+""",
+        "calib_velo_to_cam.txt": _transform(np.linalg.inv(T_base_camera) @ T_base_imu),
+        "calib_imu_to_velo.txt": _transform(np.eye(4)),
+    }
+
+
+def _transform(T: FloatArray) -> str:
+    return f"R: {_numbers(T[:3, :3])}\nT: {_numbers(T[:3, 3])}\n"
+
+
+def _numbers(values: FloatArray) -> str:
+    return " ".join(f"{value:.12e}" for value in values.ravel())
+
+
+def write_calibration(root: Path, T_base_camera: FloatArray | None = None) -> None:
     folder = root / DATE
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in CALIBRATION.items():
+    files = CALIBRATION if T_base_camera is None else calibration_of(T_base_camera)
+    for name, text in files.items():
         (folder / name).write_text(text)
 
 
-def write_drive(world: World, root: Path, frames: int, rate: float) -> Iterator[int]:
+def write_drive(
+    world: World, root: Path, frames: int, rate: float, T_base_camera: FloatArray | None = None
+) -> Iterator[int]:
     """Write calibration, timestamps, OXTS records and images; yields the number of each frame
     once its image is on disk.
+
+    T_base_camera  (4, 4), z from the road; None: where KITTI's camera is
     """
     name = drive_name(world.seed)
     folder = root / DATE / name
     images, records = folder / "image_02" / "data", folder / "oxts" / "data"
     images.mkdir(parents=True)
     records.mkdir(parents=True)
-    write_calibration(root)
+    write_calibration(root, T_base_camera)
     motion = draw_motion(world)
     period = round(1e9 / rate)
     stamps = _START + np.arange(frames, dtype=np.int64) * period
@@ -183,23 +215,14 @@ def _oxts(motion: Motion, frame: LocalFrame, t: float) -> list[float]:
     turn = motion.attitude(t + h) - motion.attitude(t - h)
     rates = (turn + math.pi) % (2 * math.pi) - math.pi
     rates /= 2 * h
-    R = _rotation(*attitude)
-    flat = _rotation(0.0, 0.0, attitude[2])
+    R = matrix_from_rpy(*attitude)
+    flat = matrix_from_rpy(0.0, 0.0, attitude[2])
     body_a, level_a, level_v = R.T @ acceleration, flat.T @ acceleration, flat.T @ velocity
     return [
         place.lat, place.lon, _ALTITUDE_M + position[2] + IMU_HEIGHT, *attitude,
         velocity[1], velocity[0], *level_v, *body_a, *level_a, *rates, *rates,
         0.02, 0.01, 4, 10, 4, 4, 0,
     ]  # fmt: skip
-
-
-def _rotation(roll: float, pitch: float, yaw: float) -> FloatArray:
-    cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
-    cy, sy = math.cos(yaw), math.sin(yaw)
-    Rx = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-    Ry = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-    Rz = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    return np.asarray(Rz @ Ry @ Rx)
 
 
 def _write_stamps(file: Path, stamps: NDArray[np.int64]) -> None:

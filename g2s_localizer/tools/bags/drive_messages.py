@@ -7,6 +7,7 @@ The messages are those of a rosbags type store, so no ROS installation is needed
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from rosbags.typesys.store import Typestore
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
+from g2s_localizer.geometry.mounting import ENU_FROM, matrix_from_rpy
 from g2s_localizer.kitti import IMU_HEIGHT, OXTS_COLUMNS, KittiDrive
 from g2s_localizer.tools.bags.gauss_markov import gauss_markov
 from g2s_localizer.tools.bags.vehicle_odometry import VehicleOdometry
@@ -41,12 +43,34 @@ UNKNOWN_STD = 1e3
 """Standard deviation (m, rad) of what the pose of /odometry leaves out: z, roll, pitch."""
 
 
+@dataclass(frozen=True)
+class ImuSetup:
+    """An IMU that the node reads rightly with these values of its parameters heading.*.
+
+    convention    "enu" or "ned": axes of the world that the orientation is in
+    offset        what is missing from its yaw (rad, counter-clockwise)
+    rotation_rpy  roll, pitch, yaw of its axes about base_link's (rad)
+    """
+
+    convention: str = "enu"
+    offset: float = 0.0
+    rotation_rpy: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        if not np.isfinite([self.offset, *self.rotation_rpy]).all():
+            raise ValueError(f"angles of an IMU must be finite, got {self}")
+
+
+ALIGNED_IMU = ImuSetup()
+
+
 class DriveMessages:
     """Messages of one drive, each from the index of its OXTS record or image.
 
     gnss_noise     standard deviation per axis (m) of the noise added to /gnss/fix
     heading_noise  standard deviation (deg) of the noise added to the yaw of /imu/data
     odometry_noise  errors of /odometry and odom -> base_link, as VehicleOdometry has them
+    imu             how the IMU of /imu/data is mounted and what it calls a heading
     """
 
     def __init__(
@@ -57,10 +81,13 @@ class DriveMessages:
         heading_noise: float,
         odometry_noise: float,
         seed: int,
+        imu: ImuSetup = ALIGNED_IMU,
     ) -> None:
         self._drive = drive
         self._types = typestore.types
         self._gnss_noise = gnss_noise
+        self._imu = imu
+        self._R_base_imu = matrix_from_rpy(*imu.rotation_rpy)
         self._heading_noise = math.radians(heading_noise)
         seconds = (drive.oxts_stamps - drive.oxts_stamps[0]) * 1e-9
         rng = np.random.default_rng(seed)
@@ -124,16 +151,17 @@ class DriveMessages:
 
     def imu(self, record: int) -> Any:
         roll, pitch = self._value(record, "roll"), self._value(record, "pitch")
-        yaw = self._drive.yaw(record) + self._turn[record]
+        yaw = self._drive.yaw(record) + self._turn[record] - self._imu.offset
+        R_world_base = ENU_FROM[self._imu.convention].T @ matrix_from_rpy(roll, pitch, yaw)
         heading_std = max(self._heading_noise, ATTITUDE_STD)
         return self._new(
             "sensor_msgs/msg/Imu",
             header=self._header(int(self._drive.oxts_stamps[record]), "imu_link"),
-            orientation=self._quaternion(_rotation(roll, pitch, yaw)),
+            orientation=self._quaternion(R_world_base @ self._R_base_imu),
             orientation_covariance=_diagonal([ATTITUDE_STD, ATTITUDE_STD, heading_std]),
-            angular_velocity=self._vector([self._value(record, w) for w in ("wx", "wy", "wz")]),
+            angular_velocity=self._in_imu(record, "wx", "wy", "wz"),
             angular_velocity_covariance=_diagonal([TURN_RATE_STD] * 3),
-            linear_acceleration=self._vector([self._value(record, a) for a in ("ax", "ay", "az")]),
+            linear_acceleration=self._in_imu(record, "ax", "ay", "az"),
             linear_acceleration_covariance=_diagonal([ACCELERATION_STD] * 3),
         )
 
@@ -150,7 +178,7 @@ class DriveMessages:
             child_frame_id="base_link",
             pose=self._new(
                 "geometry_msgs/msg/PoseWithCovariance",
-                pose=self._pose([x, y, 0.0], _rotation(0.0, 0.0, yaw)),
+                pose=self._pose([x, y, 0.0], matrix_from_rpy(0.0, 0.0, yaw)),
                 covariance=_diagonal([xy_std] * 2 + [UNKNOWN_STD] * 3 + [yaw_std]),
             ),
             twist=self._new(
@@ -168,7 +196,7 @@ class DriveMessages:
         """odom -> base_link, the pose of /odometry."""
         x, y, yaw = self._odometry.path[record]
         T = np.eye(4)
-        T[:3, :3] = _rotation(0.0, 0.0, yaw)
+        T[:3, :3] = matrix_from_rpy(0.0, 0.0, yaw)
         T[:2, 3] = x, y
         return self._transforms(int(self._drive.oxts_stamps[record]), "odom", {"base_link": T})
 
@@ -184,16 +212,18 @@ class DriveMessages:
         return self._new(
             "geometry_msgs/msg/PoseStamped",
             header=self._header(stamp, "map"),
-            pose=self._pose([*self._map.to_xy(place), height], _rotation(roll, pitch, yaw)),
+            pose=self._pose([*self._map.to_xy(place), height], matrix_from_rpy(roll, pitch, yaw)),
         )
 
     def tf_static(self, stamp: int) -> Any:
-        T_base_imu = np.eye(4)
-        T_base_imu[2, 3] = IMU_HEIGHT
+        T_base_gnss = np.eye(4)
+        T_base_gnss[2, 3] = IMU_HEIGHT
+        T_base_imu = T_base_gnss.copy()
+        T_base_imu[:3, :3] = self._R_base_imu
         children = {
             CAMERA_FRAME: self._drive.camera.T_base_camera,
             "imu_link": T_base_imu,
-            "gnss": T_base_imu,
+            "gnss": T_base_gnss,
         }
         return self._transforms(stamp, "base_link", children)
 
@@ -221,6 +251,10 @@ class DriveMessages:
                 for child, T in children.items()
             ],
         )
+
+    def _in_imu(self, record: int, *columns: str) -> Any:
+        """Vector3 of three columns, base_link's x, y, z, in the axes of the IMU."""
+        return self._vector(self._R_base_imu.T @ [self._value(record, c) for c in columns])
 
     def _value(self, record: int, column: str) -> float:
         return float(self._drive.oxts[record, OXTS_COLUMNS.index(column)])
@@ -271,17 +305,6 @@ class DriveMessages:
             z=float(z),
             w=math.cos(0.5 * angle),
         )
-
-
-def _rotation(roll: float, pitch: float, yaw: float) -> FloatArray:
-    """(3, 3) Rz(yaw) Ry(pitch) Rx(roll), angles in rad: KITTI's and REP-103's convention."""
-    cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
-    cy, sy = math.cos(yaw), math.sin(yaw)
-    Rx = np.array([[1.0, 0.0, 0.0], [0.0, cr, -sr], [0.0, sr, cr]])
-    Ry = np.array([[cp, 0.0, sp], [0.0, 1.0, 0.0], [-sp, 0.0, cp]])
-    Rz = np.array([[cy, -sy, 0.0], [sy, cy, 0.0], [0.0, 0.0, 1.0]])
-    product: FloatArray = Rz @ Ry @ Rx
-    return product
 
 
 def _diagonal(stds: ArrayLike) -> FloatArray:

@@ -24,8 +24,9 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import StoragePlugin
 from tqdm import tqdm
 
+from g2s_localizer.geometry.mounting import ENU_FROM
 from g2s_localizer.kitti import KittiDrive
-from g2s_localizer.tools.bags.drive_messages import DriveMessages
+from g2s_localizer.tools.bags.drive_messages import ALIGNED_IMU, DriveMessages, ImuSetup
 from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
 from g2s_localizer.tools.bags.vehicle_odometry import (
     SPEED_NOISE,
@@ -106,6 +107,7 @@ def convert(
     heading_noise: float = 0.0,
     seed: int = 0,
     odometry_noise: float = 0.0,
+    imu: ImuSetup = ALIGNED_IMU,
 ) -> Counter[str]:
     """Write the drive to the new bag `out`; returns the number of messages per topic.
 
@@ -117,7 +119,7 @@ def convert(
     if not drive.frames:
         raise ValueError(f"{drive.name} has no image: {drive.images} holds no .png or .jpg file")
     typestore = jazzy_types()
-    messages = DriveMessages(drive, typestore, gnss_noise, heading_noise, odometry_noise, seed)
+    messages = DriveMessages(drive, typestore, gnss_noise, heading_noise, odometry_noise, seed, imu)
     counts: Counter[str] = Counter()
     writer = new_bag(out, storage)
     made = False
@@ -163,12 +165,26 @@ def main(argv: list[str] | None = None) -> int:
         f"m/s and {math.degrees(TURN_RATE_NOISE):g} deg/s; 0 none",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument(
+        "--heading-convention", choices=ENU_FROM, default="enu",
+        help="of the orientation on /imu/data; this and the next two are what the node's "
+        "parameters heading.* must say",
+    )  # fmt: skip
+    parser.add_argument(
+        "--heading-offset", type=float, default=0.0, metavar="RAD",
+        help="what is missing from its yaw: 1.5708 for a zero at north",
+    )  # fmt: skip
+    parser.add_argument(
+        "--imu-rotation-rpy", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar="RAD",
+        help="roll, pitch, yaw of its axes about base_link's",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     try:
         drive = KittiDrive(args.root, args.drive)
         storage = StoragePlugin[args.storage.upper()]
         noise = args.gnss_noise, args.heading_noise, args.seed, args.odometry_noise
-        counts = convert(drive, args.out, storage, *noise)
+        imu = ImuSetup(args.heading_convention, args.heading_offset, tuple(args.imu_rotation_rpy))
+        counts = convert(drive, args.out, storage, *noise, imu)
     except (OSError, ValueError) as error:
         print(f"g2s-kitti-to-rosbag2: error: {error}", file=sys.stderr)
         return 1

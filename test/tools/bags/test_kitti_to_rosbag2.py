@@ -12,9 +12,11 @@ from rosbags.interfaces import QosDurability, QosReliability
 from rosbags.rosbag2 import Reader
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
+from g2s_localizer.geometry.mounting import matrix_from_rpy
 from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.tools.bags.kitti_to_rosbag2 import main
+from g2s_localizer.vehicle import VehicleConfig
 
 DATA = Path(os.environ.get("G2S_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
 ROOT = DATA / "kitti_raw"
@@ -176,6 +178,30 @@ def test_the_heading_noise_is_that_of_the_yaw(noisy, drive):
     yaws = [yaw_of(m.orientation) for _, m in read(noisy)["/imu/data"]]
     errors = [wrap_angle(yaw - drive.yaw(i)) for i, yaw in enumerate(yaws)]
     assert math.radians(0.5) < np.abs(errors).max() <= math.radians(6.0001)
+
+
+@pytest.mark.parametrize("convention", ["enu", "ned"])
+def test_an_imu_of_another_convention_is_read_rightly_by_the_node_s_parameters(
+    exact, drive, tmp_path, convention
+):
+    rpy = (math.pi, 0.1, 1.2)
+    options = ["--heading-convention", convention, "--heading-offset", "0.7"]
+    options += ["--imu-rotation-rpy", *map(str, rpy)]
+    assert convert(tmp_path / "bag", "--odometry-noise", "0", *options) == 0
+    vehicle = VehicleConfig(
+        (0.0,) * 3, (0.0,) * 3, imu_convention=convention, heading_offset=0.7, imu_rpy=rpy
+    )
+    clean, turned = read(exact), read(tmp_path / "bag")
+    for i, ((_, a), (_, b)) in enumerate(zip(clean["/imu/data"], turned["/imu/data"], strict=True)):
+        assert wrap_angle(vehicle.heading_of(b)[0] - drive.yaw(i)) == pytest.approx(0.0, abs=1e-6)
+        for field in ("angular_velocity", "linear_acceleration"):
+            in_base = matrix_from_rpy(*rpy) @ vector(getattr(b, field))
+            assert in_base == pytest.approx(vector(getattr(a, field)))
+    assert repr(turned["/odometry"]) == repr(clean["/odometry"])
+
+
+def vector(v):
+    return np.array([v.x, v.y, v.z])
 
 
 def forward(messages):

@@ -51,27 +51,25 @@ def project(camera, world, T, x, y, above):
     return camera.project((points - T[:3, 3]) @ T[:3, :3])[0]
 
 
-def test_a_painted_square_lies_in_the_street_image_where_camera_projects_it(bare, kitti_camera):
+def test_a_painted_square_lies_in_the_street_image_where_camera_projects_it(bare, camera):
     world, motion = bare
     centre, T = place_ahead(motion, 12.0, 1.5), motion.transform(2.0)
-    views = [
-        render_street(w, kitti_camera, T, NOTHING) for w in (world, with_square(world, centre))
-    ]
+    views = [render_street(w, camera, T, NOTHING) for w in (world, with_square(world, centre))]
     rows, columns = np.nonzero(np.abs(views[1] - views[0]).max(axis=2) > 40)
     x, y = (centre[:, None, None] + np.mgrid[-1.5:1.5:61j, -1.5:1.5:61j]).reshape(2, -1)
-    uv = project(kitti_camera, world, T, x, y, 0.0)
+    uv = project(camera, world, T, x, y, 0.0)
     for seen, expected in ((columns, uv[:, 0]), (rows, uv[:, 1])):
         assert (seen.min(), seen.max()) == pytest.approx((expected.min(), expected.max()), abs=5)
 
 
-def test_a_post_stands_in_the_street_image_where_camera_projects_it(bare, kitti_camera):
+def test_a_post_stands_in_the_street_image_where_camera_projects_it(bare, camera):
     world, motion = bare
     (x, y), T = place_ahead(motion, 15.0, -2.0), motion.transform(2.0)
     post = [x, y, 0.0, 1.5, 0.1, 0.1, 0.0, Kind.POST, 220.0, 0.0, 0.0, 1.0]
     world = replace(world, objects=Objects.of([post], []))
-    image = render_street(world, kitti_camera, T, NOTHING)
+    image = render_street(world, camera, T, NOTHING)
     rows, columns = np.nonzero(image[..., 0] > 4.0 * image[..., 1])
-    uv = project(kitti_camera, world, T, x, y, np.array([0.0, 1.5]))
+    uv = project(camera, world, T, x, y, np.array([0.0, 1.5]))
     assert np.median(columns) == pytest.approx(uv[:, 0].mean(), abs=1.5)
     assert (rows.max(), rows.min()) == pytest.approx(tuple(uv[:, 1]), abs=2.0)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from g2s_localizer.model.grid import overhead_xy
 from g2s_localizer.model.preprocess import prepare_ground
 from g2s_localizer.model.projection import ground_to_overhead
 from training.data.simulated import open_drive
-from training.simulate import simulate
+from training.simulate import main, simulate
 from training.simulation.drive import draw_motion, route_length
 from training.simulation.paint import Ground
 from training.simulation.world import build_world
@@ -111,6 +112,26 @@ def test_it_reads_back_as_a_kitti_drive_with_kittis_camera(drives):
     assert drive.image(0).shape == (375, 1242, 3)
     assert drive.camera.K[0, 0] == pytest.approx(721.5377)
     assert drive.camera.ground_height == pytest.approx(1.65, abs=0.03)
+
+
+@pytest.mark.parametrize(("height", "pitch"), [(1.2, 0.0), (1.9, 0.05), (3.0, -0.1)])
+def test_the_ground_ahead_is_seen_from_the_height_at_which_the_camera_was_put(
+    tmp_path, height, pitch
+):
+    place = ["--camera-translation", "0.6", "0.3", str(height)]
+    place += ["--camera-rotation-rpy", "0", str(pitch), "0"]
+    command = ["--out", str(tmp_path), "--seed", "3", "--frames", "2", "--difficulty", "easy"]
+    assert main([*command, *place]) == 0
+    camera = open_drive(tmp_path, 3).drive.camera
+    uv, _ = camera.project([[10.6, 0.3, 0.0]])
+    down = math.atan2(height, 10.0) - pitch
+    assert uv[0] == pytest.approx((609.5593, 172.854 + 721.5377 * math.tan(down)), abs=1e-3)
+
+
+def test_a_camera_that_no_vehicle_has_is_refused(tmp_path, capsys):
+    command = ["--out", str(tmp_path / "out"), "--seed", "3", "--frames", "2"]
+    assert main([*command, "--camera-translation", "600", "300", "1900"]) == 1
+    assert "millimetres" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("difficulty", ["easy", "kitti"])
