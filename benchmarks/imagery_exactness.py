@@ -213,9 +213,7 @@ def displacements(painting, difference, crop: SatelliteCrop):
     displaced, where `difference` (S, S, 3) is its pixels minus those expected.
     """
     side = len(crop.image)
-    metres = (np.arange(side) - (side - 1) / 2) * crop.gsd
-    east, north = np.meshgrid(metres, -metres)
-    values, by_east, by_north = painting.waves(east, north)
+    values, by_east, by_north = painting.waves(*_places(crop))
     edges = np.linspace(0, side, PATCHES + 1).astype(int)
     found = []
     for top, bottom in pairwise(edges):
@@ -230,10 +228,17 @@ def displacements(painting, difference, crop: SatelliteCrop):
 
 def placed_wrong(painting, crop):
     """(PATCHES^2, 2) metres by which a crop around the datum shows things beside their place."""
+    expected = 128.0 + 100.0 * painting.waves(*_places(crop))[0]
+    return displacements(painting, crop.image - expected, crop)
+
+
+def _places(crop):
+    """East and north (S, S) of a crop's pixels from its centre (m)."""
     side = len(crop.image)
     metres = (np.arange(side) - (side - 1) / 2) * crop.gsd
-    expected = 128.0 + 100.0 * painting.waves(*np.meshgrid(metres, -metres))[0]
-    return displacements(painting, crop.image - expected, crop)
+    right, up = np.meshgrid(metres, -metres)
+    c, s = math.cos(crop.yaw), math.sin(crop.yaw)
+    return c * right - s * up, s * right + c * up
 
 
 def measure(places, progress=print):

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from g2s_localizer.geometry import Camera
+from g2s_localizer.geometry import Camera, Panorama
 from g2s_localizer.geometry.distortion import COEFFICIENTS
 from g2s_localizer.geometry.mounting import check_mounting, check_view
 from g2s_localizer.imagery.picture import MOST_PIXELS, UnusablePicture, decode_picture
@@ -63,6 +63,9 @@ _MODELS = {
     **dict.fromkeys(("equidistant", "fisheye", "kannala_brandt", "kannala_brandt4"), "equidistant"),
 }
 """Words for the distortion models of Camera."""
+
+EQUIRECTANGULAR = "equirectangular"
+"""CameraInfo.distortion_model of a Panorama, whose K, D and P say nothing."""
 
 
 def stamp_ns(header: Any) -> int:
@@ -142,8 +145,9 @@ def _is_grey(image: Image) -> bool:
     return np.array_equal(red, green) and np.array_equal(green, blue)
 
 
-def camera_from(info: Any, T_base_camera: FloatArray, rectified: bool) -> Camera:
-    """Return the Camera of a sensor_msgs/CameraInfo: of the window and binning it names (REP-104).
+def camera_from(info: Any, T_base_camera: FloatArray, rectified: bool) -> Camera | Panorama:
+    """Return the camera of a sensor_msgs/CameraInfo: of the window and binning it names (REP-104),
+    or the Panorama of one whose distortion_model is `equirectangular`.
 
     T_base_camera  (4, 4) of the frame of the message, at the ground; for a rectified stereo pair
                    that of the first camera, from which P says where the second one is
@@ -152,6 +156,9 @@ def camera_from(info: Any, T_base_camera: FloatArray, rectified: bool) -> Camera
     Raises ValueError also for a camera that cannot see the ground from there.
     """
     width, height = int(info.width), int(info.height)
+    if _model_word(info.distortion_model) == EQUIRECTANGULAR:
+        check_mounting(T_base_camera)
+        return _panorama(info, T_base_camera)
     if rectified:
         P = np.reshape(_field(info, "p"), (3, 4))
         K, distortion, model = P[:, :3], np.zeros(5), "plumb_bob"
@@ -195,11 +202,11 @@ def _distortion(word: str, coefficients: FloatArray) -> tuple[FloatArray, str]:
     coefficients = np.trim_zeros(coefficients, "b")
     if not len(coefficients):
         return np.zeros(5), "plumb_bob"
-    model = _MODELS.get(word.strip().lower().replace(" ", "_").replace("-", "_"))
+    model = _MODELS.get(_model_word(word))
     if model is None:
         raise ValueError(
             f"distortion model '{word[:40]}' with coefficients {coefficients.tolist()[:14]} is "
-            f"none of {', '.join(name for name in _MODELS if name)}"
+            f"none of {', '.join(name for name in (*_MODELS, EQUIRECTANGULAR) if name)}"
         )
     fitting = [number for number in COEFFICIENTS[model] if number >= len(coefficients)]
     if not fitting:
@@ -209,6 +216,23 @@ def _distortion(word: str, coefficients: FloatArray) -> tuple[FloatArray, str]:
             f"{': is it rational_polynomial?' if model == 'plumb_bob' else ''}"
         )
     return np.pad(coefficients, (0, fitting[0] - len(coefficients))), model
+
+
+def _model_word(word: str) -> str:
+    return word.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _panorama(info: Any, T_base_camera: FloatArray) -> Panorama:
+    width, height = int(info.width), int(info.height)
+    columns, rows = width // max(1, int(info.binning_x)), height // max(1, int(info.binning_y))
+    if info.roi.width not in (0, width) or info.roi.height not in (0, height):
+        raise ValueError("CameraInfo.roi: of an equirectangular image the whole is needed")
+    if columns != 2 * rows:
+        raise ValueError(
+            f"an equirectangular image shows a whole turn, twice as wide as high, got {columns} x "
+            f"{rows}: is it cropped or not stitched?"
+        )
+    return Panorama(columns, rows, T_base_camera)
 
 
 def _captured(camera: Camera, info: Any) -> Camera:
@@ -242,9 +266,9 @@ class CameraReader:
     def __init__(self, rectified: bool) -> None:
         self._rectified = rectified
         self._key: tuple[Any, ...] = ()
-        self._camera: Camera | None = None
+        self._camera: Camera | Panorama | None = None
 
-    def read(self, info: Any, T_base_camera: FloatArray) -> Camera:
+    def read(self, info: Any, T_base_camera: FloatArray) -> Camera | Panorama:
         """Return `camera_from` of the message, and raise as it does."""
         roi = info.roi
         key = (

@@ -12,7 +12,7 @@ import pytest
 from rosbags.typesys import Stores, get_typestore
 
 from g2s_localizer import messages
-from g2s_localizer.geometry import Camera
+from g2s_localizer.geometry import Camera, Panorama
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.messages import CameraReader, camera_from, image_from
 
@@ -254,6 +254,27 @@ def test_the_words_of_drivers_are_opencvs_models(word, count, trailing, model, k
 def test_a_camera_info_that_is_no_camera_says_why(changes, rectified, said):
     with pytest.raises(ValueError, match=said):
         camera_from(info(**changes), T, rectified)
+
+
+def panorama_info(**changes):
+    said = {"width": 400, "height": 200, "distortion_model": "Equirectangular", "k": np.zeros(9)}
+    return info(**(said | {"p": np.zeros(12), "d": []} | changes))
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_an_equirectangular_image_is_a_panorama_whatever_k_and_p_say(rectified):
+    camera = camera_from(panorama_info(binning_x=2, binning_y=2), T, rectified)
+    assert isinstance(camera, Panorama) and (camera.width, camera.height) == (200, 100)
+    np.testing.assert_array_equal(camera.T_base_camera, T)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"height": 180}, "twice as wide as high, got 400 x 180"), ({"roi": {"width": 200}}, "roi")],
+)
+def test_a_part_of_a_panorama_is_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        camera_from(panorama_info(**changes), T, False)
 
 
 @pytest.mark.parametrize("rectified", [False, True])

@@ -73,7 +73,7 @@ def kitti_dataset(
 
     Raises ValueError when the noise, along the vehicle's axes, does not fit the crop.
     """
-    paper = not model.is_own
+    paper = model.turned_crop
     require_prior_fits(model, noise, along_heading=True, aligned=paper)
     store: Imagery = ProcessImagery(imagery)
     return KittiDataset(root, split, store, model, noise=noise, seed=seed, paper=paper)
@@ -113,7 +113,7 @@ def vigor_noise(model: ModelConfig, rotation_deg: float, heading: str) -> PriorN
 
 
 def _simulated(config: SimulatedConfig, noise: PriorNoise, model: ModelConfig) -> Pairs:
-    require_prior_fits(model, noise, along_heading=False, aligned=False)
+    require_prior_fits(model, noise, along_heading=False, aligned=model.turned_crop)
 
     def dataset(seeds: dict[str, list[int]]) -> PairDataset:
         drives = [
@@ -159,7 +159,7 @@ def bag_dataset(bags: Sequence[str], config: BagsConfig, model: ModelConfig) -> 
 
 
 def _bags(config: BagsConfig, noise: PriorNoise, model: ModelConfig) -> Pairs:
-    require_prior_fits(model, noise, along_heading=False, aligned=False)
+    require_prior_fits(model, noise, along_heading=False, aligned=model.turned_crop)
     training, held_out = (
         bag_dataset(bags, config, model) for bags in (config.train, config.held_out)
     )

@@ -22,11 +22,16 @@ class CropEncoder:
         self._imagery = imagery
         self._device = device
 
-    def __call__(self, frame: LocalFrame, x: float, y: float) -> CachedCrop:
-        """The crop centred on (x, y), metres in `frame`. Raises as Imagery.crop does."""
+    def __call__(self, frame: LocalFrame, x: float, y: float, yaw: float | None) -> CachedCrop:
+        """The crop centred on (x, y), metres in `frame`, its u axis along `yaw` there (rad); None:
+        north-up. Raises as Imagery.crop does.
+        """
         model = self._network.config
-        crop = self._imagery.crop(frame.to_latlon(x, y), model.crop_m, model.gsd)
+        place = frame.to_latlon(x, y)
+        lean = frame.convergence(place)
+        turn = 0.0 if yaw is None else yaw - lean
+        crop = self._imagery.crop(place, model.crop_m, model.gsd, turn)
         image = prepare_satellite(crop.image)[None].to(self._device)
         with torch.inference_mode():
             features = self._network.encode_satellite(image)
-        return CachedCrop(crop, features, x, y, frame.convergence(crop.centre))
+        return CachedCrop(crop, features, x, y, lean + turn)

@@ -10,10 +10,14 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from g2s_localizer.geometry import Camera, LocalFrame, Pose2D
+from g2s_localizer.geometry import Camera, LocalFrame, Panorama, Pose2D
 from g2s_localizer.imagery.crop import SatelliteCrop
 
 FloatArray = NDArray[np.float64]
+
+UNKNOWN_VARIANCE = 1e6
+"""Of what an estimate says nothing about: z (m^2), roll and pitch (rad^2), and the yaw of a network
+that takes it from the prior."""
 
 
 class Rejection(Enum):
@@ -59,7 +63,7 @@ class Observation:
 
     stamp_ns: int
     image: NDArray[np.uint8]
-    camera: Camera
+    camera: Camera | Panorama
     prior: Prior
 
     def __post_init__(self) -> None:
@@ -73,15 +77,16 @@ class Observation:
 
 @dataclass(frozen=True, eq=False)
 class ScoreGrid:
-    """Log-probability (H, W) float32 that base_link stands in a cell; row 0 is the north edge.
+    """Log-probability (H, W) float32 that base_link stands in a cell of the crop.
 
-    cell_m is the side of a cell; (centre_x, centre_y) the middle of the grid in map (m).
+    cell_m  side of a cell
+    pose    middle of the grid in map, and yaw there of its columns' axis; row 0 is the edge to the
+            left of that axis, north for a north-up crop
     """
 
     log_probability: NDArray[np.float32]
     cell_m: float
-    centre_x: float
-    centre_y: float
+    pose: Pose2D
 
 
 @dataclass(frozen=True, eq=False)

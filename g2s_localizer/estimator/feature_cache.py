@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -10,17 +11,21 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.model import SatelliteFeatures
 
-Key = tuple[LatLon, int, int]
-"""Datum, and column and row of the grid."""
+Key = tuple[LatLon, int, int, int]
+"""Datum, column and row of the grid, and step of the heading."""
+
+HEADINGS = 360
+"""Of a turn that a crop may be turned to: the heading of a prior is at most half a degree off."""
 
 
 @dataclass(frozen=True)
 class CachedCrop:
-    """A satellite crop with its features; x, y are its centre in map (m), turn the yaw of its
-    east, true east there, in map (rad).
+    """A satellite crop with its features; x, y are its centre in map (m), turn the yaw of its u
+    axis in map (rad): that of true east there, and of the crop from it.
     """
 
     crop: SatelliteCrop
@@ -42,8 +47,12 @@ class CachedCrop:
 class FeatureCache:
     """Crops are centred on a grid of `snap_m` in map, so that neighbouring priors share one.
 
-    `load(frame, x, y)` makes the entry of a grid point. Its exceptions pass through, and nothing is
-    kept for that point. The last entry stays even when it alone exceeds `max_bytes`.
+    turned  whether each of HEADINGS has crops of its own, whose u axis points along it; else all
+            are north-up
+
+    `load(frame, x, y, yaw)` makes the entry of a grid point and a heading in map (rad), None for
+    north-up. Its exceptions pass through, and nothing is kept for that point. The last entry stays
+    even when it alone exceeds `max_bytes`.
 
     Threads may share it: of those that ask for the same point one loads, the others wait for it;
     nobody waits for another point's load.
@@ -51,28 +60,32 @@ class FeatureCache:
 
     def __init__(
         self,
-        load: Callable[[LocalFrame, float, float], CachedCrop],
+        load: Callable[[LocalFrame, float, float, float | None], CachedCrop],
         snap_m: float,
         max_bytes: int,
+        turned: bool = False,
     ) -> None:
         if snap_m <= 0 or max_bytes <= 0:
             raise ValueError(f"snap_m and max_bytes must be positive, got {snap_m}, {max_bytes}")
         self._load = load
         self._snap_m = snap_m
         self._max_bytes = max_bytes
+        self._headings = HEADINGS if turned else 0
         self._lock = threading.Lock()
         self._entries: OrderedDict[Key, CachedCrop] = OrderedDict()
         self._loading: dict[Key, Future[CachedCrop]] = {}
         self.nbytes = 0
 
-    def has(self, frame: LocalFrame, x: float, y: float) -> bool:
+    def has(self, frame: LocalFrame, x: float, y: float, yaw: float = 0.0) -> bool:
         """True when `get` of the same place would return at once."""
         with self._lock:
-            return self._key(frame, x, y) in self._entries
+            return self._key(frame, x, y, yaw) in self._entries
 
-    def get(self, frame: LocalFrame, x: float, y: float) -> CachedCrop:
-        """The entry whose centre is nearest to (x, y), metres in `frame`."""
-        key = self._key(frame, x, y)
+    def get(self, frame: LocalFrame, x: float, y: float, yaw: float = 0.0) -> CachedCrop:
+        """The entry whose centre is nearest to (x, y), metres in `frame`, and its heading to `yaw`
+        (rad) where crops are turned.
+        """
+        key = self._key(frame, x, y, yaw)
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
@@ -86,7 +99,7 @@ class FeatureCache:
             finally:
                 del other  # else an exception would hold itself, and all that its frames hold
         try:
-            entry = self._load(frame, key[1] * self._snap_m, key[2] * self._snap_m)
+            entry = self._load(frame, key[1] * self._snap_m, key[2] * self._snap_m, self._yaw(key))
         except BaseException as error:
             with self._lock:
                 del self._loading[key]
@@ -105,5 +118,10 @@ class FeatureCache:
             while self.nbytes > self._max_bytes and len(self._entries) > 1:
                 self.nbytes -= self._entries.popitem(last=False)[1].nbytes
 
-    def _key(self, frame: LocalFrame, x: float, y: float) -> Key:
-        return frame.datum, round(x / self._snap_m), round(y / self._snap_m)
+    def _key(self, frame: LocalFrame, x: float, y: float, yaw: float) -> Key:
+        turns = self._headings
+        step = round(yaw / (2.0 * math.pi) * turns) % turns if turns else 0
+        return frame.datum, round(x / self._snap_m), round(y / self._snap_m), step
+
+    def _yaw(self, key: Key) -> float | None:
+        return wrap_angle(2.0 * math.pi * key[3] / self._headings) if self._headings else None

@@ -17,13 +17,21 @@ from numpy.typing import NDArray
 
 from g2s_localizer.estimator.agreement import Agreement
 from g2s_localizer.estimator.crop_encoder import CropEncoder
-from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejection, ScoreGrid
+from g2s_localizer.estimator.estimate import (
+    UNKNOWN_VARIANCE,
+    Estimate,
+    Observation,
+    Prior,
+    Rejection,
+    ScoreGrid,
+)
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
 from g2s_localizer.estimator.gate import GateConfig, at_border, gate, innovation, within_reach
 from g2s_localizer.estimator.mirror_watch import MirrorWatch
 from g2s_localizer.estimator.presence import Presence, probability
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Pose2D
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.geometry.pose import rotate_covariance
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
 from g2s_localizer.imagery.coverage import Coverage, survey
@@ -33,6 +41,7 @@ from g2s_localizer.model import (
     RegistrationNet,
     load_checkpoint,
     prepare_ground,
+    wrong_camera,
 )
 from g2s_localizer.model.checkpoint import SHIPPED
 from g2s_localizer.model.folding import fold_batch_norm
@@ -95,12 +104,6 @@ class Localizer:
         imagery: Imagery,
         config: LocalizerConfig,
     ) -> None:
-        if not network.config.north_up:
-            raise ValueError(
-                f"checkpoint {checkpoint_id} is of the preset {network.config.preset}, which takes "
-                "crops turned to the heading or panoramas; the localizer has north-up crops and "
-                "pinhole images. Score such a checkpoint by training.evaluate"
-            )
         self.checkpoint_id = checkpoint_id
         self.attribution = imagery.attribution
         self.map_offset_m = imagery.offset_m
@@ -116,9 +119,10 @@ class Localizer:
         self._mirror = MirrorWatch()
         self._floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
         encoder = CropEncoder(self._network, imagery, self._device)
-        self._cache = FeatureCache(encoder, SNAP_M, round(config.cache_mb * 2**20))
         model = network.config
-        self.read_ahead = ReadAhead(imagery, model.crop_m, model.gsd, SNAP_M)
+        most = round(config.cache_mb * 2**20)
+        self._cache = FeatureCache(encoder, SNAP_M, most, model.turned_crop)
+        self.read_ahead = ReadAhead(imagery, model.imagery_m, model.gsd, SNAP_M)
 
     @classmethod
     def from_config(cls, config: LocalizerConfig) -> Localizer:
@@ -136,12 +140,13 @@ class Localizer:
         """Run the network once on zeros, so that the first image costs no more than the next."""
         model = self._network.config
         side = round(model.crop_m / model.gsd)
+        zeros = partial(torch.zeros, dtype=torch.uint8, device=self._device)
         with torch.inference_mode():
-            satellite = self._network.encode_satellite(self._zeros(1, 3, side, side))
+            satellite = self._network.encode_satellite(zeros(1, 3, side, side))
         self._network.register(
-            self._zeros(1, 3, model.ground_height, model.ground_width),
-            torch.eye(3, device=self._device)[None],
-            torch.eye(4, device=self._device)[None],
+            zeros(1, 3, model.ground_height, model.ground_width),
+            self._tensor(None if model.panorama else np.eye(3)),
+            self._tensor(extrinsic_from_parameters((0.0, 0.0, 1.5), (0.0, 0.0, 0.0))),
             0.0,
             satellite,
         )
@@ -149,7 +154,7 @@ class Localizer:
     def coverage(self, area: Box) -> Coverage:
         """Of how much of `area` the imagery has all that localizing there needs."""
         model = self._network.config
-        return survey(self._imagery, area, model.crop_m + SNAP_M, model.gsd)
+        return survey(self._imagery, area, model.imagery_m + SNAP_M, model.gsd)
 
     def localize(self, observation: Observation) -> Estimate:
         """One estimate for one observation; expected trouble is its rejection, never raised."""
@@ -162,8 +167,11 @@ class Localizer:
             return refuse(Rejection.UNCERTAIN_PRIOR, too_wide)
 
         # 2. The ground image, as the network takes it.
+        if wrong := wrong_camera(observation.camera, model.panorama):
+            return refuse(Rejection.NO_CAMERA, wrong)
+        size = model.ground_height, model.ground_width
         ground, camera = prepare_ground(
-            observation.image, observation.camera, (model.ground_height, model.ground_width)
+            observation.image, observation.camera, size, model.whole_image
         )
         # Every sixteenth pixel of what the network sees: all of a large image would cost 50 ms.
         deviation = float(ground[:, ::4, ::4].numpy().std())
@@ -172,7 +180,7 @@ class Localizer:
 
         # 3. The satellite crop around the prior, encoded; and the prior in its axes.
         try:
-            satellite = self._cache.get(prior.frame, prior.pose.x, prior.pose.y)
+            satellite = self._cache.get(prior.frame, prior.pose.x, prior.pose.y, prior.pose.yaw)
         except MissingImagery as error:
             return refuse(Rejection.NO_IMAGERY, str(error))
         finally:
@@ -185,7 +193,9 @@ class Localizer:
 
         # 4. The network registers one with the other; now and then the mirrored image too.
         configured = math.radians(model.yaw_range_deg)
-        searched = max(_two_sigma(prior.covariance[2:, 2:]), configured)
+        searched = configured
+        if self._network.any_heading:
+            searched = max(_two_sigma(prior.covariance[2:, 2:]), configured)
         register = partial(
             self._network.register,
             K=self._tensor(camera.K),
@@ -207,6 +217,9 @@ class Localizer:
         region = within_reach(in_crop, (0.0, 0.0), spread, self._limits)
         possible = region.holds(registration.score_map.cell_xy())
         covariance = registration.within + registration.beyond(possible)
+        if not configured:  # the heading is the prior's, of which the image says nothing
+            covariance[2], covariance[:, 2] = 0.0, 0.0
+            covariance[2, 2] = UNKNOWN_VARIANCE
 
         # 6. The estimate in map, or the reason why there is none.
         return self._conclude(observation, satellite, registration, covariance, searched, start)
@@ -228,11 +241,11 @@ class Localizer:
         reach, window = _two_sigma(prior.covariance[:2, :2]), model.search_m - SNAP_M / 2.0
         if reach > window:
             return f"2 sigma of the prior are {reach:.1f} m, the search window {window:.1f} m"
-        yaw_reach = _two_sigma(prior.covariance[2:, 2:])
-        if yaw_reach > math.radians(model.yaw_range_deg) and not self._network.any_heading:
+        yaw_reach = math.degrees(_two_sigma(prior.covariance[2:, 2:]))
+        if yaw_reach > model.prior_yaw_deg:
             return (
-                f"2 sigma of its heading are {math.degrees(yaw_reach):.1f} degrees, the search "
-                f"window {model.yaw_range_deg:.1f} degrees"
+                f"2 sigma of its heading are {yaw_reach:.1f} degrees, the search window "
+                f"{model.prior_yaw_deg:.1f} degrees"
             )
         return None
 
@@ -269,7 +282,7 @@ class Localizer:
             rejection=rejection,
             detail=detail,
             score_grid=ScoreGrid(
-                score_map.log_probability.cpu().numpy(), score_map.cell_m, satellite.x, satellite.y
+                score_map.log_probability.cpu().numpy(), score_map.cell_m, satellite.pose
             ),
             crop=satellite.crop,
             innovation=innovation(pose, covariance, prior),
@@ -292,11 +305,12 @@ class Localizer:
             latency_s=time.perf_counter() - start,
         )
 
-    def _tensor(self, array: NDArray[np.float64]) -> torch.Tensor:
-        return torch.from_numpy(array.astype(np.float32))[None].to(self._device)
-
-    def _zeros(self, *shape: int) -> torch.Tensor:
-        return torch.zeros(shape, dtype=torch.uint8, device=self._device)
+    def _tensor(self, array: NDArray[np.float64] | None) -> torch.Tensor | None:
+        return (
+            None
+            if array is None
+            else torch.from_numpy(array.astype(np.float32))[None].to(self._device)
+        )
 
 
 def _two_sigma(covariance: NDArray[np.float64]) -> float:

@@ -41,7 +41,7 @@ class ReadAhead:
 
     size_m, gsd   of the crops; snap_m: grid of their centres in map (m)
 
-    `next_places` are where the next images will be taken (frame, and m in it), as far as can be
+    `next_places` are where the next images will be taken (frame, m and yaw in it), as far as can be
     foretold; empty while the vehicle stands or nothing is known of its way.
 
     `failures` counts crops ahead that could not be had, `failure` is the last reason: the map
@@ -55,7 +55,7 @@ class ReadAhead:
         self._size_m = size_m
         self._gsd = gsd
         self._snap_m = snap_m
-        self.next_places: list[tuple[LocalFrame, float, float]] = []
+        self.next_places: list[tuple[LocalFrame, float, float, float]] = []
         self._trail: deque[Prior] = deque()
         self._asked: tuple[LatLon, FloatArray] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="g2s-read-ahead")
@@ -96,12 +96,12 @@ class ReadAhead:
             return False
         return bool(np.linalg.norm(farthest - self._asked[1]) < within_m)
 
-    def _foretold(self, velocity: FloatArray) -> list[tuple[LocalFrame, float, float]]:
+    def _foretold(self, velocity: FloatArray) -> list[tuple[LocalFrame, float, float, float]]:
         before, here = self._trail[-2], self._trail[-1]
         interval = (here.stamp_ns - before.stamp_ns) * 1e-9
         times = interval * np.arange(1, max(math.floor(NEXT_S / interval), 1) + 1)
         places = np.array([here.pose.x, here.pose.y]) + times[:, None] * velocity
-        return [(here.frame, x, y) for x, y in places.tolist()]
+        return [(here.frame, x, y, here.pose.yaw) for x, y in places.tolist()]
 
     def _velocity(self, prior: Prior) -> FloatArray:
         """(2,) m/s in map, zero while it is not known."""

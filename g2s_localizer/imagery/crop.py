@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SatelliteCrop: a north-up metric square of satellite or aerial imagery."""
+"""SatelliteCrop: a metric square of satellite or aerial imagery, north-up or turned."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from g2s_localizer.geometry.geodesy import LatLon
+from g2s_localizer.geometry.pose import rotation
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class SatelliteCrop:
-    """North-up metric square of imagery in the ENU tangent plane at its centre.
+    """Metric square of imagery in the ENU tangent plane at its centre.
 
-    image        (S, S, 3) uint8 RGB; pixel (0, 0) is the centre of the north-west one
+    image        (S, S, 3) uint8 RGB; pixel (0, 0) is the centre of the top left one, which is the
+                 north-west one of a north-up crop
     centre       the place at the image's centre, between the middle pixels when S is even
     gsd          metres per pixel, the same along both axes
     attribution  whose imagery it is, "" where the store does not say
+    yaw          of the image's u axis from east, counter-clockwise (rad); 0: north-up
 
     Raises ValueError naming the field when image is not such an array or gsd not positive.
     """
@@ -30,6 +33,7 @@ class SatelliteCrop:
     centre: LatLon
     gsd: float
     attribution: str
+    yaw: float = 0.0
 
     def __post_init__(self) -> None:
         shape = self.image.shape
@@ -48,11 +52,14 @@ class SatelliteCrop:
 
     def uv_from_xy(self, xy: ArrayLike) -> FloatArray:
         """Metres (N, 2) east and north of the centre -> pixels (N, 2) right and down."""
-        return np.atleast_2d(np.asarray(xy, np.float64)) * self._pixels_per_metre + self._middle
+        along = np.atleast_2d(np.asarray(xy, np.float64)) @ rotation(self.yaw)
+        return along * self._pixels_per_metre + self._middle
 
     def xy_from_uv(self, uv: ArrayLike) -> FloatArray:
         """Inverse of `uv_from_xy`."""
-        return (np.atleast_2d(np.asarray(uv, np.float64)) - self._middle) / self._pixels_per_metre
+        along = (np.atleast_2d(np.asarray(uv, np.float64)) - self._middle) / self._pixels_per_metre
+        east_north: FloatArray = along @ rotation(self.yaw).T
+        return east_north
 
     @property
     def _pixels_per_metre(self) -> FloatArray:

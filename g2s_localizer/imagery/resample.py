@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A metric north-up square out of the pixels of another grid: where they lie, one resampling."""
+"""A metric square out of the pixels of another grid: where they lie, one resampling."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.geometry.geodesy import TILE_SIZE, LatLon, LocalFrame, mercator_pixel
+from g2s_localizer.geometry.pose import rotation
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -67,14 +68,16 @@ def samples_per_pixel(pixels: int, gsd: float, source_gsd: float, source: str) -
 
 
 def control_points(
-    centre: LatLon, size_m: float, offset_m: tuple[float, float] = (0.0, 0.0)
+    centre: LatLon, size_m: float, offset_m: tuple[float, float] = (0.0, 0.0), yaw: float = 0.0
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """x, y (m east and north of `centre`) over a crop; lat, lon (degrees) where imagery that
-    shows places `offset_m` beside their place has them. Each of shape (CONTROL_POINTS^2,).
+    """x, y (m right and up of the middle) over a crop whose u axis lies `yaw` from east (rad);
+    lat, lon (degrees) where imagery that shows places `offset_m` beside their place has them.
+    Each of shape (CONTROL_POINTS^2,).
     """
     ticks = np.linspace(-0.5, 0.5, CONTROL_POINTS) * size_m
     x, y = (axis.ravel() for axis in np.meshgrid(ticks, ticks))
-    lat, lon = LocalFrame(centre).to_latlon_array(x + offset_m[0], y + offset_m[1])
+    east, north = rotation(yaw) @ np.stack([x, y])
+    lat, lon = LocalFrame(centre).to_latlon_array(east + offset_m[0], north + offset_m[1])
     return x, y, lat, lon
 
 
@@ -104,10 +107,14 @@ def wrapped(values: FloatArray, middle: float, period: float) -> FloatArray:
 
 
 def mercator_fit(
-    centre: LatLon, size_m: float, zoom: int, offset_m: tuple[float, float] = (0.0, 0.0)
+    centre: LatLon,
+    size_m: float,
+    zoom: int,
+    offset_m: tuple[float, float] = (0.0, 0.0),
+    yaw: float = 0.0,
 ) -> FloatArray:
     """`fit_pixels` to the Web-Mercator pixels at `zoom`."""
-    x, y, lat, lon = control_points(centre, size_m, offset_m)
+    x, y, lat, lon = control_points(centre, size_m, offset_m, yaw)
     px, py = mercator_pixel(lat, lon, zoom)
     centre_px, _ = mercator_pixel(centre.lat, centre.lon, zoom)
     px = wrapped(px, float(centre_px), TILE_SIZE * 2.0**zoom)

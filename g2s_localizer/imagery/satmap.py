@@ -122,15 +122,15 @@ class SatmapImagery:
             except UnusableTile as error:
                 yield self._frame(index), str(error)
 
-    def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
-        """The north-up square of round(size_m / gsd) pixels a side around `centre`.
+    def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
+        """The square of round(size_m / gsd) pixels a side around `centre`, as Imagery has it.
 
         Raises MissingImagery where no image covers it or the nearest one cannot be decoded,
         ValueError for a size or gsd that makes no crop.
         """
-        window, u, v = self._window(centre, size_m, gsd)
+        window, u, v = self._window(centre, size_m, gsd, yaw)
         crop = resampled(window, u, v, crop_pixels(size_m, gsd))
-        return SatelliteCrop(crop, centre, gsd, self.attribution)
+        return SatelliteCrop(crop, centre, gsd, self.attribution, yaw)
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """The place, as "lat,lon", where no image covers the crop, or the image that cannot serve;
@@ -143,10 +143,10 @@ class SatmapImagery:
         return ()
 
     def _window(
-        self, centre: LatLon, size_m: float, gsd: float
+        self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0
     ) -> tuple[Image, Float32Array, Float32Array]:
         """The pixels (H, W, 3) that a crop touches, and where its samples lie in them."""
-        index, fit = self._nearest(centre, size_m, gsd)
+        index, fit = self._nearest(centre, size_m, gsd, yaw)
         pixels = crop_pixels(size_m, gsd)
         own = ground_sample_distance(centre.lat, ZOOM)
         samples = samples_per_pixel(pixels, gsd, own, f"an image of {self.name}")
@@ -162,10 +162,12 @@ class SatmapImagery:
             raise MissingImagery(self.name, {self._frame(index): str(error)}, "image") from error
         return tile.image[touched], u, v
 
-    def _nearest(self, centre: LatLon, size_m: float, gsd: float) -> tuple[int, FloatArray]:
+    def _nearest(
+        self, centre: LatLon, size_m: float, gsd: float, yaw: float
+    ) -> tuple[int, FloatArray]:
         """The image for a crop, and the crop's fit to its pixels."""
         side = crop_pixels(size_m, gsd) * gsd
-        fit = mercator_fit(centre, side, ZOOM, self._sidecar.offset_m)
+        fit = mercator_fit(centre, side, ZOOM, self._sidecar.offset_m, yaw)
         world = TILE_SIZE * 2.0**ZOOM
         corners = self._corners.copy()
         corners[:, 0] = wrapped(corners[:, 0], fit[0, 0], world)

@@ -53,8 +53,9 @@ class Imagery(Protocol):
     def georeferencing_sigma_m(self) -> float | None:
         """Standard deviation (m per axis) of where crops show things; None where unknown."""
 
-    def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
-        """The north-up square of round(size_m / gsd) pixels a side around `centre`.
+    def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
+        """The square of round(size_m / gsd) pixels a side around `centre`, north-up or with its u
+        axis `yaw` from east (rad); turned or not, it is resampled once.
 
         Raises MissingImagery where the store does not cover it, ValueError for a size or gsd
         that makes no crop.
@@ -70,7 +71,7 @@ class Imagery(Protocol):
         """
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
-        """Names of the parts that `crop` of the same arguments would lack; () where it has all.
+        """Names of the parts that the north-up `crop` would lack; () where it has all.
 
         Each part is looked into once, transparent and damaged ones being missing too; where that
         would take too long, along a long route, only whether it is there. Raises ValueError as

@@ -6,7 +6,7 @@ from g2s_localizer.model.compact import G2SNet, SatelliteFeatures
 from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.lift.network import LiftNet
 from g2s_localizer.model.paper.network import PaperNet
-from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite
+from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite, wrong_camera
 from g2s_localizer.model.presets import Network, build_network
 from g2s_localizer.model.registration import CameraInput, Registration, RegistrationNet
 from g2s_localizer.model.score_map import Mode, ScoreMap
@@ -28,4 +28,5 @@ __all__ = [
     "prepare_ground",
     "prepare_satellite",
     "save_checkpoint",
+    "wrong_camera",
 ]

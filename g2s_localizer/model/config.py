@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -83,6 +84,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "share": False,
     },
 }
+_BORNE_YAW_DEG = 6.0
+"""Where the heading is not looked for: at half the radius of the overhead view things then lie
+0.8 m beside their place."""
 _KITTI_SEARCH_SIDE_M = 60.0
 """Side of the square of positions that the paper's KITTI score map holds (m)."""
 PRESETS = tuple(_PRESETS)
@@ -223,11 +227,24 @@ class ModelConfig:
         return not self.is_own
 
     @property
-    def north_up(self) -> bool:
-        """Whether the network takes pinhole images and north-up crops under every heading, as the
-        node has them. The paper's were trained on crops turned to the heading, or panoramas.
-        """
-        return self.is_own
+    def turned_crop(self) -> bool:
+        """Whether the crop's u axis points along the prior's heading; else it is north-up."""
+        return self.preset == PAPER_KITTI
+
+    @property
+    def imagery_m(self) -> float:
+        """Side of the north-up square that holds the crop under every heading (m)."""
+        return math.sqrt(2.0) * self.crop_m if self.turned_crop else self.crop_m
+
+    @property
+    def prior_yaw_deg(self) -> float:
+        """Largest 2 sigma of the prior's heading (degrees) that the network bears."""
+        return math.inf if self.preset == LIFT else self.yaw_range_deg or _BORNE_YAW_DEG
+
+    @property
+    def panorama(self) -> bool:
+        """Whether ground images are panoramas; else those of a pinhole camera."""
+        return self.preset == PAPER_VIGOR
 
     @property
     def stride(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from g2s_localizer.geometry import Camera
+from g2s_localizer.geometry import Camera, Panorama
 
 _SKY_MARGIN = 0.1
 """Share of the image's height kept above the horizon: what stands there is context."""
@@ -29,12 +29,30 @@ def ground_band(camera: Camera) -> tuple[int, int]:
     return top, camera.height - top
 
 
-def prepare_ground(
-    image: NDArray[np.uint8], camera: Camera, size: tuple[int, int], whole: bool = False
-) -> tuple[torch.Tensor, Camera]:
-    """Ground image (H, W, 3) RGB uint8 -> tensor (3, h, w) uint8 and its pinhole camera.
+def wrong_camera(camera: Camera | Panorama, panorama: bool) -> str:
+    """Return why a network that takes panoramas, or pinhole images, cannot take those of a camera;
+    "" where it can.
+    """
+    kinds = "pinhole images", "panoramas"
+    given = camera.K is None
+    return (
+        ""
+        if given == panorama
+        else f"the camera's are {kinds[given]}, the network takes {kinds[panorama]}"
+    )
 
-    Undistorted, cropped to `ground_band` unless it is wanted `whole`, resized to `size` = (h, w).
+
+def prepare_ground(
+    image: NDArray[np.uint8],
+    camera: Camera | Panorama,
+    size: tuple[int, int],
+    whole: bool = False,
+) -> tuple[torch.Tensor, Camera | Panorama]:
+    """Ground image (H, W, 3) RGB uint8 -> tensor (3, h, w) uint8 and its camera, without
+    distortion.
+
+    Undistorted, cropped to `ground_band` unless it is wanted `whole` or is a panorama, resized to
+    `size` = (h, w).
     Raises ValueError when the image is not of the camera's size or not 8-bit RGB.
     """
     if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
@@ -42,16 +60,17 @@ def prepare_ground(
             f"ground image must be uint8 ({camera.height}, {camera.width}, 3) as its camera says, "
             f"got {image.dtype} {image.shape}"
         )
-    top, rows = (0, camera.height) if whole else ground_band(camera)
-    if camera.is_distorted:
-        maps = undistortion_maps(camera, top, rows)
-        image = np.asarray(cv2.remap(image, *maps, cv2.INTER_LINEAR), np.uint8)
-    else:
-        image = image[top : top + rows]
+    if isinstance(camera, Camera):
+        top, rows = (0, camera.height) if whole else ground_band(camera)
+        if camera.is_distorted:
+            maps = undistortion_maps(camera, top, rows)
+            image = np.asarray(cv2.remap(image, *maps, cv2.INTER_LINEAR), np.uint8)
+        else:
+            image = image[top : top + rows]
+        camera = camera.undistorted().cropped(0, top, camera.width, rows)
     height, width = size
-    band = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    prepared = camera.undistorted().cropped(0, top, camera.width, rows).scaled(width, height)
-    return torch.from_numpy(np.ascontiguousarray(band.transpose(2, 0, 1))), prepared
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return prepare_satellite(np.asarray(resized, np.uint8)), camera.scaled(width, height)
 
 
 # Some 10 MB for a camera of 1080 rows: one on a vehicle, several where bags are trained on.

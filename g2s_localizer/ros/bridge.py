@@ -20,7 +20,7 @@ from g2s_localizer.estimator.estimate import Estimate, Observation, Prior, Rejec
 from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.estimator.setup_watch import SetupWatch
-from g2s_localizer.geometry import Camera
+from g2s_localizer.geometry import Camera, Panorama
 from g2s_localizer.messages import CameraReader, image_from
 from g2s_localizer.ros import conversions
 from g2s_localizer.ros.sensor_input import BridgeConfig as BridgeConfig
@@ -40,7 +40,7 @@ class Outgoing:
     estimate: Estimate
     image: NDArray[np.uint8]
     image_header: Header
-    camera: Camera | None
+    camera: Camera | Panorama | None
 
 
 class LocalizerBridge(SensorInput):
@@ -96,13 +96,13 @@ class LocalizerBridge(SensorInput):
         camera = self._camera(info, image)
         if not isinstance(prior, Prior):
             estimate = Estimate(stamp_ns, rejection=prior[0], detail=prior[1])
-        elif not isinstance(camera, Camera):
+        elif isinstance(camera, str):
             estimate = Estimate(stamp_ns, prior, rejection=Rejection.NO_CAMERA, detail=camera)
         else:
             observation = Observation(stamp_ns, image, camera, self._watched(prior))
             estimate = self._watch.look(observation, self._localizer.localize(observation))
         estimate = self._said_with_datum(estimate)
-        known = camera if isinstance(camera, Camera) else None
+        known = None if isinstance(camera, str) else camera
         return self._outgoing(estimate, known, image, msg.header)
 
     def encode_ahead(self) -> None:
@@ -129,8 +129,8 @@ class LocalizerBridge(SensorInput):
         detail = "the datum was given up while the image was worked on"
         return replace(estimate, rejection=Rejection.NO_PRIOR, detail=detail)
 
-    def _camera(self, info: CameraInfo, image: NDArray[np.uint8]) -> Camera | str:
-        """The Camera of an image, or why there is none."""
+    def _camera(self, info: CameraInfo, image: NDArray[np.uint8]) -> Camera | Panorama | str:
+        """The camera of an image, or why there is none."""
         try:
             camera = self._cameras.read(info, self._extrinsic(info.header.frame_id))
             if image.shape[:2] != (camera.height, camera.width):
@@ -150,7 +150,7 @@ class LocalizerBridge(SensorInput):
     def _outgoing(
         self,
         estimate: Estimate,
-        camera: Camera | None,
+        camera: Camera | Panorama | None,
         image: NDArray[np.uint8],
         header: Header,
     ) -> Outgoing:

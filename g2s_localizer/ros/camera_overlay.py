@@ -11,18 +11,19 @@ the overlay from above.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.estimator.estimate import Estimate
-from g2s_localizer.geometry import Camera, Pose2D
+from g2s_localizer.geometry import Camera, Panorama, Pose2D
 from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.ros.drawing import ACCEPTED_COLOUR, REJECTED_COLOUR, write_text
 
 FloatArray = NDArray[np.float64]
+CameraT = TypeVar("CameraT", Camera, Panorama)
 Picture = NDArray[np.uint8]
 
 MAX_WIDTH = 960
@@ -35,7 +36,7 @@ ARROW_AHEAD_M, ARROW_M = 12.0, 4.0
 """Middle and length of the arrow to the crop's north, on the ground ahead of the vehicle."""
 
 
-def draw_camera_overlay(estimate: Estimate, image: Picture, camera: Camera) -> Picture:
+def draw_camera_overlay(estimate: Estimate, image: Picture, camera: Camera | Panorama) -> Picture:
     """Return (H, W, 3) uint8 RGB: `image` of `camera` with the crop at half opacity on the ground.
 
     Shown too: the arrow to the crop's north, green where the pose was accepted, else red with the
@@ -64,7 +65,7 @@ def draw_camera_overlay(estimate: Estimate, image: Picture, camera: Camera) -> P
     return picture
 
 
-def _reduced(image: Picture, camera: Camera) -> tuple[Picture, Camera]:
+def _reduced(image: Picture, camera: CameraT) -> tuple[Picture, CameraT]:
     """Return a copy of the image that is no wider than MAX_WIDTH, and its camera."""
     if camera.width <= MAX_WIDTH:
         return image.copy(), camera
@@ -75,12 +76,14 @@ def _reduced(image: Picture, camera: Camera) -> tuple[Picture, Camera]:
 
 # Kept by identity, so that what is kept by the reduced camera stays too.
 @lru_cache(maxsize=2)
-def _reduced_camera(camera: Camera, width: int, height: int) -> Camera:
+def _reduced_camera(camera: CameraT, width: int, height: int) -> CameraT:
     return camera.scaled(width, height)
 
 
 @lru_cache(maxsize=2)
-def _ground_pixels(camera: Camera) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
+def _ground_pixels(
+    camera: Camera | Panorama,
+) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
     """Return rows (N,), columns (N,) of the pixels that look at the ground within REACH_M, and
     where they do, (N, 2) in base_link (m).
     """
@@ -99,8 +102,10 @@ def _ground_pixels(camera: Camera) -> tuple[NDArray[np.intp], NDArray[np.intp], 
     return rows, columns, points[:, :2]
 
 
-def _rays(camera: Camera, uv: FloatArray) -> FloatArray:
-    """Return the directions (N, 3), at depth 1 in the optical frame, that pixels (N, 2) look in."""
+def _rays(camera: Camera | Panorama, uv: FloatArray) -> FloatArray:
+    """Return the directions (N, 3) in the optical frame that pixels (N, 2) look in."""
+    if isinstance(camera, Panorama):
+        return camera.rays(uv)
     xy: NDArray[Any]
     if not camera.is_distorted:
         xy = (uv - camera.K[:2, 2]) @ np.linalg.inv(camera.K[:2, :2]).T
@@ -128,7 +133,7 @@ def _sampled(image: Picture, uv: NDArray[np.float32]) -> Picture:
 
 
 def _draw_north(
-    picture: Picture, camera: Camera, T_crop_base: Pose2D, colour: tuple[int, int, int]
+    picture: Picture, camera: Camera | Panorama, T_crop_base: Pose2D, colour: tuple[int, int, int]
 ) -> None:
     north = rotation(-T_crop_base.yaw) @ (0.0, ARROW_M / 2.0)
     middle = np.array([ARROW_AHEAD_M, 0.0])

@@ -17,16 +17,13 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from g2s_localizer.estimator.estimate import Estimate, Rejection
-from g2s_localizer.geometry import Camera, LocalFrame, Pose2D
+from g2s_localizer.estimator.estimate import UNKNOWN_VARIANCE, Estimate, Rejection
+from g2s_localizer.geometry import Camera, LocalFrame, Panorama, Pose2D
 from g2s_localizer.messages import stamp_ns as stamp_ns
 from g2s_localizer.motion_messages import matrix_from_quaternion
 from g2s_localizer.ros.compat import tf_transformations
 
 FloatArray = NDArray[np.float64]
-
-UNKNOWN_VARIANCE = 1e6
-"""Variance of z (m^2), roll and pitch (rad^2), which a planar estimate says nothing about."""
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 
@@ -68,7 +65,7 @@ def pose_stamped_message(estimate: Estimate, frame_id: str) -> PoseWithCovarianc
 
 def registration_message(
     estimate: Estimate,
-    camera: Camera | None,
+    camera: Camera | Panorama | None,
     frame: LocalFrame | None,
     *,
     image_size: tuple[int, int],
@@ -85,7 +82,7 @@ def registration_message(
     msg.datum_latitude = frame.datum.lat if frame else math.nan
     msg.datum_longitude = frame.datum.lon if frame else math.nan
     msg.image_width, msg.image_height = image_size
-    if camera is not None:
+    if camera is not None and camera.K is not None:
         msg.camera_matrix = camera.K.ravel()
     if estimate.prior is not None:
         msg.has_prior = True

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from g2s_localizer.estimator.localizer import PRECISIONS, LocalizerConfig
-from g2s_localizer.geometry import Camera
+from g2s_localizer.geometry import Camera, Panorama
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.model import (
     CameraInput,
     ModelConfig,
@@ -38,7 +39,7 @@ from g2s_localizer.model import (
     prepare_ground,
     prepare_satellite,
 )
-from g2s_localizer.model.config import PAPER_VIGOR, PRESETS
+from g2s_localizer.model.config import PRESETS
 from g2s_localizer.model.folding import fold_batch_norm
 
 STAGES = (
@@ -78,24 +79,19 @@ class Scene:
 
     ground: NDArray[np.uint8]
     satellite: NDArray[np.uint8]
-    camera: Camera | None
-    """None: a panorama"""
-    T_base_camera: NDArray[np.float64]
+    camera: Camera | Panorama
 
 
 def make_scene(config: ModelConfig) -> Scene:
     rng = np.random.default_rng(0)
-    T = np.array(
-        [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, _CAMERA_HEIGHT_M], [0, 0, 0, 1]], dtype=np.float64
-    )
-    panorama = config.preset == PAPER_VIGOR
-    height, width = _PANORAMA if panorama else _IMAGE
+    T = extrinsic_from_parameters((0.0, 0.0, _CAMERA_HEIGHT_M), (0.0, 0.0, 0.0))
+    height, width = _PANORAMA if config.panorama else _IMAGE
+    pinhole = Camera(_K, width, height, np.zeros(5), T)
     side = round(config.crop_m / config.gsd)
     return Scene(
         rng.integers(0, 256, (height, width, 3), np.uint8),
         rng.integers(0, 256, (side, side, 3), np.uint8),
-        None if panorama else Camera(_K, width, height, np.zeros(5), T),
-        T,
+        Panorama(width, height, T) if config.panorama else pinhole,
     )
 
 
@@ -150,16 +146,12 @@ def register_once(
 
 def _prepare(scene: Scene, config: ModelConfig, device: torch.device) -> tuple[Tensor, CameraInput]:
     size = (config.ground_height, config.ground_width)
-    if scene.camera is None:
-        resized = cv2.resize(scene.ground, size[::-1], interpolation=cv2.INTER_AREA)
-        image, K, T = prepare_satellite(np.asarray(resized, np.uint8)), None, scene.T_base_camera
-    else:
-        image, camera = prepare_ground(scene.ground, scene.camera, size, config.whole_image)
-        K = torch.tensor(camera.K, dtype=torch.float32, device=device)[None]
-        T = camera.T_base_camera
-    return image[None].to(device), CameraInput(
-        K, torch.tensor(T, dtype=torch.float32, device=device)[None]
+    image, camera = prepare_ground(scene.ground, scene.camera, size, config.whole_image)
+    K, T = (
+        None if each is None else torch.tensor(each, dtype=torch.float32, device=device)[None]
+        for each in (camera.K, camera.T_base_camera)
     )
+    return image[None].to(device), CameraInput(K, T)
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
@@ -200,8 +192,6 @@ def benchmark_node(
         from g2s_localizer.tools.benchmark_node import node_cost
 
         scene = make_scene(network.config)
-        if scene.camera is None:
-            raise ValueError("the node takes no panoramas")
         config = LocalizerConfig("", device=str(device), precision=precision)
         taken = node_cost(network, scene.ground, scene.satellite, scene.camera, config, runs)
     except (ImportError, ValueError) as error:

@@ -17,9 +17,10 @@ from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
 from std_msgs.msg import Header
 
 from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
-from g2s_localizer.geometry import Camera, LatLon
+from g2s_localizer.geometry import Camera, LatLon, Panorama
 from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.imagery.level import Level
+from g2s_localizer.messages import EQUIRECTANGULAR
 from g2s_localizer.model import Network
 from g2s_localizer.ros.bridge import BridgeConfig, LocalizerBridge
 from g2s_localizer.ros.conversions import image_message, time_message
@@ -39,8 +40,8 @@ class PictureImagery:
     offset_m: tuple[float, float] = (0.0, 0.0)
     georeferencing_sigma_m: float | None = None
 
-    def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
-        return SatelliteCrop(self.picture, centre, gsd, "")
+    def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
+        return SatelliteCrop(self.picture, centre, gsd, "", yaw)
 
     def levels(self) -> list[Level]:
         return []
@@ -56,7 +57,7 @@ def node_cost(
     network: Network,
     image: NDArray[np.uint8],
     satellite: NDArray[np.uint8],
-    camera: Camera,
+    camera: Camera | Panorama,
     config: LocalizerConfig,
     runs: int,
 ) -> dict[str, list[float]]:
@@ -90,7 +91,7 @@ def node_cost(
     return {"total": total, "processor": processor}
 
 
-def _bridge_config(camera: Camera) -> BridgeConfig:
+def _bridge_config(camera: Camera | Panorama) -> BridgeConfig:
     x, y, z = camera.T_base_camera[:3, 3].tolist()
     return BridgeConfig(
         camera_translation=(x, y, z),
@@ -125,8 +126,11 @@ def _image(pixels: NDArray[np.uint8], stamp: int) -> Any:
     return image_message(pixels, _header(stamp, "camera"), "rgb8", pixels.shape[1])
 
 
-def _camera_info(camera: Camera, stamp: int) -> CameraInfo:
+def _camera_info(camera: Camera | Panorama, stamp: int) -> CameraInfo:
     info = CameraInfo(header=_header(stamp, "camera"), width=camera.width, height=camera.height)
+    if camera.K is None:
+        info.distortion_model = EQUIRECTANGULAR
+        return info
     info.distortion_model, info.d = "plumb_bob", [0.0] * 5
     info.k, info.r = camera.K.ravel(), np.eye(3).ravel()
     info.p = np.hstack([camera.K, np.zeros((3, 1))]).ravel()

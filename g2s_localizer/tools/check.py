@@ -167,14 +167,14 @@ def _check_network(config: NodeConfig, report: Report) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         report.fault("checkpoint", str(error))
         return None
-    if not network.config.north_up:
-        report.fault(
-            "checkpoint",
-            f"{name} is of the preset {network.config.preset}, which the node does not run",
-        )
-        return None
-    report.right("checkpoint", f"{name}, finds within {network.config.search_m:g} m of the prior")
-    return network.config
+    model = network.config
+    report.right(
+        "checkpoint",
+        f"{name}, finds within {model.search_m:.3g} m of the prior"
+        + (", takes panoramas" if model.panorama else "")
+        + (", takes crops turned to the heading, a new one every degree" * model.turned_crop),
+    )
+    return model
 
 
 def _check_area(
@@ -184,7 +184,7 @@ def _check_area(
         if not with_bag:
             report.unseen("coverage", "there is no imagery.area, no map.datum and no bag")
         return
-    coverage = survey(imagery, config.area, model.crop_m + SNAP_M, model.gsd)
+    coverage = survey(imagery, config.area, model.imagery_m + SNAP_M, model.gsd)
     named = f"the imagery covers {coverage}"
     fault = f"{named}: g2s-tiles fetch gets what is missing" if coverage.missing else ""
     report.judge("coverage", fault, named)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from g2s_localizer.bag_reader import BagReader
 from g2s_localizer.estimator.estimate import Prior
 from g2s_localizer.estimator.localizer import SNAP_M
-from g2s_localizer.geometry import LatLon
+from g2s_localizer.geometry import Camera, LatLon, Panorama
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.messages import CameraReader, image_from
+from g2s_localizer.model import wrong_camera
 from g2s_localizer.ros.parameters import NodeConfig
 from g2s_localizer.ros.publishers import type_name
 from g2s_localizer.ros.watched_sensors import WatchedSensors
@@ -69,7 +70,7 @@ class BagCheck:
         self._without: Counter[str] = Counter()
         self._contradicted: Counter[str] = Counter()
         self._confirmed = False
-        self._height_m = math.nan
+        self._camera: Camera | Panorama | None = None
 
     def read(self, reader: BagReader, seconds: float) -> None:
         """Take the messages of the first so many seconds."""
@@ -111,7 +112,7 @@ class BagCheck:
         for conflict in self._sensors.conflicts.values():
             self._report.fault("clocks", conflict)
         judge_pairs(self._stamps["image"], self._stamps["camera_info"], self._report)
-        self._judge_camera()
+        self._judge_camera(model)
         self._judge_heading()
         self._judge_priors(model)
         if imagery is not None and model is not None:
@@ -166,7 +167,7 @@ class BagCheck:
     def _take_camera(self, info: Any) -> None:
         try:
             camera = self._cameras.read(info, self._extrinsic(info.header.frame_id))
-            self._height_m = camera.ground_height
+            self._camera = camera
         except ValueError as error:
             self._bad["camera_info", str(error)] += 1
         else:
@@ -190,16 +191,18 @@ class BagCheck:
             why = self._sensors.drop_reason[name]
             self._report.fault(subject, f"{dropped} of {count} are dropped, the last: {why}")
 
-    def _judge_camera(self) -> None:
+    def _judge_camera(self, model: Any) -> None:
         other = [
             f"images are {size[0]} x {size[1]}, CameraInfo says {said[0]} x {said[1]}"
             for stamp, size in self._sizes.items()
             if (said := self._camera_sizes.get(stamp)) and size != said
         ]
+        if model is not None and self._camera is not None:
+            other += filter(None, [wrong_camera(self._camera, model.panorama)])
         if other:
             self._report.fault("camera", other[0])
-        elif self._camera_sizes:
-            self._report.right("camera", f"sees the ground from {self._height_m:.2f} m")
+        elif self._camera is not None:
+            self._report.right("camera", f"sees the ground from {self._camera.ground_height:.2f} m")
 
     def _judge_heading(self) -> None:
         fixes = self._contradicted.pop("all", 0)
@@ -226,7 +229,15 @@ class BagCheck:
             faults.append(f"{self._without.total()} of {images} images have none: {without}")
         sigmas = [math.sqrt(np.linalg.eigvalsh(p.covariance[:2, :2])[-1]) for p in self._priors]
         sigma = float(np.median(sigmas))
-        reach = model.search_m - SNAP_M / 2.0 if model is not None else math.inf
+        reach = yaw_reach = math.inf
+        if model is not None:
+            reach, yaw_reach = model.search_m - SNAP_M / 2.0, model.prior_yaw_deg
+        yaw = math.degrees(float(np.median([p.covariance[2, 2] for p in self._priors])) ** 0.5)
+        if 2.0 * yaw > yaw_reach:
+            faults.append(
+                f"2 sigma of the heading are {2.0 * yaw:.1f} degrees (median), the network takes "
+                f"{yaw_reach:.1f}"
+            )
         if 2.0 * sigma > reach:
             faults.append(
                 f"2 sigma are {2.0 * sigma:.1f} m (median), the network looks within "
@@ -244,7 +255,7 @@ class BagCheck:
                 last = here
                 places.append(prior.frame.to_latlon(*here))
         places = places[:: math.ceil(len(places) / MOST_PLACES) or 1]
-        lacking = [(p, imagery.missing(p, model.crop_m + SNAP_M, model.gsd)) for p in places]
+        lacking = [(p, imagery.missing(p, model.imagery_m + SNAP_M, model.gsd)) for p in places]
         missing = [f"{p.lat:.5f}, {p.lon:.5f} ({m[0]})" for p, m in lacking if m]
         if places:
             fault = f"missing at {len(missing)} of {len(places)} place(s): {'; '.join(missing[:3])}"

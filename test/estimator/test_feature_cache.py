@@ -29,10 +29,11 @@ class Loads:
     """A loader that remembers where it was asked to load."""
 
     def __init__(self):
-        self.places = []
+        self.places, self.yaws = [], []
 
-    def __call__(self, frame, x, y):
+    def __call__(self, frame, x, y, yaw):
         self.places.append((x, y))
+        self.yaws.append(yaw)
         return entry(x, y)
 
 
@@ -42,6 +43,15 @@ def test_neighbours_share_the_crop_of_their_grid_point():
     for x in (10.1, 11.9, 13.9):
         assert cache.get(KARLSRUHE, x, -5.0).x == 12.0
     assert loads.places == [(12.0, -4.0)]
+
+
+@pytest.mark.parametrize(("turned", "loaded"), [(True, [0.0, 1.0, 180.0]), (False, [None])])
+def test_a_turned_crop_serves_its_own_heading_and_a_north_up_one_all(turned, loaded):
+    loads = Loads()
+    cache = FeatureCache(loads, snap_m=4.0, max_bytes=10**6, turned=turned)
+    for degrees in (0.4, -0.4, 0.6, 179.9, -179.9, 0.0):
+        cache.get(KARLSRUHE, 0.0, 0.0, np.radians(degrees))
+    assert [yaw if yaw is None else round(np.degrees(yaw), 9) for yaw in loads.yaws] == loaded
 
 
 def test_the_crop_of_another_datum_is_another_one():
@@ -64,7 +74,7 @@ def test_the_least_recently_used_goes_first_and_bytes_stay_bounded():
 def test_a_place_that_could_not_be_loaded_is_asked_for_again():
     answers = [MissingImagery("store", {"19/1/2": "absent"}), entry(0, 0)]
 
-    def load(frame, x, y):
+    def load(frame, x, y, yaw):
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -79,9 +89,9 @@ def test_a_place_that_could_not_be_loaded_is_asked_for_again():
 def test_threads_that_ask_for_the_same_place_load_it_once():
     loads, go = Loads(), threading.Event()
 
-    def load(frame, x, y):
+    def load(frame, x, y, yaw):
         assert go.wait(10)
-        return loads(frame, x, y)
+        return loads(frame, x, y, yaw)
 
     cache = FeatureCache(load, snap_m=1.0, max_bytes=10**6)
     with ThreadPoolExecutor(8) as pool:
@@ -94,7 +104,7 @@ def test_threads_that_ask_for_the_same_place_load_it_once():
 def test_nobody_waits_for_another_place():
     slow = threading.Event()
 
-    def load(frame, x, y):
+    def load(frame, x, y, yaw):
         assert x == 0 or slow.wait(10)
         return entry(x, y)
 
@@ -109,7 +119,7 @@ def test_nobody_waits_for_another_place():
 def test_those_that_waited_for_a_load_that_fails_are_told_and_the_next_tries_again():
     go, answers = threading.Event(), [MissingImagery("store", {"19/1/2": "absent"})]
 
-    def load(frame, x, y):
+    def load(frame, x, y, yaw):
         assert go.wait(10)
         if answers:
             time.sleep(0.05)
@@ -126,7 +136,7 @@ def test_those_that_waited_for_a_load_that_fails_are_told_and_the_next_tries_aga
 
 def test_bytes_are_counted_right_whatever_threads_do():
     size = entry(0, 0).nbytes
-    cache = FeatureCache(lambda frame, x, y: entry(x, y), snap_m=1.0, max_bytes=5 * size)
+    cache = FeatureCache(lambda frame, x, y, yaw: entry(x, y), snap_m=1.0, max_bytes=5 * size)
 
     def drive(seed):
         for x in np.random.default_rng(seed).integers(0, 12, 200):
@@ -138,7 +148,7 @@ def test_bytes_are_counted_right_whatever_threads_do():
 
 
 def test_a_failed_load_holds_nothing_of_the_image_that_asked():
-    def load(frame, x, y):
+    def load(frame, x, y, yaw):
         raise MissingImagery("store", {"19/1/2": "absent"})
 
     class Image:

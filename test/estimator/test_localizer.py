@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from g2s_localizer.estimator.estimate import Observation, Prior, Rejection
+from g2s_localizer.estimator.estimate import UNKNOWN_VARIANCE, Observation, Prior, Rejection
 from g2s_localizer.estimator.gate import GateConfig, long_axis
 from g2s_localizer.estimator.localizer import SNAP_M, Localizer, LocalizerConfig
-from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Panorama, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.geometry.pose import rotate_covariance
+from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
 from g2s_localizer.model import G2SNet, ModelConfig, build_network, save_checkpoint
 from g2s_localizer.model.checkpoint import CheckpointError
@@ -63,9 +64,11 @@ def test_a_checkpoint_that_is_not_the_pinned_one_makes_no_localizer(config):
         Localizer.from_config(dataclasses.replace(config, checkpoint_sha256="00" * 32))
 
 
+NOISE = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+
+
 def observation(x=0.0, y=0.0, sigma=1.0, image=None, yaw=0.4, yaw_sigma=0.1) -> Observation:
-    if image is None:
-        image = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    image = NOISE if image is None else image
     covariance = np.diag([sigma**2, sigma**2, yaw_sigma**2])
     prior = Prior(7, Pose2D(x, y, yaw), covariance, LocalFrame(PLACE))
     return Observation(7, image, CAMERA, prior)
@@ -201,11 +204,39 @@ def test_a_missing_checkpoint_is_named(config):
         Localizer.from_config(LocalizerConfig(config.imagery, "nowhere.safetensors"))
 
 
-def test_a_checkpoint_whose_crops_the_node_does_not_have_is_refused(config, tmp_path):
-    paper = tmp_path / "paper.safetensors"
-    save_checkpoint(paper, build_network(ModelConfig(preset="paper-vigor", share=True)), {})
-    with pytest.raises(ValueError, match="preset paper-vigor, which takes crops turned to"):
-        Localizer.from_config(dataclasses.replace(config, checkpoint=str(paper)))
+@pytest.fixture(scope="module")
+def panoramic(config):
+    """A localizer whose network takes panoramas and the heading as it is."""
+    model = ModelConfig(
+        preset="paper-vigor", crop_m=102.4, gsd=0.8, ground_height=32, ground_width=64, share=True
+    )
+    torch.manual_seed(0)
+    network = build_network(model)
+    return Localizer(network, "", open_imagery(config.imagery), config)
+
+
+def seen_all_around(yaw_sigma=0.02) -> Observation:
+    prior = observation(yaw_sigma=yaw_sigma).prior
+    return Observation(7, NOISE[:64], Panorama(128, 64, CAMERA.T_base_camera), prior)
+
+
+def test_a_heading_that_is_not_looked_for_says_nothing(panoramic):
+    seen = seen_all_around()
+    estimate = panoramic.localize(seen)
+    assert estimate.pose.yaw == pytest.approx(seen.prior.pose.yaw)
+    assert estimate.covariance[2].tolist() == [0.0, 0.0, UNKNOWN_VARIANCE]
+    refused = panoramic.localize(seen_all_around(yaw_sigma=0.06))
+    assert refused.rejection is Rejection.UNCERTAIN_PRIOR and "6.9 degrees" in refused.detail
+
+
+def test_images_of_another_kind_of_camera_are_refused(panoramic, localizer):
+    for one, seen in ((panoramic, observation(yaw_sigma=0.02)), (localizer, seen_all_around())):
+        estimate = one.localize(seen)
+        assert estimate.rejection is Rejection.NO_CAMERA and "panoramas" in estimate.detail
+
+
+def test_the_first_image_of_a_panorama_finds_a_network_that_is_warm(panoramic):
+    panoramic.warm_up()
 
 
 def test_what_a_localizer_held_is_free_when_it_is_let_go(config):

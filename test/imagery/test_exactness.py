@@ -160,13 +160,17 @@ def test_the_yardstick_itself_agrees_with_geodesics(centre, azimuth, distance):
     assert (float(east), float(north)) == pytest.approx(wanted, abs=0.001)
 
 
-@pytest.mark.parametrize("centre", [LatLon(49.0, 12.0), LatLon(-63.2, -60.0), LatLon(12.0, 180.0)])
-def test_every_source_shows_every_place_to_a_centimetre_and_like_the_others(tmp_path, centre):
+@pytest.mark.parametrize(
+    ("centre", "yaw"),
+    [(LatLon(49.0, 12.0), 0.0), (LatLon(-63.2, -60.0), 0.7), (LatLon(12.0, 180.0), -2.2)],
+)
+def test_every_source_shows_every_place_to_a_centimetre_and_like_the_others(tmp_path, centre, yaw):
     painting = Painting(centre)
     crops = {
-        name: open_source(name, tmp_path / str(number), painting).crop(centre, 48.0, GSD)
+        name: open_source(name, tmp_path / str(number), painting).crop(centre, 34.0, GSD, yaw)
         for number, name in enumerate(SOURCES)
     }
+    assert {crop.yaw for crop in crops.values()} == {yaw}
     first = crops["slippy"]
     for name, crop in crops.items():
         assert np.abs(placed_wrong(painting, crop)).max() < CENTIMETRE, name

@@ -59,6 +59,16 @@ def test_a_place_that_no_image_covers_is_missing_and_named(drive):
     assert imagery.missing(place, 60.0, 0.2) == ()
 
 
+@pytest.mark.parametrize(("yaw", "there"), [(0.0, True), (1.5707, True), (0.8, False)])
+def test_a_turned_crop_is_missing_where_its_corners_are(drive, yaw, there):
+    imagery, place = open_imagery(f"satmap:{drive / 'satmap'}"), FRAME.to_latlon(60.0, 70.0)
+    if there:
+        assert (imagery.crop(place, 100.0, 0.2, yaw).image == 90).all()
+    else:
+        with pytest.raises(MissingImagery, match="no frame's image covers it"):
+            imagery.crop(place, 100.0, 0.2, yaw)
+
+
 def test_raw_drives_may_lie_in_raw_data(tmp_path):
     frame(tmp_path, 0, FRAME.datum, flat(70), raw="raw_data")
     crop = open_imagery(str(tmp_path / "satmap")).crop(FRAME.datum, 100.0, 0.2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from g2s_localizer.estimator.estimate import Estimate, Prior, Rejection
-from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Panorama, Pose2D
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.ros.camera_overlay import MAX_WIDTH, REACH_M, draw_camera_overlay
@@ -56,10 +56,10 @@ def blue(picture):
     return columns.mean(), rows.mean()
 
 
-@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize("lens", [*LENSES, None])
 @pytest.mark.parametrize("place", [(8.0, 0.5), (11.0, 3.0), (7.0, -2.5)])
 def test_a_landmark_of_the_crop_lies_where_the_camera_projects_it(lens, place):
-    seen_by = camera(*lens)
+    seen_by = Panorama(960, 480, camera().T_base_camera) if lens is None else camera(*lens)
     expected = seen_by.project([(*place, 0.0)])[0][0]
     assert blue(drawn(seen_by, crop(place))) == pytest.approx(expected, abs=2.0)
 

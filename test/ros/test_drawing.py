@@ -29,7 +29,7 @@ def middle_of(picture, colour):
 
 
 def test_the_score_map_shows_the_best_cell_white_and_impossible_ones_black():
-    grid = ScoreGrid(np.array([[-1.0, -1.7], [-np.inf, -9.0]], np.float32), 0.5, 0.0, 0.0)
+    grid = ScoreGrid(np.array([[-1.0, -1.7], [-np.inf, -9.0]], np.float32), 0.5, Pose2D(0, 0, 0))
     np.testing.assert_array_equal(draw_score_map(grid), [[255, 127], [0, 0]])
 
 

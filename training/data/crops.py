@@ -1,23 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Satellite crops as training takes them: from any process, north-up or turned."""
+"""Imagery that the workers of a data loader can share."""
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-
-from g2s_localizer.geometry import LatLon
-from g2s_localizer.geometry.pose import rotation
-from g2s_localizer.imagery import Imagery, open_imagery
-
-_FINER = 2
-"""A turned crop is cut from one of pixels so many times smaller, which loses nothing, and
-averages them down in its one lossy resampling."""
+from g2s_localizer.imagery import open_imagery
 
 
 class ProcessImagery:
@@ -40,31 +29,3 @@ class ProcessImagery:
 
     def __reduce__(self) -> tuple[type[ProcessImagery], tuple[str]]:
         return ProcessImagery, (self.uri,)
-
-
-def crop_pixels(
-    imagery: Imagery, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0
-) -> NDArray[np.uint8]:
-    """(S, S, 3) RGB around `centre`, S = round(size_m / gsd), its u axis along `yaw` (rad).
-
-    Raises MissingImagery where the imagery does not cover it.
-    """
-    if yaw == 0.0:
-        return imagery.crop(centre, size_m, gsd).image
-    pixels = round(size_m / gsd)
-    fine = gsd / _FINER
-    spanned = abs(math.cos(yaw)) + abs(math.sin(yaw))
-    north_up = imagery.crop(centre, (spanned * pixels + 2) * gsd, fine)
-    along = (np.arange(pixels * _FINER) - (pixels * _FINER - 1) / 2.0) * fine
-    right, up = np.meshgrid(along, -along)
-    xy = np.stack([right.ravel(), up.ravel()], axis=1) @ rotation(yaw).T
-    uv = north_up.uv_from_xy(xy).astype(np.float32).reshape(*right.shape, 2)
-    turned = cv2.remap(
-        north_up.image,
-        uv,
-        None,  # type: ignore[call-overload]  # no second map: the first has two channels
-        cv2.INTER_LINEAR,
-    )
-    return np.asarray(
-        cv2.resize(turned, (pixels, pixels), interpolation=cv2.INTER_AREA), dtype=np.uint8
-    )

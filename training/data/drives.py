@@ -15,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2s_localizer.geometry import Camera, LocalFrame, Pose2D
+from g2s_localizer.geometry import Camera, LocalFrame, Panorama, Pose2D
 from g2s_localizer.imagery import Imagery, MissingImagery
-from g2s_localizer.model import ModelConfig, prepare_ground, prepare_satellite
-from training.data.crops import crop_pixels
+from g2s_localizer.model import ModelConfig, prepare_ground, prepare_satellite, wrong_camera
 from training.data.files import said
 from training.data.sample import Sample, Unreadable
 
@@ -41,7 +40,7 @@ class LabelledDrive:
     name: str
     frames: Sequence[int]
     read: Callable[[int], NDArray[np.uint8]]
-    camera: Camera
+    camera: Camera | Panorama
     frame: LocalFrame
     labels: Sequence[Pose2D]
     truths: Sequence[Pose2D] | None
@@ -95,19 +94,22 @@ def pieces(drive: LabelledDrive, spacing_m: float, count: int) -> list[LabelledD
 class DriveDataset:
     """A PairDataset of drives, each crop cut around its frame's label when it is asked for.
 
-    aligned  crops are turned so that the label's heading points right, as the paper's presets
-             take them; else north-up
+    aligned  crops are turned so that the label's heading points right; None: where the network
+             takes them so
 
     An image that cannot be read, or a place without imagery, gives an Unreadable.
     """
 
     def __init__(
-        self, drives: Sequence[LabelledDrive], model: ModelConfig, aligned: bool = False
+        self, drives: Sequence[LabelledDrive], model: ModelConfig, aligned: bool | None = None
     ) -> None:
+        for drive in drives:
+            if wrong := wrong_camera(drive.camera, model.panorama):
+                raise ValueError(f"{drive.name}: {wrong}")
         self.drives = list(drives)
         self._model = model
         self._crop_m = model.crop_m
-        self._aligned = aligned
+        self._aligned = model.turned_crop if aligned is None else aligned
         self._ends = list(accumulate(len(drive.frames) for drive in self.drives))
         self.labels = [label for drive in self.drives for label in drive.labels]
         truths = [drive.truths for drive in self.drives]
@@ -153,7 +155,7 @@ class DriveDataset:
         turn = heading if self._aligned else 0.0
         try:
             ground, camera = self._ground(drive, drive.frames[k])
-            crop = crop_pixels(drive.imagery, place, self._crop_m, model.gsd, turn)
+            crop = drive.imagery.crop(place, self._crop_m, model.gsd, turn).image
         except (_NoImage, MissingImagery) as error:
             return Unreadable(index, self.name(index), str(error))
         except ValueError:
@@ -163,7 +165,7 @@ class DriveDataset:
         return Sample(
             index=index,
             ground=ground,
-            K=_float32(camera.K),
+            K=None if camera.K is None else _float32(camera.K),
             T_base_camera=_float32(camera.T_base_camera),
             satellite=prepare_satellite(crop),
             gsd=model.gsd,
@@ -176,7 +178,7 @@ class DriveDataset:
         drive = self.drives[self.group(index)]
         return drive, index - self._ends[self.group(index)] + len(drive.frames)
 
-    def _ground(self, drive: LabelledDrive, frame: int) -> tuple[Tensor, Camera]:
+    def _ground(self, drive: LabelledDrive, frame: int) -> tuple[Tensor, Camera | Panorama]:
         size = (self._model.ground_height, self._model.ground_width)
         try:
             return prepare_ground(drive.read(frame), drive.camera, size, self._model.whole_image)

@@ -145,7 +145,7 @@ class KittiDataset(DriveDataset):
                 drives.append(_labelled(drive, found, imagery, noise or PriorNoise(), seed, paper))
         self.missing = tuple(line.name for line in missing)
         report_missing(self.missing, len(lines), split, root)
-        super().__init__(drives, model, aligned=paper)
+        super().__init__(drives, model, aligned=paper or None)
 
 
 def _labelled(

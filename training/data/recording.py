@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.bag_reader import BagReader
-from g2s_localizer.geometry import Camera, LatLon
+from g2s_localizer.geometry import Camera, LatLon, Panorama
 from g2s_localizer.messages import CameraReader, image_from
 from g2s_localizer.motion_messages import checked_stamp_ns, planar_pose
 from training.data.bag_config import BagConfig
@@ -47,7 +47,7 @@ class Recording:
     """stamp, antenna, covariance (2, 2) (m^2)"""
     headings: list[tuple[int, float, float]] = field(default_factory=list)
     """stamp, yaw of base_link (rad), variance"""
-    camera: Camera | None = None
+    camera: Camera | Panorama | None = None
     truth_fix: tuple[int, LatLon] | None = None
     """the first one: stamp, base_link"""
     truth_poses: list[tuple[int, tuple[float, float, float]]] = field(default_factory=list)
@@ -135,7 +135,7 @@ class _InfoReader:
     """The one camera of all usable CameraInfos: drivers send zeros until they are calibrated."""
 
     def __init__(self, where: str, config: BagConfig) -> None:
-        self.known: Camera | None = None
+        self.known: Camera | Panorama | None = None
         self.change = ""
         """what changed first, in a sentence"""
         self._where = where
@@ -150,7 +150,8 @@ class _InfoReader:
         if self.known is None:
             self.known = camera
         for name, attribute in self._parts.items():
-            before, now = getattr(self.known, attribute), getattr(camera, attribute)
+            # a panorama has no distortion
+            before, now = (getattr(each, attribute, 0.0) for each in (self.known, camera))
             if camera is not self.known and not self.change and not np.array_equal(before, now):
                 self.change = f"{self._where} changes within the bag: {name} {before} becomes {now}"
 

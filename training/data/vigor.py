@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import prepare_satellite
+from g2s_localizer.geometry import Panorama, Pose2D
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters
+from g2s_localizer.model import prepare_ground, prepare_satellite
 from training.data.files import read_picture, report_missing, said
 from training.data.sample import Sample, Unreadable
 from training.data.vigor_mosaic import TileMosaic
@@ -57,8 +58,8 @@ LISTS = {
     ("cross", "test"): "pano_label_balanced__corrected.txt",
 }
 
-CAMERA_HEIGHT_M = 2.0
-"""Of the panoramas' cameras above the road, as the papers take it."""
+T_BASE_CAMERA = extrinsic_from_parameters((0.0, 0.0, 2.0), (0.0, 0.0, 0.0))
+"""The panoramas' cameras stand 2 m above the road, as the papers take it, and level."""
 
 NORTH = math.pi / 2.0
 
@@ -204,23 +205,18 @@ class VigorDataset:
     def __getitem__(self, index: int) -> Sample | Unreadable:
         label = self._pairs[index]
         city = self._root / label.city
-        height, width = self._ground_size
         try:
             picture = read_picture(city / "panorama" / label.panorama)
-            resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-            panorama = np.asarray(resized, np.uint8)
+            camera = Panorama(picture.shape[1], picture.shape[0], T_BASE_CAMERA)
+            ground, _ = prepare_ground(picture, camera, self._ground_size)
             tile = self._satellite(label)
         except Exception as error:  # one picture can be wrong in any way
             return Unreadable(index, self.name(index), said(error))
-        rolled = np.roll(panorama, self._rolls[index], axis=1)
-        T_base_camera = torch.tensor(
-            [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, CAMERA_HEIGHT_M], [0, 0, 0, 1]]
-        )
         return Sample(
             index=index,
-            ground=torch.from_numpy(np.ascontiguousarray(rolled.transpose(2, 0, 1))),
+            ground=ground.roll(self._rolls[index], dims=2),
             K=None,
-            T_base_camera=T_base_camera,
+            T_base_camera=torch.tensor(T_BASE_CAMERA, dtype=torch.float32),
             satellite=prepare_satellite(tile),
             gsd=GSD[label.city] * TILE_PIXELS / self._satellite_size,
             yaw=self.labels[index].yaw,

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from g2s_localizer.geometry.geodesy import LatLon, LocalFrame, wrap_longitude
+from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.imagery.blank import OneColour, are_photographs, blocks, one_colour
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.level import Box, Level
@@ -54,6 +55,7 @@ class _Window:
     u: Float32Array
     v: Float32Array
     pixels: int
+    yaw: float
 
 
 class GeoTiffImagery:
@@ -146,8 +148,8 @@ class GeoTiffImagery:
         found = one_colour(image)
         return str(found) if found and self._is_gap(found) else ""
 
-    def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
-        """The north-up square of round(size_m / gsd) pixels a side around `centre`.
+    def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
+        """The square of round(size_m / gsd) pixels a side around `centre`, as Imagery has it.
 
         One resampling of the coarsest level (the raster or an overview) that is no coarser
         than asked, or of the finest one; each crop pixel is the mean of as many bilinear
@@ -157,10 +159,10 @@ class GeoTiffImagery:
         that makes no crop or takes too many samples.
         """
         with self._as_missing(centre):
-            window = self._window(centre, size_m, gsd)
+            window = self._window(centre, size_m, gsd, yaw)
             image = self._pixels(centre, gsd, window)
             crop = resampled(image, window.u, window.v, window.pixels)
-        return SatelliteCrop(crop, centre, gsd, self.attribution)
+        return SatelliteCrop(crop, centre, gsd, self.attribution, yaw)
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """The place, as "lat,lon", of what `crop` would miss.
@@ -233,12 +235,12 @@ class GeoTiffImagery:
             raise MissingImagery(self.name, {_place(centre): reason}, "place") from error
 
     def _window(
-        self, centre: LatLon, size_m: float, gsd: float, most: int = MOST_SAMPLES
+        self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MOST_SAMPLES
     ) -> _Window:
         """most: samples a side; fewer than the crop has lie farther apart within its outline."""
         pixels = crop_pixels(size_m, gsd)
         side = pixels * gsd
-        x, y, lat, lon = control_points(centre, side, self._sidecar.offset_m)
+        x, y, lat, lon = control_points(centre, side, self._sidecar.offset_m, yaw)
         east, north = self._coordinates.from_latlon(lat, lon)
         if not (np.isfinite(east).all() and np.isfinite(north).all()):
             reason = "beyond the raster's coordinate system"
@@ -258,7 +260,7 @@ class GeoTiffImagery:
             count, spacing = most, spacing * (count - 1) / (most - 1)
         u, v, first_column, first_row = sample_positions(fit, count, spacing)
         part = PixelWindow(first_column, first_row, reach(u), reach(v))
-        return _Window(level, part, u, v, pixels)
+        return _Window(level, part, u, v, pixels, yaw)
 
     def _refuse_absent(self, centre: LatLon, gsd: float, window: _Window) -> None:
         absent = self._raster.absent(window.level, window.part)
@@ -276,7 +278,8 @@ class GeoTiffImagery:
         rows, columns = np.nonzero(hit)
         spacing = gsd * window.pixels / len(hit)
         middle = (len(hit) - 1) / 2.0
-        east, north = (columns.mean() - middle) * spacing, (middle - rows.mean()) * spacing
+        along = (columns.mean() - middle) * spacing, (middle - rows.mean()) * spacing
+        east, north = rotation(window.yaw) @ along
         place = _place(LocalFrame(centre).to_latlon(float(east), float(north)))
         share = f"{hit.mean():.1%} of the crop, around this place, {reason}"
         raise MissingImagery(self.name, {place: share}, "place")

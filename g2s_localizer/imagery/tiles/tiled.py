@@ -96,8 +96,8 @@ class TiledImagery:
             except UnusableTile as error:
                 yield f"zoom {zoom}", str(error)
 
-    def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
-        """The north-up square of round(size_m / gsd) pixels a side around `centre`.
+    def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
+        """The square of round(size_m / gsd) pixels a side around `centre`, as Imagery has it.
 
         One resampling: each crop pixel is the mean of n x n bilinear samples of the tiles,
         n the least number that puts them no more than SPACING tile pixels apart (1 unless the
@@ -107,10 +107,10 @@ class TiledImagery:
         Raises MissingImagery naming the tiles that the store lacks or cannot decode, and
         ValueError for a size or gsd that makes no crop, or for one of too many tiles.
         """
-        window = self._window(centre, size_m, gsd)
+        window = self._window(centre, size_m, gsd, yaw)
         pixels = self._mosaic.pixels(window)
         image = resampled(pixels, window.u, window.v, crop_pixels(size_m, gsd))
-        return SatelliteCrop(image, centre, gsd, self.attribution)
+        return SatelliteCrop(image, centre, gsd, self.attribution, yaw)
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """The tiles ("z/x/y") that `crop` of the same arguments would lack.
@@ -121,7 +121,7 @@ class TiledImagery:
         return self._mosaic.missing(self._window(centre, size_m, gsd, most=OUTLINE_SAMPLES))
 
     def _window(
-        self, centre: LatLon, size_m: float, gsd: float, most: int = MOST_SAMPLES
+        self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MOST_SAMPLES
     ) -> _Window:
         """most: samples a side; fewer than the crop has lie farther apart within its outline."""
         pixels = crop_pixels(size_m, gsd)
@@ -130,7 +130,7 @@ class TiledImagery:
         level = level_for(gsds, gsd)
         zoom = zooms[level]
         samples = samples_per_pixel(pixels, gsd, gsds[level], f"zoom {zoom} in {self._store.name}")
-        fit = mercator_fit(centre, pixels * gsd, zoom, self._sidecar.offset_m)
+        fit = mercator_fit(centre, pixels * gsd, zoom, self._sidecar.offset_m, yaw)
         fit *= self._mosaic.sizes[zoom] / TILE_SIZE
         count, spacing = pixels * samples, gsd / samples
         if count > most:

@@ -79,7 +79,7 @@ def test_a_cell_of_a_panorama_shows_the_pixel_where_the_panorama_projects_it():
     east, south = np.meshgrid(index, index)
     flat = np.column_stack([east.ravel(), -south.ravel()])
     base = Pose2D(0, 0, yaw).inverse().transform(flat)
-    wanted = Panorama(80, 40, T).project(np.column_stack([base, np.zeros(len(base))]))
+    wanted, _ = Panorama(80, 40, T).project(np.column_stack([base, np.zeros(len(base))]))
     # The paper's sampling has no half pixel of the centres.
     np.testing.assert_allclose(uv[0].reshape(-1, 2).numpy(), wanted + 0.5, atol=1e-3)
 

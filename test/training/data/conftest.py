@@ -2,7 +2,7 @@
 """Small generated data for the datasets: drives in KITTI's raw layout, imagery that is a dot."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -26,16 +26,14 @@ class DotImagery:
     place: LatLon
     attribution: str = "drawn for a test"
 
-    def crop(self, centre: LatLon, size_m: float, gsd: float) -> SatelliteCrop:
+    def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
         pixels = round(size_m / gsd)
-        crop = SatelliteCrop(np.zeros((pixels, pixels, 3), np.uint8), centre, gsd, self.attribution)
+        crop = SatelliteCrop(np.zeros((pixels, pixels, 3), np.uint8), centre, gsd, "", yaw)
         u, v = crop.uv_from_xy(LocalFrame(centre).to_xy(self.place))[0]
         grid = np.arange(pixels)
         distance2 = ((grid - u)[None, :] ** 2 + (grid - v)[:, None] ** 2) * gsd**2
         image = 255.0 * np.exp(-distance2 / 2.0)
-        return SatelliteCrop(
-            np.repeat(image[..., None], 3, 2).astype(np.uint8), centre, gsd, self.attribution
-        )
+        return replace(crop, image=np.repeat(image[..., None], 3, 2).astype(np.uint8))
 
 
 def dot_of(image) -> np.ndarray:

@@ -10,18 +10,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from flat_world import PAPER_KITTI, PAPER_VIGOR
 from torch.utils.data import DataLoader
 
 from g2s_localizer.estimator.estimate import Observation, Prior
 from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
-from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
-from g2s_localizer.imagery import SatelliteCrop
-from g2s_localizer.model import G2SNet
-from training.data.crops import ProcessImagery, crop_pixels
+from g2s_localizer.geometry import LocalFrame, Panorama, Pose2D
+from g2s_localizer.model import build_network
+from training.data.crops import ProcessImagery
 from training.data.drives import DriveDataset, pieces
 from training.data.sample import PriorNoise, Unreadable, collate
 from training.data.simulated import open_drive, simulated_dataset
 from training.lift.placed import PlacedDrive
+from training.score.predict import predict
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +35,24 @@ def dataset(drive, tiny):
     return simulated_dataset([drive], tiny, PriorNoise())
 
 
-def test_what_the_dataset_and_the_node_show_the_network_is_equal_to_the_bit(drive, tiny):
-    # The node cuts crops around multiples of four metres: there the two are the same crop.
-    label = Pose2D(4.0, -8.0, 0.3)
-    network = G2SNet(tiny).eval()
+@pytest.mark.parametrize("preset", ["compact", "paper-kitti", "paper-vigor"])
+def test_what_the_dataset_and_the_node_show_the_network_is_equal_to_the_bit(drive, tiny, preset):
+    # The node cuts crops around multiples of four metres, and turns them to whole degrees.
+    label = Pose2D(4.0, -8.0, 2.0 * math.pi * 17 / 360)
+    model = {"paper-kitti": PAPER_KITTI, "paper-vigor": PAPER_VIGOR}.get(preset, tiny)
+    image, camera = drive.drive.image(2), drive.drive.camera
+    if model.panorama:
+        camera = Panorama(1242, 375, camera.T_base_camera)
+    network = build_network(model).eval()
     node = Localizer(network, "", drive.imagery, LocalizerConfig("", map_sigma_m=0.0))
     prior = Prior(0, label, 1e-4 * np.eye(3), drive.frame)
-    seen = node.localize(Observation(0, drive.drive.image(2), drive.drive.camera, prior))
+    seen = node.localize(Observation(0, image, camera, prior))
 
-    labels = [label] * len(drive.truths)
-    batch = collate([DriveDataset([replace(drive.labelled(PriorNoise()), labels=labels)], tiny)[2]])
-    satellite = network.encode_satellite(batch.satellite)
-    found = network.register(
-        batch.ground, batch.K, batch.T_base_camera, batch.yaw.item(), satellite
-    )
-    expected = found.score_map.log_probability.numpy()
-    assert np.array_equal(seen.score_grid.log_probability, expected)
+    labelled = replace(drive.labelled(PriorNoise()).taken([2]), labels=[label], camera=camera)
+    (found,) = predict(network, DriveDataset([labelled], model))
+    assert np.array_equal(seen.score_grid.log_probability, found.score_map.log_probability.numpy())
+    assert seen.pose.between(found.pose).yaw == pytest.approx(0.0, abs=1e-6)
+    assert (seen.pose.x, seen.pose.y) == pytest.approx((found.pose.x, found.pose.y), abs=1e-6)
 
 
 def test_a_sample_is_centred_on_its_label_alone(dataset, drive, tiny):
@@ -184,36 +187,6 @@ def test_truths_are_unknown_when_those_of_one_drive_are(drive, tiny):
 def test_labels_that_do_not_fit_the_images_are_refused(drive):
     with pytest.raises(ValueError, match="simulated drive 31: 1 labels for 5 images"):
         replace(drive.labelled(PriorNoise()), labels=[Pose2D(0, 0, 0)])
-
-
-class Stripes:
-    """Imagery whose brightness is a wave along east, `period_m` long."""
-
-    attribution = ""
-
-    def __init__(self, period_m):
-        self.period_m = period_m
-
-    def crop(self, centre, size_m, gsd):
-        pixels = round(size_m / gsd)
-        east = (np.arange(pixels) - (pixels - 1) / 2) * gsd
-        row = 127.5 + 100 * np.sin(2 * math.pi * east / self.period_m)
-        image = np.broadcast_to(row[None, :, None], (pixels, pixels, 3))
-        return SatelliteCrop(np.ascontiguousarray(image.round().astype(np.uint8)), centre, gsd, "")
-
-
-@pytest.mark.parametrize("yaw", [0.3, math.pi / 2, -2.5])
-def test_a_turned_crop_shows_along_its_u_axis_what_lies_along_its_yaw(yaw):
-    image = crop_pixels(Stripes(8.0), LatLon(49, 8), 32.0, 0.25, yaw)[:, :, 0]
-    along = (np.arange(128) - 63.5) * 0.25
-    east = along[None, :] * math.cos(yaw) + along[:, None] * math.sin(yaw)
-    expected = 127.5 + 100 * np.sin(2 * math.pi * east / 8.0)
-    assert np.abs(image - expected).max() < 3.0
-
-
-def test_a_turned_crop_averages_what_is_finer_than_its_pixels():
-    image = crop_pixels(Stripes(1.1), LatLon(49, 8), 64.0, 1.0, 0.4)[:, :, 0]
-    assert image.std() < 0.25 * 100 / math.sqrt(2)
 
 
 def test_pieces_are_the_drive_s_images_some_way_apart_and_keep_its_motions(drive):

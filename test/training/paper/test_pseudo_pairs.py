@@ -9,9 +9,8 @@ import torch
 from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, T_BASE_CAMERA, FlatWorld, flat_pairs
 
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
-from g2s_localizer.imagery import MissingImagery, SatelliteCrop
+from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.model import ModelConfig, build_network
-from training.data.crops import crop_pixels
 from training.data.drives import LabelledDrive
 from training.data.sample import collate
 from training.data.selection import Part, Remembered
@@ -128,32 +127,20 @@ def test_what_cannot_be_read_at_all_is_not_taken_for_narrow():
 
 
 class Grey:
-    """Imagery of one grey, `side_m` of it around each place."""
+    """Imagery of one grey."""
 
     attribution = ""
 
-    def __init__(self, side_m=1e4):
-        self.side_m = side_m
-
     def crop(self, centre, size_m, gsd):
-        if size_m > self.side_m:
-            raise MissingImagery("grey", {"a tile": "beyond"}, "tile")
         pixels = round(size_m / gsd)
         return SatelliteCrop(np.full((pixels, pixels, 3), 90, np.uint8), centre, gsd, "")
 
 
 @pytest.mark.parametrize("yaw", [0.0, 0.4, np.pi / 4, np.pi / 2, -2.2])
 def test_no_crop_that_is_turned_is_padded(yaw):
-    assert (crop_pixels(Grey(), LatLon(49, 8), 50.0, 0.5, yaw) == 90).all()
     K = np.array([[16.0, 0.0, 16.0], [0.0, 16.0, 8.0], [0.0, 0.0, 1.0]])
     camera = Camera(K, 32, 16, distortion=np.zeros(5), T_base_camera=T_BASE_CAMERA)
     pose, frame, read = [Pose2D(0, 0, 0)], LocalFrame(LatLon(49, 8)), lambda _: PICTURE
     drive = LabelledDrive("grey", [0], read, camera, frame, pose, None, Grey())
     placed = PlacedDrive(drive, pose, ModelConfig(preset="lift"))
     assert (placed.turned_crop(np.zeros(2), yaw, 48.0) == 90).all()
-
-
-def test_a_crop_turned_by_a_quarter_needs_no_more_imagery_than_one_that_is_not():
-    assert (crop_pixels(Grey(52.0), LatLon(49, 8), 50.0, 0.5, np.pi / 2) == 90).all()
-    with pytest.raises(MissingImagery):
-        crop_pixels(Grey(52.0), LatLon(49, 8), 50.0, 0.5, 0.3)
