@@ -11,7 +11,7 @@ the overlay from above.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +23,6 @@ from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.ros.drawing import ACCEPTED_COLOUR, REJECTED_COLOUR, write_text
 
 FloatArray = NDArray[np.float64]
-CameraT = TypeVar("CameraT", Camera, Panorama)
 Picture = NDArray[np.uint8]
 
 MAX_WIDTH = 960
@@ -65,7 +64,7 @@ def draw_camera_overlay(estimate: Estimate, image: Picture, camera: Camera | Pan
     return picture
 
 
-def _reduced(image: Picture, camera: CameraT) -> tuple[Picture, CameraT]:
+def _reduced(image: Picture, camera: Camera | Panorama) -> tuple[Picture, Camera | Panorama]:
     """Return a copy of the image that is no wider than MAX_WIDTH, and its camera."""
     if camera.width <= MAX_WIDTH:
         return image.copy(), camera
@@ -76,7 +75,7 @@ def _reduced(image: Picture, camera: CameraT) -> tuple[Picture, CameraT]:
 
 # Kept by identity, so that what is kept by the reduced camera stays too.
 @lru_cache(maxsize=2)
-def _reduced_camera(camera: CameraT, width: int, height: int) -> CameraT:
+def _reduced_camera(camera: Camera | Panorama, width: int, height: int) -> Camera | Panorama:
     return camera.scaled(width, height)
 
 

@@ -147,9 +147,11 @@ def register_once(
 def _prepare(scene: Scene, config: ModelConfig, device: torch.device) -> tuple[Tensor, CameraInput]:
     size = (config.ground_height, config.ground_width)
     image, camera = prepare_ground(scene.ground, scene.camera, size, config.whole_image)
-    K, T = (
-        None if each is None else torch.tensor(each, dtype=torch.float32, device=device)[None]
-        for each in (camera.K, camera.T_base_camera)
+    T = torch.tensor(camera.T_base_camera, dtype=torch.float32, device=device)[None]
+    K = (
+        None
+        if camera.K is None
+        else torch.tensor(camera.K, dtype=torch.float32, device=device)[None]
     )
     return image[None].to(device), CameraInput(K, T)
 
