@@ -36,6 +36,7 @@ class Sidecar:
                            place is; every crop takes it out again
     georeferencing_sigma_m standard deviation (m per axis) of what error remains then, None
                            where unknown
+    rendered               whether the pixels are drawn, so that areas of one colour are meant
 
     Raises ValueError naming the field and the value that cannot be.
     """
@@ -46,11 +47,14 @@ class Sidecar:
     offset_east_m: float = 0.0
     offset_north_m: float = 0.0
     georeferencing_sigma_m: float | None = None
+    rendered: bool = False
 
     def __post_init__(self) -> None:
         for name in ("attribution", "licence", "provider"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} must be text, got {getattr(self, name)!r}")
+        if not isinstance(self.rendered, bool):
+            raise ValueError(f"rendered must be true or false, got {self.rendered!r}")
         for name in ("offset_east_m", "offset_north_m"):
             value = _number(name, getattr(self, name))
             if abs(value) > MOST_OFFSET_M:
@@ -119,7 +123,8 @@ def write_sidecar(store: Path, sidecar: Sidecar) -> Path:
     if not store.exists():
         raise FileNotFoundError(f"no such store of imagery: {store}")
     file = sidecar_file(store)
-    values = {key: value for key, value in asdict(sidecar).items() if value is not None}
+    said = asdict(sidecar).items()
+    values = {key: value for key, value in said if value is not None and value is not False}
     text = json.dumps(values, ensure_ascii=False, indent=2) + "\n"
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:

@@ -17,7 +17,7 @@ from g2s_localizer.imagery.sidecar import (
 FULL = Sidecar("© a surveyor", "dl-de/by-2-0", "karlsruhe", 0.7, -1.25, 0.4)
 
 
-@pytest.mark.parametrize("sidecar", [Sidecar(), FULL])
+@pytest.mark.parametrize("sidecar", [Sidecar(), FULL, Sidecar(rendered=True)])
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_what_is_written_is_read_again(tmp_path, kind, sidecar):
     store = tmp_path if kind == "folder" else tmp_path / "area.tif"
@@ -57,6 +57,7 @@ def test_a_store_without_one_is_unshifted_and_of_unknown_sigma(tmp_path):
         ('{"offset_east_m": 101}', "offset_east_m must lie within 100.0 m of zero, got 101.0"),
         ('{"georeferencing_sigma_m": -0.1}', "georeferencing_sigma_m must be >= 0, got -0.1"),
         ('{"licence": null}', "licence must be text, got None"),
+        ('{"rendered": 1}', "rendered must be true or false, got 1"),
         ("[1]", "must hold one JSON object, got list"),
         ("{", "is no JSON in UTF-8"),
         ("[" * 60000, "is no JSON in UTF-8"),

@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.lanelet2_imagery import render_lanelet2
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
 from g2s_localizer.ros.conversions import stamp_ns
+from g2s_localizer.tools.tiles.draw import draw_map
 
 DRIVE = "2011_09_26_drive_0005_sync"
 TOPICS = (
@@ -32,10 +32,11 @@ def drive(test_data):
 
 
 @pytest.fixture
-def imagery(drive, test_data, tmp_path):
-    """URI of the rendered map around the one image."""
+def imagery(test_data, tmp_path):
+    """URI of the rendered map of the streets."""
     (osm,) = (test_data / "lanelet2_karlsruhe").glob("*.osm")
-    return render_lanelet2(osm, tmp_path / "tiles", drive.latlon(0), 120.0)
+    draw_map(osm, "slippy", tmp_path / "tiles", zoom=18)
+    return f"slippy:{tmp_path / 'tiles'}"
 
 
 def tool(name, *arguments):

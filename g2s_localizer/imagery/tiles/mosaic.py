@@ -71,14 +71,16 @@ class _Known:
 class TileMosaic:
     """The tiles of a store put together. Safe to share between threads.
 
-    sizes  pixels a side of the tiles, for each zoom that has a square one which can be decoded
+    rendered  as in Sidecar
+    sizes     pixels a side of the tiles, for each zoom that has a square one which can be decoded
 
     Whatever goes wrong with a tile is a reason in MissingImagery. Raises ValueError when the
     store holds no tile that can be decoded.
     """
 
-    def __init__(self, store: TileStore, cache: TileCache) -> None:
+    def __init__(self, store: TileStore, cache: TileCache, rendered: bool = False) -> None:
         self._store = store
+        self._rendered = rendered
         self._cache = cache
         self._known: dict[tuple[int, int, int], _Known] = {}
         self._whereabouts = Whereabouts(store)
@@ -218,6 +220,8 @@ class TileMosaic:
 
     def _is_gap(self, found: OneColour, zoom: int) -> bool:
         """Whether a colour is no imagery; in a store of drawn maps it is."""
+        if self._rendered:
+            return False
         if not found.drawn:
             return True
         if zoom not in self._photographs:

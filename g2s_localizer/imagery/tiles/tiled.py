@@ -43,7 +43,7 @@ class TiledImagery:
     """Imagery over a TileStore. Safe to share between threads.
 
     store        where the encoded tiles come from: 256 or 512 pixels a side, PNG, JPEG or WebP
-    sidecar      offset, sigma and rights of the store
+    sidecar      offset, sigma and rights of the store, and whether it is a rendered map
     cache_bytes  bound of the decoded tiles kept, the least recently used leaving first
 
     Raises ValueError when the store holds no tile that can be decoded.
@@ -55,7 +55,7 @@ class TiledImagery:
         self._store = store
         self._sidecar = sidecar or Sidecar()
         self._cache = TileCache(cache_bytes)
-        self._mosaic = TileMosaic(store, self._cache)
+        self._mosaic = TileMosaic(store, self._cache, self._sidecar.rendered)
 
     @property
     def attribution(self) -> str:

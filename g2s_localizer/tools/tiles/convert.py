@@ -31,7 +31,7 @@ def add_convert_commands(commands: Commands[argparse.ArgumentParser]) -> None:
         "attribution and sidecar. OUT is slippy:DIR, mbtiles:FILE, pmtiles:FILE, or a path whose "
         "suffix says so: .mbtiles, .pmtiles, none for a folder.",
     )  # fmt: skip
-    convert.set_defaults(run=lambda args: _run(args, _scheme_and_path(args.out)))
+    convert.set_defaults(run=lambda args: _run(args, scheme_and_new_path(args.out)))
     pack = commands.add_parser(
         "pack", help="pack a store into one MBTiles file: convert STORE mbtiles:FILE"
     )
@@ -83,7 +83,7 @@ def _along_the_curve(tiles: list[tuple[int, int, int]]) -> list[tuple[int, int, 
     return sorted(tiles, key=lambda tile: zxy_to_tileid(*tile))
 
 
-def _scheme_and_path(text: str) -> tuple[str, Path]:
+def scheme_and_new_path(text: str) -> tuple[str, Path]:
     scheme, colon, path = text.partition(":")
     if colon and path and scheme in SCHEMES:
         return scheme, Path(path)

@@ -49,7 +49,7 @@ def add_fetch_command(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
     )
     area = parser.add_mutually_exclusive_group(required=True)
     area.add_argument(
-        "--bbox", type=_box, metavar="WEST,SOUTH,EAST,NORTH",
+        "--bbox", type=parse_box, metavar="WEST,SOUTH,EAST,NORTH",
         help="in degrees; with a minus sign in front write --bbox=-74.1,40.6,-73.9,40.8",
     )  # fmt: skip
     area.add_argument(
@@ -218,7 +218,7 @@ def _fail(text: str) -> int:
     return 1
 
 
-def _box(text: str) -> Box:
+def parse_box(text: str) -> Box:
     try:
         west, south, east, north = map(float, text.split(","))
         return Box(west, south, east, north)

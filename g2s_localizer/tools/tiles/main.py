@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from g2s_localizer.tools.tiles.convert import add_convert_commands
+from g2s_localizer.tools.tiles.draw import add_draw_command
 from g2s_localizer.tools.tiles.fetch import add_fetch_command
 from g2s_localizer.tools.tiles.inspect import add_inspect_commands
 from g2s_localizer.tools.tiles.offset import add_offset_command
@@ -17,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="g2s-tiles", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_fetch_command(commands)
+    add_draw_command(commands)
     add_inspect_commands(commands)
     add_convert_commands(commands)
     add_preview_command(commands)
