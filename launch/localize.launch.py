@@ -10,15 +10,25 @@ from ament_index_python.packages import get_package_share_directory
 from launch import LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
+    EmitEvent,
     ExecuteProcess,
     RegisterEventHandler,
     SetEnvironmentVariable,
 )
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
+from launch.event_handlers import OnProcessStart
+from launch.events import matches_action
+from launch.substitutions import (
+    AndSubstitution,
+    LaunchConfiguration,
+    NotEqualsSubstitution,
+    NotSubstitution,
+)
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
 from launch_ros.parameter_descriptions import ParameterValue
+from lifecycle_msgs.msg import Transition
 
 # The topics of the node, and what they are called in the bags of kitti_to_rosbag2.
 TOPICS = {
@@ -37,6 +47,8 @@ def generate_launch_description() -> LaunchDescription:
     config = Path(get_package_share_directory("g2s_localizer"), "config")
     bagfile = LaunchConfiguration("bagfile")
     with_bag = NotEqualsSubstitution(bagfile, "")
+    autostart = LaunchConfiguration("autostart")
+    starts_itself = AndSubstitution(autostart, NotSubstitution(with_bag))
     use_sim_time = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
 
     arguments = [
@@ -75,7 +87,7 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[
             LaunchConfiguration("parameters"),
             {
-                "autostart": ParameterValue(LaunchConfiguration("autostart"), value_type=bool),
+                "autostart": ParameterValue(starts_itself, value_type=bool),
                 "use_sim_time": use_sim_time,
             },
         ],
@@ -83,6 +95,32 @@ def generate_launch_description() -> LaunchDescription:
             *((name, LaunchConfiguration(name)) for name in TOPICS),
             ("image/compressed", [LaunchConfiguration("image"), "/compressed"]),
         ],
+    )
+
+    def change_state(transition: int) -> EmitEvent:
+        return EmitEvent(
+            event=ChangeState(
+                lifecycle_node_matcher=matches_action(localizer), transition_id=transition
+            )
+        )
+
+    # Before a bag the transitions are asked for from here: of those that a node makes by itself in
+    # its first second launch may not hear, not having discovered it yet.
+    started = AndSubstitution(autostart, with_bag)
+    configure = RegisterEventHandler(
+        OnProcessStart(
+            target_action=localizer, on_start=[change_state(Transition.TRANSITION_CONFIGURE)]
+        ),
+        condition=IfCondition(started),
+    )
+    activate = RegisterEventHandler(
+        OnStateTransition(
+            target_lifecycle_node=localizer,
+            start_state="configuring",
+            goal_state="inactive",
+            entities=[change_state(Transition.TRANSITION_ACTIVATE)],
+        ),
+        condition=IfCondition(started),
     )
 
     # Loading and warming up the network takes seconds, in which a bag would play to nobody.
@@ -115,6 +153,8 @@ def generate_launch_description() -> LaunchDescription:
             SetEnvironmentVariable(
                 "FASTRTPS_DEFAULT_PROFILES_FILE", LaunchConfiguration("fastdds_profile")
             ),
+            configure,
+            activate,
             play_when_active,
             localizer,
             rviz,

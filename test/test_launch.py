@@ -14,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
+from lifecycle_msgs.msg import Transition
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config"
@@ -25,22 +26,29 @@ SIGNATURES = {
     "launch": {"LaunchDescription": "initial_entities deprecated_reason"},
     "launch.actions": {
         "DeclareLaunchArgument": "name default_value description choices condition",
+        "EmitEvent": "event condition",
         "ExecuteProcess": f"cmd name cwd env {PROCESS}",
         "IncludeLaunchDescription": "launch_description_source launch_arguments condition",
         "RegisterEventHandler": "event_handler condition",
         "SetEnvironmentVariable": "name value condition",
     },
     "launch.conditions": {"IfCondition": "predicate_expression"},
+    "launch.event_handlers": {"OnProcessStart": "target_action on_start"},
+    "launch.events": {"matches_action": "action"},
     "launch.launch_description_sources": {"PythonLaunchDescriptionSource": "location"},
     "launch.substitutions": {
+        "AndSubstitution": "left right",
         "LaunchConfiguration": "variable_name default",
         "NotEqualsSubstitution": "left right",
+        "NotSubstitution": "value",
     },
     "launch_ros": {},
     "launch_ros.actions": {"Node": f"{NODE} {PROCESS}", "LifecycleNode": f"{NODE} {PROCESS}"},
     "launch_ros.event_handlers": {
         "OnStateTransition": "entities target_lifecycle_node transition start_state goal_state"
     },
+    "launch_ros.events": {},
+    "launch_ros.events.lifecycle": {"ChangeState": "lifecycle_node_matcher transition_id"},
     "launch_ros.parameter_descriptions": {"ParameterValue": "value value_type"},
 }
 # The executables of other packages that the launch files may start.
@@ -82,7 +90,7 @@ def walk(entities):
     for entity in entities:
         yield entity
         if (handler := getattr(entity, "event_handler", None)) is not None:
-            yield from walk(handler.entities)
+            yield from walk(getattr(handler, "on_start", None) or handler.entities)
 
 
 def kind(entities, *names):
@@ -98,6 +106,11 @@ def perform(value, arguments):
             return perform(arguments[value.variable_name], arguments)
         case "NotEqualsSubstitution":
             return str(perform(value.left, arguments) != perform(value.right, arguments)).lower()
+        case "AndSubstitution":
+            both = [perform(side, arguments) for side in (value.left, value.right)]
+            return str(both == ["true", "true"]).lower()
+        case "NotSubstitution":
+            return str(perform(value.value, arguments) == "false").lower()
         case "ParameterValue":
             return perform(value.value, arguments)
     return value
@@ -168,7 +181,7 @@ def test_simulated_time_is_taken_with_a_bag_only(load):
 def test_a_bag_is_played_once_the_node_is_active_and_not_without_one(load):
     entities = load("localize")
     arguments = defaults(entities) | {"bagfile": "drive"}
-    [register] = kind(entities, "RegisterEventHandler")
+    register = next(r for r in kind(entities, "RegisterEventHandler") if plays(r))
     [play] = kind(entities, "ExecuteProcess")
     [localizer] = kind(entities, "LifecycleNode")
     assert perform(register.condition.predicate_expression, defaults(entities)) == "false"
@@ -176,6 +189,25 @@ def test_a_bag_is_played_once_the_node_is_active_and_not_without_one(load):
     assert register.event_handler.target_lifecycle_node is localizer
     command = [perform(word, arguments) for word in play.cmd]
     assert command == ["ros2", "bag", "play", "drive", "--clock", "100"]
+
+
+def plays(register):
+    return kind(walk([register]), "ExecuteProcess") != []
+
+
+@pytest.mark.parametrize("autostart", ["true", "false"])
+@pytest.mark.parametrize("bagfile", ["", "drive"])
+def test_with_a_bag_launch_starts_the_node_so_that_it_hears_of_it(load, autostart, bagfile):
+    entities = load("localize")
+    arguments = defaults(entities) | {"autostart": autostart, "bagfile": bagfile}
+    [localizer] = kind(entities, "LifecycleNode")
+    by_itself = perform(localizer.parameters[1]["autostart"], arguments)
+    asked = [r for r in kind(entities, "RegisterEventHandler") if not plays(r)]
+    conditions = [perform(r.condition.predicate_expression, arguments) for r in asked]
+    transitions = [e.event.transition_id for e in kind(entities, "EmitEvent")]
+    assert transitions == [Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE]
+    assert by_itself == str(autostart == "true" and not bagfile).lower()
+    assert set(conditions) == {str(autostart == "true" and bagfile != "").lower()}
 
 
 def test_topics_are_remapped_from_those_the_node_takes(load):
