@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One command, one table: score checkpoints and baselines, as Markdown, JSON and plots.
+r"""One command, one table: score checkpoints and baselines, as Markdown, JSON and plots.
 
 python -m training.evaluate --dataset simulated --seeds 2001-2010 --frames 100 --json OUT.json
 python -m training.evaluate --dataset kitti --root KITTI --imagery URI --split test2_files.txt
+python -m training.evaluate --dataset kitti --root KITTI --imagery URI --drive DRIVE --span 46-109 \
+  --seeds 0-4 --position-m 10 --yaw-deg 10
 python -m training.evaluate --dataset vigor --root VIGOR --area cross --rotation 180
 python -m training.evaluate --dataset bags --config training/configs/distil/bags_lift.yaml
 """
@@ -16,19 +18,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from g2s_localizer.imagery import MissingImagery
+from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.model import ModelConfig, Network, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from training.config import read_data_config
 from training.data.config import HEADINGS, UNKNOWN
+from training.data.kitti import SplitLine, drawn_lines
 from training.data.sample import PairDataset, PriorNoise
 from training.data.simulated import open_drives, simulated_dataset
 from training.loop.devices import AUTO, chosen_device
 from training.score.plots import draw_all
 from training.score.scoring import NETWORK, Scores, score
-from training.score.table import FILES, markdown, plain, require_room
+from training.score.table import FILES, confidence_table, markdown, plain, require_room
 from training.sizes import require_sizes
 from training.sources import bag_dataset, kitti_dataset, vigor_dataset, vigor_noise
 
@@ -36,7 +41,7 @@ WORST = 10
 
 _NEEDED = {
     "simulated": ("seeds",),
-    "kitti": ("root", "imagery", "split"),
+    "kitti": ("root", "imagery"),
     "vigor": ("root", "area"),
     "bags": ("config",),
 }
@@ -57,6 +62,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     out = arguments.out or Path("out/evaluation") / arguments.dataset
     require_room(out, arguments.json)
     rows: dict[str, dict[str, float]] = {}
+    confident: dict[str, tuple[dict[str, float], dict[str, tuple[float, float]]]] = {}
     first: Scores | None = None
     files = arguments.checkpoint or [SHIPPED]
     for file in files:
@@ -68,12 +74,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
             if name in (NETWORK, "after the gate"):
                 name = f"{identity}, {name}" if len(files) > 1 else name
             rows[name] = answers.figures
+        confident[identity] = scores.figures(), scores.intervals()
         if first is None:
             first, report = scores, _report(arguments, identity, described, noise, scores)
             groups = [dataset.group(i) for i in range(len(dataset))]
     assert first is not None
     report["methods"] = rows
-    text = markdown(report, rows)
+    text = markdown(report, rows) + "\n\n" + confidence_table(confident, first.places)
     print(text)
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.md").write_text(text + "\n")
@@ -110,10 +117,9 @@ def open_dataset(
         )
         return simulated_dataset(drives, model, noise), noise, described
     if arguments.dataset == "kitti":
-        dataset = kitti_dataset(
-            arguments.root, arguments.split, arguments.imagery, model, noise, seed=0
-        )
-        return dataset, noise, f"KITTI, {arguments.split.name}"
+        split, described = _kitti_lines(arguments)
+        dataset = kitti_dataset(arguments.root, split, arguments.imagery, model, noise, seed=0)
+        return dataset, noise, f"KITTI, {described}, imagery {arguments.imagery}"
     if arguments.dataset == "bags":
         data = read_data_config(arguments.config)
         if data.bags is None:
@@ -127,6 +133,29 @@ def open_dataset(
         f"heading {arguments.heading}"
     )
     return pairs, vigor_noise(model, *rolled), described
+
+
+def _kitti_lines(arguments: argparse.Namespace) -> tuple[Path | list[SplitLine], str]:
+    """The list of the papers, or all frames of a drive once for each seed; and it in words."""
+    if arguments.split is not None:
+        return arguments.split, arguments.split.name
+    seeds = arguments.seeds or [0]
+    drive = KittiDrive(arguments.root, arguments.drive)
+    first, last = arguments.span or (0, drive.frames[-1])
+    frames = [frame for frame in drive.frames if first <= frame <= last]
+    if not frames:
+        raise ValueError(f"{drive.name} has no image of frames {first} to {last}")
+    described = (
+        f"{drive.name}, {len(frames)} frames {frames[0]} to {frames[-1]}, each with "
+        f"{len(seeds)} priors of seeds {seeds[0]} to {seeds[-1]}"
+    )
+    return drawn_lines(drive.name, frames, seeds), described
+
+
+def parse_span(text: str) -> tuple[int, int]:
+    """'46-109' -> (46, 109)."""
+    first, _, last = text.partition("-")
+    return int(first), int(last or first)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -151,7 +180,9 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yaw-deg", type=float, default=10.0, help="range of the prior")
     parser.add_argument("--crop-m", type=float, help="wider crops, for a wider prior")
     simulated = parser.add_argument_group("simulated")
-    simulated.add_argument("--seeds", type=parse_seeds, help="as 3,5,10-12")
+    simulated.add_argument(
+        "--seeds", type=parse_seeds, help="as 3,5,10-12; kitti: of the priors drawn"
+    )
     simulated.add_argument("--frames", type=int, default=100)
     simulated.add_argument("--difficulty", default="kitti")
     simulated.add_argument(
@@ -161,6 +192,8 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     real.add_argument("--root", type=Path)
     real.add_argument("--imagery", help="kitti: as slippy:DIR or mbtiles:FILE")
     real.add_argument("--split", type=Path, help="kitti: a list of the papers, test1_files.txt")
+    real.add_argument("--drive", help="kitti: in place of --split, as 2011_09_26_drive_0005_sync")
+    real.add_argument("--span", type=parse_span, help="kitti: frames of the drive, as 46-109")
     real.add_argument("--area", choices=["same", "cross"], help="vigor")
     real.add_argument("--rotation", type=float, default=0.0, help="vigor: degrees")
     real.add_argument(
@@ -177,6 +210,8 @@ def require_dataset(parser: argparse.ArgumentParser, arguments: argparse.Namespa
     """Exits with what is lacking for the dataset that was asked for."""
     needed = _NEEDED[arguments.dataset]
     lacking = [f"--{name}" for name in needed if getattr(arguments, name) is None]
+    if arguments.dataset == "kitti" and (arguments.split is None) == (arguments.drive is None):
+        lacking.append("one of --split and --drive")
     if lacking:
         parser.error(f"--dataset {arguments.dataset} needs {', '.join(lacking)}")
 
@@ -213,6 +248,8 @@ def _report(
         "checkpoint": identity,
         "mode": arguments.mode,
         "prior": asdict(noise),
+        "places": len(np.unique(scores.places)),
+        "intervals": scores.intervals(),
         "worst": [{"name": each.name, "error_m": each.error_m} for each in scores.worst],
         "unreadable": [f"{left.name}: {left.reason}" for left in scores.unreadable],
     }

@@ -21,7 +21,7 @@ from training.data.config import (
     require_heading_sought,
 )
 from training.data.crops import ProcessImagery
-from training.data.kitti import KittiDataset
+from training.data.kitti import KittiDataset, SplitLine
 from training.data.prior_fit import require_prior_fits
 from training.data.rosbag import RosbagDataset
 from training.data.sample import PairDataset, PriorNoise
@@ -67,9 +67,14 @@ def open_pairs(config: TrainingConfig) -> Pairs:
 
 
 def kitti_dataset(
-    root: Path, split: Path, imagery: str, model: ModelConfig, noise: PriorNoise, seed: int
+    root: Path,
+    split: Path | Sequence[SplitLine],
+    imagery: str,
+    model: ModelConfig,
+    noise: PriorNoise,
+    seed: int,
 ) -> KittiDataset:
-    """The pairs of a split list: as the papers take them for the paper's presets, else north-up.
+    """The pairs of a split list, or of lines: as in the papers for their presets, else north-up.
 
     Raises ValueError when the noise, along the vehicle's axes, does not fit the crop.
     """

@@ -14,7 +14,8 @@ from training.loop.devices import chosen_device
 KEYS = {
     "median_m", "offset_lateral_m", "offset_longitudinal_m", "mean_m", "lateral_within_1m",
     "longitudinal_within_1m", "yaw_median_deg", "anees", "coverage_50", "coverage_90",
-    "coverage_99", "published_share", "frames",
+    "coverage_99", "published_share", "frames", "auroc_5m", "ece", "gross_at_90", "gross_at_80",
+    "published_wrong_5m", "places", "intervals",
 }  # fmt: skip
 
 
@@ -66,6 +67,20 @@ def test_the_shipped_network_takes_kitti_s_lists_in_wider_crops(kitti_list, tmp_
     assert found["lateral_within_1m"] == 1.0
 
 
+@pytest.mark.slow
+def test_a_span_of_a_drive_is_scored_with_the_priors_of_each_seed(checkpoint, kitti_list, tmp_path):
+    _, root, imagery = kitti_list
+    (drive,) = root.glob("2011_09_26/*_sync")
+    command = ["--dataset", "kitti", "--root", root, "--imagery", imagery, "--drive", drive.name]
+    ends = ["--checkpoint", checkpoint, "--out", tmp_path / "table", "--position-m", "5"]
+    command = [*map(str, command), *map(str, ends), "--seeds", "0-2"]
+    assert main([*command, "--span", "1-2"]) == 0
+    found = json.loads((tmp_path / "table" / "table.json").read_text())
+    assert found["frames"] == 6 and "2 frames 1 to 2, each with 3 priors" in found["data"]
+    assert 0.0 < found["methods"]["the prior itself"]["median_m"] < 5.0 * 2**0.5
+    assert main([*command, "--span", "900-901"]) == 1
+
+
 def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):
     command = f"--dataset kitti --root {tmp_path} --imagery slippy:{tmp_path}/no --split none.txt"
     assert main([*command.split(), "--checkpoint", str(checkpoint)]) == 1
@@ -76,7 +91,10 @@ def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--dataset", "simulated"], "--dataset simulated needs --seeds"),
-        (["--dataset", "kitti", "--root", "a"], "--dataset kitti needs --imagery, --split"),
+        (
+            ["--dataset", "kitti", "--root", "a"],
+            "--dataset kitti needs --imagery, one of --split and --drive",
+        ),
         (["--dataset", "vigor"], "--dataset vigor needs --root, --area"),
         (["--dataset", "bags"], "--dataset bags needs --config"),
     ],

@@ -31,7 +31,7 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
-def report_missing(missing: Sequence[str], total: int, listed_in: Path, root: Path) -> None:
+def report_missing(missing: Sequence[str], total: int, listed_in: Path | str, root: Path) -> None:
     """Warn how many of the `total` lines of a list have no file below `root`, and which.
 
     Raises ValueError with the same words when none has.

@@ -69,6 +69,12 @@ def read_split(file: Path) -> list[SplitLine]:
     return lines
 
 
+def drawn_lines(drive: str, frames: Sequence[int], seeds: Sequence[int]) -> list[SplitLine]:
+    """A line for each frame of a drive and each seed, whose numbers follow from frame and seed."""
+    plain = [SplitLine(drive, frame, None) for frame in frames]
+    return [replace(line, noise=_draw(line, seed)) for line in plain for seed in seeds]
+
+
 def prior_from_noise(truth: Pose2D, draw: Sequence[float], noise: PriorNoise) -> Pose2D:
     """The prior of a pair from the three numbers (x, y, t) that the papers draw or list for it.
 
@@ -95,7 +101,7 @@ class KittiDataset(DriveDataset):
     """The pairs of a split list, by drive and frame.
 
     root     folder of the date folders
-    split    train_files.txt, test1_files.txt (same area) or test2_files.txt (cross area)
+    split    train_files.txt, test1_files.txt (same area) or test2_files.txt (cross area), or lines
     imagery  of Karlsruhe
     noise    range of the labels' noise, in the vehicle's axes: the list's own numbers where it
              has them, so that all papers test on the same noise, else uniform draws, one for
@@ -113,7 +119,7 @@ class KittiDataset(DriveDataset):
     def __init__(
         self,
         root: Path,
-        split: Path,
+        split: Path | Sequence[SplitLine],
         imagery: Imagery,
         model: ModelConfig,
         *,
@@ -122,7 +128,8 @@ class KittiDataset(DriveDataset):
         paper: bool = False,
     ) -> None:
         listed: dict[str, list[SplitLine]] = {}
-        lines = read_split(split)
+        lines = read_split(split) if isinstance(split, Path) else split
+        source: Path | str = split if isinstance(split, Path) else "those asked for"
         for line in lines:
             listed.setdefault(line.drive, []).append(line)
         self.lines: list[SplitLine] = []
@@ -134,7 +141,7 @@ class KittiDataset(DriveDataset):
             try:
                 drive = KittiDrive(root, name)
             except FileNotFoundError as error:
-                _LOG.warning("%s: %s", split.name, error)
+                _LOG.warning("lines of %s: %s", source, error)
                 missing += wanted
                 continue
             there = set(drive.frames) & set(range(len(drive.oxts_stamps)))
@@ -144,7 +151,7 @@ class KittiDataset(DriveDataset):
                 self.lines += found
                 drives.append(_labelled(drive, found, imagery, noise or PriorNoise(), seed, paper))
         self.missing = tuple(line.name for line in missing)
-        report_missing(self.missing, len(lines), split, root)
+        report_missing(self.missing, len(lines), source, root)
         super().__init__(drives, model, aligned=paper or None)
 
 

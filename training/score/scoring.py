@@ -7,6 +7,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,16 @@ from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.model import Network
 from training.data.sample import PairDataset, PriorNoise, Unreadable
+from training.score.confidence import bootstrap, confidence_figures
 from training.score.metrics import squared_mahalanobis, summarise, vehicle_errors, yaw_coverage
 from training.score.predict import Prediction, predict
 
 FloatArray = NDArray[np.float64]
 
 NETWORK, GATED, PRIOR, CENTRE = "network", "after the gate", "the prior itself", "centre of patch"
+
+PLACE_M = 50.0
+"""Pairs closer than this along a drive show the same things and are no independent evidence."""
 
 _NOWHERE = LocalFrame(LatLon(0.0, 0.0))
 """The gate compares poses of one frame; where on Earth it lies is not asked."""
@@ -40,7 +45,7 @@ class Answers:
     """(N, 3, 3) of (x, y, yaw)"""
     truths: list[Pose2D]
 
-    @property
+    @cached_property
     def errors(self) -> FloatArray:
         """(N, 3) longitudinal, lateral (m), yaw (rad)."""
         return vehicle_errors(self.poses, self.truths)
@@ -76,23 +81,41 @@ class Picture:
 class Scores:
     """methods     answers by the name of their row; the prior's stand beside the network's
     worst       pictures of the pairs with the largest errors, the worst first
+    confidence  (N,) of the network's answers: the probability that the pose is right
+    places      (N,) of them: numbers of the stretches of PLACE_M that they were taken in
     unreadable  pairs that could not be read and are in no row
     """
 
     methods: dict[str, Answers]
     worst: list[Picture]
+    confidence: FloatArray
+    places: NDArray[np.int64]
     unreadable: list[Unreadable] = field(default_factory=list)
 
-    @property
-    def published_share(self) -> float:
-        read = len(self.methods[NETWORK].poses)
-        return len(self.methods[GATED].poses) / read if read else math.nan
-
     def figures(self) -> dict[str, float]:
-        """Of the network before any gate, with the share that the gate would publish."""
+        """Of the network before any gate, with what gate and confidence make of it."""
         found = self.methods[NETWORK].figures
         frames = found.pop("frames")
-        return {**found, "published_share": self.published_share, "frames": frames}
+        everything = np.arange(len(self.confidence))
+        return {**found, **self._uncertain(everything), "frames": frames}
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Of some of the figures, by `bootstrap` over places."""
+        return bootstrap(self.places, self._uncertain)
+
+    def _uncertain(self, chosen: NDArray[np.int64]) -> dict[str, float]:
+        """The figures that have intervals, of some answers."""
+        network = self.methods[NETWORK]
+        errors = network.errors[chosen]
+        published = np.isin(network.indices, self.methods[GATED].indices)[chosen]
+        distance = np.hypot(errors[:, 0], errors[:, 1])
+        return {
+            "median_m": float(np.median(distance)),
+            "longitudinal_within_1m": float(np.mean(np.abs(errors[:, 0]) <= 1.0)),
+            "lateral_within_1m": float(np.mean(np.abs(errors[:, 1]) <= 1.0)),
+            "published_share": float(np.mean(published)),
+            **confidence_figures(self.confidence[chosen], distance, published),
+        }
 
 
 def score(
@@ -116,6 +139,7 @@ def score(
     floor = np.diag([LocalizerConfig.map_sigma_m**2, LocalizerConfig.map_sigma_m**2, 0.0])
     answered: list[_Answer] = []
     published: list[_Answer] = []
+    confidence: list[float] = []
     unreadable: list[Unreadable] = []
     pictures: list[tuple[float, int, Picture]] = []
     # as the node does for a prior whose heading is that uncertain
@@ -137,6 +161,7 @@ def score(
         label = labels[found.index]
         answer = _Answer(found.index, found.pose, found.covariance + floor)
         answered.append(answer)
+        confidence.append(probability(found.evidence))
         if _passes(found, answer, Prior(0, label, prior_covariance, _NOWHERE), limits):
             published.append(answer)
         picture = _picture(found, dataset.name(found.index), label, truths[found.index])
@@ -156,6 +181,8 @@ def score(
     return Scores(
         {name: _together(answers, truths) for name, answers in methods.items()},
         [picture for _, _, picture in sorted(pictures, reverse=True)],
+        np.array(confidence),
+        _places(dataset, [answer.index for answer in answered]),
         unreadable,
     )
 
@@ -165,6 +192,17 @@ class _Answer:
     index: int
     pose: Pose2D
     covariance: FloatArray
+
+
+def _places(dataset: PairDataset, indices: Sequence[int]) -> NDArray[np.int64]:
+    """(N,) the number of the place of each pair: a new one begins PLACE_M from where it began."""
+    places = []
+    number, start = 0, indices[0]
+    for index in indices:
+        if dataset.apart(index, [start], PLACE_M):
+            number, start = number + 1, index
+        places.append(number)
+    return np.array(places, np.int64)
 
 
 def _together(answers: Sequence[_Answer], truths: Sequence[Pose2D]) -> Answers:

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 FILES = ("table.md", "table.json", "error_cdf.png", "error_over_time.png", "worst.png")
 """What a report is made of."""
@@ -25,6 +28,19 @@ _COLUMNS = {
     "coverage of heading 50 / 90 / 99 (%)": tuple(f"yaw_coverage_{n}" for n in (50, 90, 99)),
     "frames": ("frames",),
 }
+
+_UNCERTAIN = {
+    "median (m)": "median_m",
+    "lateral within 1 m (%)": "lateral_within_1m",
+    "longitudinal within 1 m (%)": "longitudinal_within_1m",
+    "published (%)": "published_share",
+    "AUROC of the confidence, error < 5 m": "auroc_5m",
+    "ECE": "ece",
+    "> 10 m of the 90 % most confident (%)": "gross_at_90",
+    "> 10 m of the 80 % (%)": "gross_at_80",
+    "published and > 5 m wrong (%)": "published_wrong_5m",
+}
+_SHARES = {"published_share", "gross_at_90", "gross_at_80", "published_wrong_5m"}
 
 
 def require_room(folder: Path, file: Path | None) -> None:
@@ -64,12 +80,35 @@ def markdown(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, float]])
     return "\n".join(lines)
 
 
+def confidence_table(
+    rows: Mapping[str, tuple[Mapping[str, float], Mapping[str, tuple[float, float]]]],
+    places: Sequence[int] | NDArray[np.int64],
+) -> str:
+    """One line a checkpoint: the network's figures and their intervals, from `Scores`; places: the
+    number of each frame's place.
+    """
+    lines = [
+        "All frames, published or not; in brackets 90 % intervals by bootstrap "
+        f"over {len(np.unique(places))} places.",
+        "",
+        "| checkpoint | " + " | ".join(_UNCERTAIN) + " |",
+        "|---|" + "---|" * len(_UNCERTAIN),
+    ]
+    for name, (figures, intervals) in rows.items():
+        cells = []
+        for key in _UNCERTAIN.values():
+            value, low, high = (_cell(key, v) for v in (figures[key], *intervals[key]))
+            cells.append(value if low == "–" else f"{value} ({low} to {high})")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _cell(key: str, value: float) -> str:
     if key == "frames":
         return str(value)
     if math.isnan(value):
         return "–"
-    share = "within" in key or "coverage" in key
+    share = "within" in key or "coverage" in key or key in _SHARES
     return f"{100 * value:.1f}" if share else f"{value:.2f}"
 
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.kitti import KittiDrive
-from training.data.kitti import KittiDataset, prior_from_noise, read_split
+from training.data.kitti import KittiDataset, drawn_lines, prior_from_noise, read_split
 from training.data.sample import PriorNoise, Unreadable, collate
 
 DRIVE = "2011_09_26/2011_09_26_drive_0001_sync"
@@ -75,6 +75,13 @@ def test_a_north_up_crop_keeps_the_label_s_heading(one_pair):
 def test_the_numbers_move_the_prior_forward_left_and_clockwise():
     prior = prior_from_noise(Pose2D(0, 0, 0), (0.5, 0.25, 0.1), PriorNoise(20.0, 10.0))
     assert (prior.x, prior.y, prior.yaw) == pytest.approx((10.0, 5.0, -math.radians(1.0)))
+
+
+def test_drawn_priors_follow_from_frame_and_seed_alone():
+    lines = drawn_lines("2011_09_26_drive_0001_sync", [3, 4], [0, 1])
+    assert [line.frame for line in lines] == [3, 3, 4, 4]
+    assert len({line.noise for line in lines}) == 4
+    assert drawn_lines("2011_09_26_drive_0001_sync", [4], [1]) == lines[3:]
 
 
 def test_the_calibration_agrees_with_the_papers_camera_to_two_centimetres(raw, split, dot_imagery):

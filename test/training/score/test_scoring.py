@@ -16,7 +16,7 @@ from training.score.calibration import calibrate
 from training.score.plots import draw_all
 from training.score.predict import Prediction, predict
 from training.score.scoring import CENTRE, GATED, NETWORK, PRIOR, score
-from training.score.table import markdown, plain
+from training.score.table import confidence_table, markdown, plain
 
 WORLD = FlatWorld(12, 9, broken=(4,))
 ANY = GateConfig(max_ellipse_m=1e6, max_innovation=1e6, max_entropy=1.0, max_peak_ratio=1.0)
@@ -49,7 +49,7 @@ def test_a_pair_that_cannot_be_read_is_in_no_row(scores):
 
 def test_the_gate_publishes_what_is_not_at_the_border(network, scores):
     nothing = score(network, WORLD, NOISE, limits=GateConfig(max_entropy=1e-9))
-    assert nothing.published_share == 0.0
+    assert nothing.figures()["published_share"] == 0.0
     assert math.isnan(nothing.methods[GATED].figures["median_m"])
     inside = {
         found.index
@@ -89,6 +89,20 @@ def test_a_row_of_no_frames_has_dashes_and_json_has_nulls(network):
     (row,) = (line for line in markdown(report, {GATED: gated}).splitlines() if GATED in line)
     assert "nan" not in row and row.endswith("| 0 |") and "| – / – |" in row
     assert plain({"a": [gated["median_m"], 1.0]}) == {"a": [None, 1.0]}
+
+
+def test_figures_of_the_confidence_have_intervals_over_places(scores):
+    figures, intervals = scores.figures(), scores.intervals()
+    assert {"auroc_5m", "ece", "gross_at_90", "gross_at_80", "published_wrong_5m"} <= set(intervals)
+    assert len(set(scores.places)) > 5
+    for name in ("median_m", "ece", "published_share"):
+        low, high = intervals[name]
+        assert low <= figures[name] <= high
+    header, _, _, _, row = confidence_table({"none": (figures, intervals)}, scores.places).split(
+        "\n"
+    )
+    assert f"over {len(set(scores.places))} places" in header
+    assert f"| {figures['median_m']:.2f} ({intervals['median_m'][0]:.2f} to " in row
 
 
 def test_the_worst_are_named_by_drive_and_frame(network, scores):
