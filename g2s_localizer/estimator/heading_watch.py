@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -219,40 +219,47 @@ def _course(stretches: Sequence[_Stretch], directions: Sequence[FloatArray]) -> 
 
 
 def _sentence(seen: _Seen) -> str:
-    """Say what was seen and name the likely causes: conventions under which the heading would
-    agree with the way driven.
-    """
+    """Say what was seen and name the likely causes."""
     stretches, course = seen.stretches, seen.course
-    yaws = [math.atan2(stretch.ahead[1], stretch.ahead[0]) for stretch in stretches]
-    readings = {
-        "the IMU is mounted backwards, or reports the way to where it comes from "
-        "(heading.offset 3.1416)": [yaw + math.pi for yaw in yaws],
-        "its zero is north (heading.offset 1.5708)": [yaw + math.pi / 2.0 for yaw in yaws],
-        "it is NED, clockwise from north (heading.convention ned)": [
-            math.pi / 2.0 - yaw for yaw in yaws
-        ],
-        "it turns clockwise from east": [-yaw for yaw in yaws],
-    }
+
+    def from_reading(yaws: FloatArray) -> float:
+        return _course(stretches, [_unit(yaw) for yaw in yaws]).angle
+
+    yaws = np.array([math.atan2(stretch.ahead[1], stretch.ahead[0]) for stretch in stretches])
     tolerance = max(math.radians(15.0), 2.0 * course.noise / course.length)
-    causes = [
-        cause
-        for cause, read in readings.items()
-        if abs(_course(stretches, [_unit(yaw) for yaw in read]).angle) < tolerance
-    ]
-    if max(abs(wrap_angle(yaw - yaws[0])) for yaw in yaws) < _CONSTANT:
-        causes.insert(0, f"it never changes from {math.degrees(yaws[0]):.1f}: no magnetometer")
-    if abs(course.angle) < math.radians(45.0):
-        causes.insert(
-            0,
-            "magnetic declination or the IMU's mounting is left out "
-            f"(heading.offset {course.angle:+.3f})",
-        )
     seconds = sum(stretch.seconds for stretch in stretches)
     return (
         f"the fixes moved {course.length:.0f} m in {seconds:.0f} s in a direction "
         f"{math.degrees(course.angle):+.0f} degrees from the heading; likely "
-        f"{' or '.join(causes) or 'a wrong heading.offset, or a disturbed compass'}"
+        f"{likely_causes(yaws, from_reading, tolerance)}"
     )
+
+
+def likely_causes(
+    yaws: FloatArray, from_reading: Callable[[FloatArray], float], tolerance: float
+) -> str:
+    """Name the likely causes of wrong headings: conventions under which they would be right.
+
+    yaws: (N,) as they were told (rad); from_reading: by how much the true heading is turned from
+    yaws that are read otherwise (rad); tolerance: of that (rad).
+    """
+    readings = {
+        "the IMU is mounted backwards, or reports the way to where it comes from "
+        "(heading.offset 3.1416)": yaws + math.pi,
+        "its zero is north (heading.offset 1.5708)": yaws + math.pi / 2.0,
+        "it is NED, clockwise from north (heading.convention ned)": math.pi / 2.0 - yaws,
+        "it turns clockwise from east": -yaws,
+    }
+    causes = [cause for cause, read in readings.items() if abs(from_reading(read)) < tolerance]
+    if max(abs(wrap_angle(yaw - yaws[0])) for yaw in yaws) < _CONSTANT:
+        causes.insert(0, f"it never changes from {math.degrees(yaws[0]):.1f}: no magnetometer")
+    turn = from_reading(yaws)
+    if abs(turn) < math.radians(45.0):
+        causes.insert(
+            0,
+            f"magnetic declination or the IMU's mounting is left out (heading.offset {turn:+.3f})",
+        )
+    return " or ".join(causes) or "a wrong heading.offset, or a disturbed compass"
 
 
 def _unit(yaw: float) -> FloatArray:

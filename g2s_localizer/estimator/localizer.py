@@ -27,6 +27,7 @@ from g2s_localizer.estimator.estimate import (
 )
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
 from g2s_localizer.estimator.gate import GateConfig, at_border, gate, innovation, within_reach
+from g2s_localizer.estimator.heading_search import HeadingSearch
 from g2s_localizer.estimator.mirror_watch import MirrorWatch
 from g2s_localizer.estimator.presence import Presence, probability
 from g2s_localizer.estimator.read_ahead import ReadAhead
@@ -117,6 +118,7 @@ class Localizer:
         self._presence = Presence()
         self._agreement = Agreement()
         self._mirror = MirrorWatch()
+        self._headings = HeadingSearch()
         self._floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
         encoder = CropEncoder(self._network, imagery, self._device)
         model = network.config
@@ -191,7 +193,8 @@ class Localizer:
             covariance=rotate_covariance(prior.covariance, -satellite.turn),
         )
 
-        # 4. The network registers one with the other; now and then the mirrored image too.
+        # 4. The network registers one with the other. Now and then the mirrored image too, and
+        # all around where the heading is in doubt.
         configured = math.radians(model.yaw_range_deg)
         searched = configured
         if self._network.any_heading:
@@ -207,7 +210,17 @@ class Localizer:
         image = ground[None].to(self._device)
         try:
             registration = register(image)
-            if self._mirror.asks():
+            turns = self._network.any_heading and searched < math.pi
+            if turns and self._headings.asks(registration.evidence, prior.confirmed):
+                around = register(image, yaw_range=math.pi)
+                self._headings.add(
+                    observation.stamp_ns,
+                    around.evidence,
+                    prior.pose.yaw,
+                    around.yaw + satellite.turn,
+                    math.sqrt(prior.covariance[2, 2]),
+                )
+            if not self._headings.finding and self._mirror.asks():
                 self._mirror.add(registration.evidence, register(image.flip(-1)).evidence)
         except FloatingPointError as error:
             return refuse(Rejection.FLAT_SCORE, str(error))
@@ -268,11 +281,14 @@ class Localizer:
             registration.evidence + self._agreement.evidence(prior, pose),
         )
         evidence = score_map.entropy, registration.peak_ratio, registration.correlation
-        refused = gate(pose, covariance, prior, *evidence, probability(log_odds), self._limits)
+        known = replace(prior, confirmed=prior.confirmed or self._headings.confirmed)
+        refused = gate(pose, covariance, known, *evidence, probability(log_odds), self._limits)
         if refused is None or refused[0] is not Rejection.NOT_HERE:
             refused = at_border(registration, prior.pose.yaw - satellite.turn, searched) or refused
         if self._mirror.sentence:
             refused = Rejection.NOT_HERE, self._mirror.sentence
+        if turned := self._headings.finding:
+            refused = Rejection.WRONG_HEADING, turned.sentence
         rejection, detail = refused or (None, "")
         return Estimate(
             stamp_ns=observation.stamp_ns,
