@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.estimator.gate import GateConfig
-from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.model.checkpoint import SHIPPED

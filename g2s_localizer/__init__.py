@@ -15,12 +15,12 @@ __path__ = extend_path(__path__, __name__)
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from g2s_localizer.estimator.config import LocalizerConfig as LocalizerConfig
     from g2s_localizer.estimator.estimate import Estimate as Estimate
     from g2s_localizer.estimator.estimate import Observation as Observation
     from g2s_localizer.estimator.estimate import Rejection as Rejection
     from g2s_localizer.estimator.gate import GateConfig as GateConfig
     from g2s_localizer.estimator.localizer import Localizer as Localizer
-    from g2s_localizer.estimator.localizer import LocalizerConfig as LocalizerConfig
     from g2s_localizer.estimator.prior import Prior as Prior
     from g2s_localizer.estimator.prior import PriorBuffer as PriorBuffer
     from g2s_localizer.geometry import Camera as Camera
@@ -40,7 +40,7 @@ _HOME = {
     "LatLon": "geometry",
     "LocalFrame": "geometry",
     "Localizer": "estimator.localizer",
-    "LocalizerConfig": "estimator.localizer",
+    "LocalizerConfig": "estimator.config",
     "MissingImagery": "imagery.source",
     "Observation": "estimator.estimate",
     "Pose2D": "geometry",

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from g2s_localizer.estimator.agreement import Agreement
+from g2s_localizer.estimator.config import PRECISIONS, LocalizerConfig
 from g2s_localizer.estimator.crop_encoder import CropEncoder
 from g2s_localizer.estimator.estimate import (
     UNKNOWN_VARIANCE,
@@ -26,7 +28,7 @@ from g2s_localizer.estimator.estimate import (
     ScoreGrid,
 )
 from g2s_localizer.estimator.feature_cache import CachedCrop, FeatureCache
-from g2s_localizer.estimator.gate import GateConfig, at_border, gate, innovation, within_reach
+from g2s_localizer.estimator.gate import at_border, gate, innovation, within_reach
 from g2s_localizer.estimator.heading_search import HeadingSearch
 from g2s_localizer.estimator.mirror_watch import MirrorWatch
 from g2s_localizer.estimator.presence import Presence, probability
@@ -47,48 +49,10 @@ from g2s_localizer.model import (
 from g2s_localizer.model.checkpoint import SHIPPED
 from g2s_localizer.model.folding import fold_batch_norm
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 SNAP_M = 4.0
 """Grid of the centres of satellite crops (m): a crop serves a vehicle for about this far."""
 
-CACHE_MB = 64.0
-"""28 crops of the shipped network: more were never asked for again on a drive without a loop."""
-
 _FLAT_IMAGE_DEVIATION = 4.0
-
-
-@dataclass(frozen=True)
-class LocalizerConfig:
-    """imagery: URI as `open_imagery` takes it; checkpoint: file, "" for the one that comes with
-    the package; map_sigma_m: standard deviation of the imagery's georeferencing (m per axis),
-    the floor of the published covariance; where the imagery itself states a larger one, that
-    is the floor; checkpoint_sha256: what `load_checkpoint` shall find, "" for any;
-    cache_mb: bound of the crops and features kept, MiB; threads: that compute on the CPU, in all
-    of the process, 0: as PyTorch chooses.
-    """
-
-    imagery: str
-    checkpoint: str = ""
-    device: str = "cpu"
-    precision: str = "fp32"
-    map_sigma_m: float = 0.3
-    gate: GateConfig = field(default_factory=GateConfig)
-    checkpoint_sha256: str = ""
-    cache_mb: float = CACHE_MB
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)}, got '{self.precision}'"
-            )
-        if not (math.isfinite(self.map_sigma_m) and self.map_sigma_m >= 0):
-            raise ValueError(f"map_sigma_m must be finite and >= 0, got {self.map_sigma_m}")
-        if not (math.isfinite(self.cache_mb) and self.cache_mb > 0):
-            raise ValueError(f"cache_mb must be finite and positive, got {self.cache_mb}")
-        if self.threads < 0:
-            raise ValueError(f"threads must be >= 0, got {self.threads}")
 
 
 class Localizer:
@@ -193,8 +157,7 @@ class Localizer:
             covariance=rotate_covariance(prior.covariance, -satellite.turn),
         )
 
-        # 4. The network registers one with the other. Now and then the mirrored image too, and
-        # all around where the heading is in doubt.
+        # 4. The network registers one with the other.
         configured = math.radians(model.yaw_range_deg)
         searched = configured
         if self._network.any_heading:
@@ -210,18 +173,7 @@ class Localizer:
         image = ground[None].to(self._device)
         try:
             registration = register(image)
-            turns = self._network.any_heading and searched < math.pi
-            if turns and self._headings.asks(registration.evidence, prior.confirmed):
-                around = register(image, yaw_range=math.pi)
-                self._headings.add(
-                    observation.stamp_ns,
-                    around.evidence,
-                    prior.pose.yaw,
-                    around.yaw + satellite.turn,
-                    math.sqrt(prior.covariance[2, 2]),
-                )
-            if not self._headings.finding and self._mirror.asks():
-                self._mirror.add(registration.evidence, register(image.flip(-1)).evidence)
+            self._question(observation, satellite, registration.evidence, register, image)
         except FloatingPointError as error:
             return refuse(Rejection.FLAT_SCORE, str(error))
 
@@ -261,6 +213,29 @@ class Localizer:
                 f"{model.prior_yaw_deg:.1f} degrees"
             )
         return None
+
+    def _question(
+        self,
+        observation: Observation,
+        satellite: CachedCrop,
+        evidence: float,
+        register: Callable[..., Registration],
+        image: torch.Tensor,
+    ) -> None:
+        """Register the image all around where its heading is in doubt, and now and then mirrored.
+
+        evidence: of the image as it is; register: its registration, of which only what is asked
+        differs.
+        """
+        prior = observation.prior
+        sigma = math.sqrt(prior.covariance[2, 2])
+        turns = self._network.any_heading and 2.0 * sigma < math.pi
+        if turns and self._headings.asks(evidence, prior.confirmed):
+            around = register(image, yaw_range=math.pi)
+            found = around.yaw + satellite.turn
+            self._headings.add(observation.stamp_ns, around.evidence, prior.pose.yaw, found, sigma)
+        if not self._headings.finding and self._mirror.asks():
+            self._mirror.add(evidence, register(image.flip(-1)).evidence)
 
     def _conclude(
         self,

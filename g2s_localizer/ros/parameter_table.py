@@ -9,8 +9,8 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
+from g2s_localizer.estimator.config import CACHE_MB
 from g2s_localizer.estimator.gate import GateConfig
-from g2s_localizer.estimator.localizer import CACHE_MB
 from g2s_localizer.geometry.mounting import ENU_FROM
 
 Value = str | bool | int | float | list[float]

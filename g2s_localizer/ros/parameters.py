@@ -20,8 +20,8 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.estimator.gate import GateConfig
-from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.geometry import LatLon
 from g2s_localizer.geometry.mounting import check_mounting, extrinsic_from_parameters
 from g2s_localizer.imagery.coverage import box_around

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2s_localizer.estimator.localizer import PRECISIONS, LocalizerConfig
+from g2s_localizer.estimator.config import PRECISIONS, LocalizerConfig
 from g2s_localizer.geometry import Camera, Panorama
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.model import (

@@ -16,7 +16,8 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
 from std_msgs.msg import Header
 
-from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.estimator.config import LocalizerConfig
+from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.geometry import Camera, LatLon, Panorama
 from g2s_localizer.imagery import SatelliteCrop
 from g2s_localizer.imagery.level import Level

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.estimator.estimate import UNKNOWN_VARIANCE, Observation, Prior, Rejection
 from g2s_localizer.estimator.gate import GateConfig, long_axis
-from g2s_localizer.estimator.localizer import SNAP_M, Localizer, LocalizerConfig
+from g2s_localizer.estimator.localizer import SNAP_M, Localizer
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Panorama, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.geometry.pose import rotate_covariance

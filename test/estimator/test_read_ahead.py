@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.estimator.estimate import Observation, Prior, Rejection
-from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.estimator.read_ahead import ReadAhead
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel

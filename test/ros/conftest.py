@@ -30,9 +30,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix, NavSatStatus
 
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.estimator.estimate import Observation, Prior
 from g2s_localizer.estimator.gate import GateConfig
-from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters

@@ -7,9 +7,10 @@ import pytest
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CompressedImage
 
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.estimator.estimate import Rejection
 from g2s_localizer.estimator.gate import GateConfig
-from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.geometry.mounting import OPTICAL_FROM_BODY, extrinsic_from_parameters
 from g2s_localizer.ros.bridge import BridgeConfig, LocalizerBridge
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from g2s_localizer.estimator.localizer import LocalizerConfig
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.pose import rotation, wrap_angle
 from g2s_localizer.model import Network

@@ -12,9 +12,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.estimator.estimate import Prior
 from g2s_localizer.estimator.gate import GateConfig, gate, within_reach
-from g2s_localizer.estimator.localizer import LocalizerConfig
 from g2s_localizer.estimator.presence import probability
 from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.pose import rotation

@@ -13,8 +13,9 @@ import torch
 from flat_world import PAPER_KITTI, PAPER_VIGOR
 from torch.utils.data import DataLoader
 
+from g2s_localizer.estimator.config import LocalizerConfig
 from g2s_localizer.estimator.estimate import Observation, Prior
-from g2s_localizer.estimator.localizer import Localizer, LocalizerConfig
+from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.geometry import LocalFrame, Panorama, Pose2D
 from g2s_localizer.model import build_network
 from training.data.crops import ProcessImagery
