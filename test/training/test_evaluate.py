@@ -7,7 +7,9 @@ import json
 import pytest
 import torch
 
+from g2s_localizer.imagery.level import Box
 from g2s_localizer.model import G2SNet, save_checkpoint
+from g2s_localizer.tools.tiles.draw import draw_map
 from training.evaluate import add_dataset_arguments, main, parse_seeds
 from training.loop.devices import chosen_device
 
@@ -79,6 +81,23 @@ def test_a_span_of_a_drive_is_scored_with_the_priors_of_each_seed(checkpoint, ki
     assert found["frames"] == 6 and "2 frames 1 to 2, each with 3 priors" in found["data"]
     assert 0.0 < found["methods"]["the prior itself"]["median_m"] < 5.0 * 2**0.5
     assert main([*command, "--span", "900-901"]) == 1
+
+
+@pytest.mark.slow
+def test_real_frames_over_a_drawn_map_are_scored_and_no_wrong_pose_is_published(
+    test_data, tmp_path
+):
+    root, osm = (test_data / name for name in ("kitti_drives", "lanelet2_karlsruhe"))
+    if not root.is_dir() or not osm.is_dir():
+        pytest.skip(f"{test_data} has no kitti_drives or no lanelet2_karlsruhe")
+    box = Box(8.4215, 49.0085, 8.4255, 49.0120)
+    draw_map(osm / "mapping_example.osm", "mbtiles", tmp_path / "map.mbtiles", box=box)
+    where = ["--root", root, "--imagery", tmp_path / "map.mbtiles", "--out", tmp_path / "table"]
+    command = "--dataset kitti --drive 2011_09_26_drive_0005_sync --span 80-83 --position-m 10"
+    assert main([*command.split(), *map(str, where)]) == 0
+    found = json.loads((tmp_path / "table" / "table.json").read_text())
+    assert found["frames"] == 4 and not found["unreadable"]
+    assert found["published_wrong_5m"] == 0.0
 
 
 def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):
