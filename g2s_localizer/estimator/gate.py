@@ -110,13 +110,13 @@ def at_border(
 ) -> tuple[Rejection, str] | None:
     """Return the rejection of a peak at the edge of the search in position or heading: what lies
     beyond it was not looked at. prior_yaw in the crop; searched: largest residual heading looked
-    at (rad).
+    at (rad), 0: none was.
     """
     if registration.modes[0].border_cells == 0:
         at = f"at ({registration.x:.1f}, {registration.y:.1f}) m from the crop's centre"
         return Rejection.AT_BORDER, at
     turn = wrap_angle(registration.yaw - prior_yaw)
-    if abs(turn) > searched:
+    if abs(turn) > searched > 0.0:
         return (
             Rejection.AT_BORDER,
             f"heading {math.degrees(turn):+.1f} degrees from the prior's, "

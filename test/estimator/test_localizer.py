@@ -226,6 +226,7 @@ def test_a_heading_that_is_not_looked_for_says_nothing(panoramic):
     estimate = panoramic.localize(seen)
     assert estimate.pose.yaw == pytest.approx(seen.prior.pose.yaw)
     assert estimate.covariance[2].tolist() == [0.0, 0.0, UNKNOWN_VARIANCE]
+    assert "heading" not in estimate.detail
     refused = panoramic.localize(seen_all_around(yaw_sigma=0.06))
     assert refused.rejection is Rejection.UNCERTAIN_PRIOR and "6.9 degrees" in refused.detail
 
