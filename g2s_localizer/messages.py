@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from g2s_localizer.geometry import Camera, Panorama
 from g2s_localizer.geometry.distortion import COEFFICIENTS
 from g2s_localizer.geometry.mounting import check_mounting, check_view
-from g2s_localizer.imagery.picture import MOST_PIXELS, UnusablePicture, decode_picture
+from g2s_localizer.imagery.picture import MAX_PIXELS, UnusablePicture, decode_picture
 
 FloatArray = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -51,7 +51,7 @@ _PACKED = {
 _PLANES = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 """A plane of luminance, and below it one of colour with half the rows."""
 
-_LONGEST_SIDE = 32_766
+_MAX_SIDE = 32_766
 """Pixels of an image's side that OpenCV can undistort."""
 
 ENCODINGS = (*_PACKED, *_PLANES)
@@ -85,7 +85,7 @@ def image_from(message: Any) -> Image:
 def _unpacked(message: Any) -> Image:
     encoding, width, height = message.encoding, int(message.width), int(message.height)
     check_encoding(encoding)
-    if width == 0 or height == 0 or width * height > MOST_PIXELS:
+    if width == 0 or height == 0 or width * height > MAX_PIXELS:
         raise ValueError(f"image size is {width} x {height}")
     planes = encoding in _PLANES
     channels, bits, code = (1, 8, _PLANES[encoding]) if planes else _PACKED[encoding]
@@ -244,7 +244,7 @@ def _captured(camera: Camera, info: Any) -> Camera:
     if (x, y, width, height) == (0, 0, 0, 0):
         width, height = camera.width, camera.height
     columns, rows = width // across, height // down
-    if not 0 < min(columns, rows) <= max(columns, rows) <= _LONGEST_SIDE:
+    if not 0 < min(columns, rows) <= max(columns, rows) <= _MAX_SIDE:
         raise ValueError(
             f"CameraInfo makes an image of {columns} x {rows} pixels: roi {width} x {height} at "
             f"({x}, {y}), binning {across} x {down}"

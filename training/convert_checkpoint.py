@@ -19,7 +19,7 @@ from g2s_localizer.model.config import PAPER_KITTI, PAPER_VIGOR
 from training.loop.state_dict import read_state_dict
 from training.paper.checkpoint import CheckpointMismatch, Translated, translate
 
-_NAMED = 3
+_MAX_NAMED = 3
 """Differences of a kind that a message spells out."""
 
 
@@ -58,8 +58,8 @@ def _summary(differences: Sequence[str]) -> list[str]:
     others = [line for line in differences if line not in {*missing, *unknown}]
     lines = []
     for kind in (missing, unknown, others):
-        lines += [f"  {line}" for line in kind[:_NAMED]]
-        lines += [f"  and {len(kind) - _NAMED} more"] if len(kind) > _NAMED else []
+        lines += [f"  {line}" for line in kind[:_MAX_NAMED]]
+        lines += [f"  and {len(kind) - _MAX_NAMED} more"] if len(kind) > _MAX_NAMED else []
     return lines
 
 

@@ -39,7 +39,7 @@ from training.loop.steps import run_steps
 from training.paper.pseudo_pairs import surroundings
 from training.paper.stages import STAGES, hand_over, stage_losses, trained_parameters
 from training.paper.validation import criterion, errors
-from training.score.calibration import MOST_PAIRS, calibrate
+from training.score.calibration import MAX_PAIRS, calibrate
 from training.score.scoring import score
 from training.settings import add_config_arguments, config_words
 from training.sources import Pairs, open_pairs
@@ -211,7 +211,7 @@ def _conclude(run: _Run, network: Network) -> dict[str, float]:
     if run.accelerator.is_main_process:
         network.precision = torch.float32
         if run.pairs.calibration is not None:
-            known = Part.spread(run.pairs.calibration, MOST_PAIRS)
+            known = Part.spread(run.pairs.calibration, MAX_PAIRS)
             calibrate(network, known)
             figures = score(network, known, run.config.data.noise).figures()
         provenance = {**_provenance(run), "calibration": figures}

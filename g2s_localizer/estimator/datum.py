@@ -26,7 +26,7 @@ MAX_PAUSE_S = 60.0
 FAR_M = 100_000.0
 """From here on a datum is said to be far: the plane at the datum departs from the ground."""
 
-TOO_FAR_M = 300_000.0
+MAX_DISTANCE_M = 300_000.0
 """From here on a fix is refused: a metre of the ground is 0.1 % short in the plane."""
 
 
@@ -101,7 +101,7 @@ class Datum:
             f"fixes are {_km(frame.datum, fix.place)} from the datum {_text(frame.datum)}: is it "
             f"right (it comes from {self._source})?"
         )
-        if great_circle(frame.datum, fix.place) > TOO_FAR_M:
+        if great_circle(frame.datum, fix.place) > MAX_DISTANCE_M:
             raise ValueError(self.warning)
         return [fix]
 

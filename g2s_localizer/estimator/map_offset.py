@@ -20,20 +20,20 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-LEAST_SAMPLES = 100
-LEAST_SECONDS = 60.0
+MIN_SAMPLES = 100
+MIN_SECONDS = 60.0
 """Of driving, all drives together: GNSS errors wander for longer than a few seconds."""
 
-LEAST_BLOCKS = 12
+MIN_BLOCKS = 12
 """Stretches of time that a standard error is taken from, at least."""
 
-MOST_ALIKE = 0.85
+MAX_ALIKE = 0.85
 """Length of the mean unit vector of the headings, above which they are too much alike (a turn by
 90 degrees after two thirds of the drive has 0.75, one street 1). It divides the information
 on m by 1 - length^2.
 """
 
-MOST_CORRELATED = 0.8
+MAX_CORRELATED = 0.8
 """Correlation of neighbouring blocks that is believed, at most."""
 
 SIGNIFICANCE = 0.01
@@ -132,9 +132,9 @@ def estimate_map_offset(data: Disagreements) -> MapOffset:
     observed = np.einsum("nij,nj->ni", root, data.xy)
     solution, weights, limit = _solve(design, observed)
     alikeness = float(abs(np.average(turn, weights=weights)))
-    if alikeness > MOST_ALIKE:
+    if alikeness > MAX_ALIKE:
         raise ValueError(
-            f"the headings are too much alike ({alikeness:.2f}, limit {MOST_ALIKE}): what is fixed "
+            f"the headings are too much alike ({alikeness:.2f}, limit {MAX_ALIKE}): what is fixed "
             "to the vehicle cannot be told from an offset of the map; add a drive the other way"
         )
     residuals = observed - design @ solution
@@ -155,12 +155,12 @@ def estimate_map_offset(data: Disagreements) -> MapOffset:
 
 def _require_enough(data: Disagreements) -> None:
     count = len(data.seconds)
-    if count < LEAST_SAMPLES:
-        raise ValueError(f"{count} usable registrations, at least {LEAST_SAMPLES} are needed")
+    if count < MIN_SAMPLES:
+        raise ValueError(f"{count} usable registrations, at least {MIN_SAMPLES} are needed")
     seconds = sum(float(np.ptp(data.seconds[data.drive == one])) for one in np.unique(data.drive))
-    if seconds < LEAST_SECONDS:
+    if seconds < MIN_SECONDS:
         raise ValueError(
-            f"{seconds:.0f} s of registrations, at least {LEAST_SECONDS:.0f} s are needed: "
+            f"{seconds:.0f} s of registrations, at least {MIN_SECONDS:.0f} s are needed: "
             "an error of GNSS that wanders looks like an offset of the map for so long"
         )
 
@@ -211,7 +211,7 @@ def _covariance(
         keys = np.stack([data.drive, np.floor(data.seconds / length)])
         blocks, block = np.unique(keys, axis=1, return_inverse=True)
         count = blocks.shape[1]
-        if count < LEAST_BLOCKS:
+        if count < MIN_BLOCKS:
             return best, blocks_of_best
         sums = np.zeros((count, 4))
         np.add.at(sums, block.ravel(), scores)
@@ -219,7 +219,7 @@ def _covariance(
         # An error that lives longer than a block pulls the next one the same way.
         follows = (np.diff(blocks, axis=1) == [[0.0], [1.0]]).all(axis=0)
         alike = np.sum((pulls[1:] * pulls[:-1])[follows]) / np.sum(np.square(pulls))
-        kept = min(max(float(alike), 0.0), MOST_CORRELATED)
+        kept = min(max(float(alike), 0.0), MAX_CORRELATED)
         growth = (1.0 + kept) / (1.0 - kept)
         covariance = pulls.T @ pulls * growth * count / (count - 4)
         if np.trace(covariance) > np.trace(best):

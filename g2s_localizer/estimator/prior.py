@@ -20,7 +20,7 @@ from g2s_localizer.estimator.motion import (
     travelled,
 )
 from g2s_localizer.estimator.series import (
-    SAMPLES_KEPT,
+    MAX_SAMPLES,
     Fix,
     Gap,
     Heading,
@@ -43,7 +43,7 @@ UNKNOWN_VARIANCE = 1e4
 
 HEADINGS = ("north", "map", "course")
 
-__all__ = ["SAMPLES_KEPT", "Prior", "PriorBuffer"]
+__all__ = ["MAX_SAMPLES", "Prior", "PriorBuffer"]
 
 
 class _Refused(Exception):

@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 BACKWARD_JUMP_S = 1.0
 """A stamp older than the newest by more than this is out of order; by less, it is late."""
 
-SAMPLES_KEPT = 4096
+MAX_SAMPLES = 4096
 
 SampleT = TypeVar("SampleT", bound="Sample")
 
@@ -70,7 +70,7 @@ class Series(Generic[SampleT]):
         self.name = name
         self.odd: list[str] = []
         self._horizon_ns = int(horizon_s * 1e9)
-        self._samples: deque[SampleT] = deque(maxlen=SAMPLES_KEPT)
+        self._samples: deque[SampleT] = deque(maxlen=MAX_SAMPLES)
         self._held: SampleT | None = None
 
     def __len__(self) -> int:

@@ -22,15 +22,15 @@ ENU_FROM = {
 }
 """Rotations (3, 3) from the axes of the world that an IMU may use to east, north, up."""
 
-LOWEST_M, HIGHEST_M = 0.2, 10.0
+MIN_HEIGHT_M, MAX_HEIGHT_M = 0.2, 10.0
 """Heights of a camera above the ground that a road vehicle can have."""
 
-FARTHEST_M = 30.0
+MAX_DISTANCE_M = 30.0
 """Horizontal distance from base_link that a road vehicle has room for."""
 
-_MOST_UP, _MOST_DOWN, _MOST_ROLL = (math.radians(angle) for angle in (45.0, 60.0, 45.0))
+_MAX_UP, _MAX_DOWN, _MAX_ROLL = (math.radians(angle) for angle in (45.0, 60.0, 45.0))
 _IN_VIEW_M = 50.0
-_LEAST_SHARE = 0.05
+_MIN_SHARE = 0.05
 
 
 def matrix_from_rpy(roll: float, pitch: float, yaw: float) -> FloatArray:
@@ -65,31 +65,31 @@ def check_mounting(T_base_camera: FloatArray) -> None:
     Raises ValueError with the number that is beyond reason and its likely cause.
     """
     x, y, height = T_base_camera[:3, 3].tolist()
-    if not LOWEST_M < height < HIGHEST_M:
+    if not MIN_HEIGHT_M < height < MAX_HEIGHT_M:
         cause = "is the height of base_link above the ground right?"
-        if abs(height) >= HIGHEST_M:
+        if abs(height) >= MAX_HEIGHT_M:
             cause = "are its lengths in metres, not in millimetres?"
         raise ValueError(
-            f"camera is {height:.4g} m above the ground, not between {LOWEST_M:g} and "
-            f"{HIGHEST_M:g} m: {cause}"
+            f"camera is {height:.4g} m above the ground, not between {MIN_HEIGHT_M:g} and "
+            f"{MAX_HEIGHT_M:g} m: {cause}"
         )
-    if math.hypot(x, y) > FARTHEST_M:
+    if math.hypot(x, y) > MAX_DISTANCE_M:
         raise ValueError(
-            f"camera is ({x:.4g}, {y:.4g}) m from base_link, more than {FARTHEST_M:g} m: are its "
-            "lengths in metres, not in millimetres?"
+            f"camera is ({x:.4g}, {y:.4g}) m from base_link, more than {MAX_DISTANCE_M:g} m: are "
+            "its lengths in metres, not in millimetres?"
         )
     right, down, ahead = T_base_camera[2, :3].tolist()
     pitch = -math.asin(max(-1.0, min(1.0, ahead)))
-    if not -_MOST_UP <= pitch <= _MOST_DOWN:
+    if not -_MAX_UP <= pitch <= _MAX_DOWN:
         raise ValueError(
             f"camera looks {'up' if pitch < 0 else 'down'} by {math.degrees(abs(pitch)):.0f} "
             "degrees: are its axes those of its body (x forward), where the optical frame (x "
             "right, y down, z forward) is meant, and its angles in radians?"
         )
     roll = math.atan2(-right, -down)
-    if abs(roll) > _MOST_ROLL:
+    if abs(roll) > _MAX_ROLL:
         cause = "are its angles those of the optical frame, where the body's (x forward) are meant?"
-        if abs(roll) > math.pi - _MOST_ROLL:
+        if abs(roll) > math.pi - _MAX_ROLL:
             cause = "its pictures would be upside down; a camera mounted so must turn them itself"
         raise ValueError(f"camera is rolled by {math.degrees(roll):.0f} degrees: {cause}")
 
@@ -100,7 +100,7 @@ def check_view(camera: Camera) -> None:
     Raises ValueError with the share of the image that does, and the angles.
     """
     share = ground_share(camera)
-    if share < _LEAST_SHARE:
+    if share < _MIN_SHARE:
         fov = 2.0 * math.degrees(math.atan2(camera.height / 2.0, camera.K[1, 1]))
         pitch = -math.degrees(math.asin(np.clip(camera.T_base_camera[2, 2], -1.0, 1.0)))
         raise ValueError(

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from g2s_localizer.imagery.picture import BoolArray, Image
 
-SHARE = 0.2
+MAX_FLAT_SHARE = 0.2
 """Of the pixels of a picture: with this many of one colour it is no photograph of a place."""
 
-DRAWN = 0.5
+MIN_DRAWN_SHARE = 0.5
 """Of the pixels beside that colour: with this many like their neighbours the picture is a drawn
 map, whose colours are meant."""
 
-LEAST_SIDE = 32
+MIN_SIDE = 32
 """Pixels a side of the smallest picture that is judged."""
 
 BLOCK = 1024
@@ -29,7 +29,7 @@ Slices = tuple[slice, slice]
 
 _EXTREMES = (0x000000, 0xFFFFFF)
 
-_ROWS = 4
+_ROW_STEP = 4
 """Every so many rows are looked at."""
 
 
@@ -56,22 +56,22 @@ class OneColour:
 
 def one_colour(image: Image) -> OneColour | None:
     """Return the colour that fills a large share of a picture (H, W, 3), None for none."""
-    if min(image.shape[:2]) < LEAST_SIDE:
+    if min(image.shape[:2]) < MIN_SIDE:
         return None
     codes = _codes(image)
     flat = _flat(codes)
     # Most photographs end here: grain makes neighbours differ.
-    if flat.mean() < 0.9 * SHARE:
+    if flat.mean() < 0.9 * MAX_FLAT_SHARE:
         return None
     colours, counts = np.unique(codes[:, 1:][flat], return_counts=True)
     code = int(colours[counts.argmax()])
     of_it = codes == code
     share = float(of_it.mean())
-    if share < SHARE:
+    if share < MAX_FLAT_SHARE:
         return None
     # A second collar, black or white, does not make the picture a drawn one.
     beside = ~(of_it | np.isin(codes, _EXTREMES))[:, 1:]
-    drawn = bool(flat[beside].mean() > DRAWN) if beside.any() else code not in _EXTREMES
+    drawn = bool(flat[beside].mean() > MIN_DRAWN_SHARE) if beside.any() else code not in _EXTREMES
     return OneColour((code >> 16, code >> 8 & 255, code & 255), share, drawn)
 
 
@@ -89,7 +89,7 @@ def blocks(width: int, height: int) -> Iterator[Slices]:
 def are_photographs(images: Iterable[Image]) -> bool:
     """Whether most of some pictures (H, W, 3) have grain, those of one colour all over aside."""
     shares = [share for image in images if (share := flat_share(image)) < 1.0]
-    return bool(shares) and float(np.median(shares)) < DRAWN
+    return bool(shares) and float(np.median(shares)) < MIN_DRAWN_SHARE
 
 
 def flat_share(image: Image) -> float:
@@ -104,6 +104,6 @@ def _flat(codes: NDArray[np.uint32]) -> BoolArray:
 
 def _codes(image: Image) -> NDArray[np.uint32]:
     """A number that says its colour for each pixel of some rows of an image."""
-    image = image[::_ROWS]
+    image = image[::_ROW_STEP]
     red, green, blue = (image[:, :, channel].astype(np.uint32) for channel in range(3))
     return np.asarray(red << 16 | green << 8 | blue, np.uint32)

@@ -14,13 +14,13 @@ from g2s_localizer.imagery.source import Imagery
 CELLS = 32
 """Cells a side that an area is divided into."""
 
-MOST_CELL_M = 1000.0
+MAX_CELL_M = 1000.0
 """Longest side of a cell (m)."""
 
-MOST_S = 60.0
+MAX_S = 60.0
 """Longest time that a survey takes."""
 
-NAMED = 3
+MAX_NAMED = 3
 """Missing places and parts that are spelled out."""
 
 
@@ -48,9 +48,9 @@ class Coverage:
         if not self.missing:
             return text
         places = [
-            f"{place.lat:.5f}, {place.lon:.5f} ({', '.join(names[:NAMED])}"
-            f"{f' and {len(names) - NAMED} more' if len(names) > NAMED else ''})"
-            for place, names in self.missing[:NAMED]
+            f"{place.lat:.5f}, {place.lon:.5f} ({', '.join(names[:MAX_NAMED])}"
+            f"{f' and {len(names) - MAX_NAMED} more' if len(names) > MAX_NAMED else ''})"
+            for place, names in self.missing[:MAX_NAMED]
         ]
         more = len(self.missing) - len(places)
         return f"{text}; missing at {'; '.join(places)}" + (f" and {more} more" if more else "")
@@ -75,17 +75,17 @@ def survey(imagery: Imagery, box: Box, crop_m: float, gsd: float) -> Coverage:
     """What `imagery` holds of what crops of `crop_m` at `gsd`, centred in `box`, need.
 
     The box is divided into CELLS x CELLS cells, fewer where they would be smaller than a crop,
-    more where they would be larger than MOST_CELL_M. Each is looked up whole with the margin of
-    half a crop, so that no hole is overlooked. Those that MOST_S leaves no time for do not count.
+    more where they would be larger than MAX_CELL_M. Each is looked up whole with the margin of
+    half a crop, so that no hole is overlooked. Those that MAX_S leaves no time for do not count.
     """
     turn = (box.east - box.west) % 360.0 or 360.0
     width_m, height_m = _metres(box, turn)
     columns, rows = (
-        max(min(math.ceil(length / crop_m), CELLS), math.ceil(length / MOST_CELL_M))
+        max(min(math.ceil(length / crop_m), CELLS), math.ceil(length / MAX_CELL_M))
         for length in (width_m, height_m)
     )
     side_m = max(width_m / columns, height_m / rows)
-    missing, looked_at, ends = [], 0, time.monotonic() + MOST_S
+    missing, looked_at, ends = [], 0, time.monotonic() + MAX_S
     for row in range(rows):
         for column in range(columns):
             if looked_at and time.monotonic() > ends:

@@ -16,7 +16,7 @@ from g2s_localizer.geometry.geodesy import (
     wrap_longitude,
 )
 
-MOST_TILES = 20_000_000
+MAX_TILES = 20_000_000
 """Tiles of a zoom that are counted: a small PMTiles file may claim more than anybody can list."""
 
 
@@ -79,15 +79,15 @@ def columns_in_order(columns: Collection[int], world: int) -> list[int]:
 
 def tiles_extent(tiles: Iterable[tuple[int, int]], zoom: int) -> tuple[int, Box]:
     """Number of some tiles (column, row), and the box around them. Raises ValueError for none,
-    and for more than MOST_TILES.
+    and for more than MAX_TILES.
     """
     count, columns, rows = 0, set[int](), set[int]()
     for x, y in tiles:
         count += 1
         columns.add(x)
         rows.add(y)
-        if count > MOST_TILES:
-            raise ValueError(f"more than {MOST_TILES} tiles of zoom {zoom}")
+        if count > MAX_TILES:
+            raise ValueError(f"more than {MAX_TILES} tiles of zoom {zoom}")
     if not count:
         raise ValueError(f"no tiles of zoom {zoom}")
     across = columns_in_order(columns, 1 << zoom)

@@ -20,8 +20,8 @@ class UnreadableFile(ValueError):
     """Why a file that is there is not read."""
 
 
-def read_file(path: Path, most_bytes: int, within: Path | None = None) -> bytes:
-    """Return the content of a regular file of at most `most_bytes`.
+def read_file(path: Path, max_bytes: int, within: Path | None = None) -> bytes:
+    """Return the content of a regular file of at most `max_bytes`.
 
     within  the folder, without links in its own path, that links in `path` must not lead out of;
             None: they may lead anywhere
@@ -44,13 +44,13 @@ def read_file(path: Path, most_bytes: int, within: Path | None = None) -> bytes:
         kind = stat.S_IFMT(os.fstat(handle).st_mode)
         if kind != stat.S_IFREG:
             raise UnreadableFile(f"{_KINDS.get(kind, 'something')}, no regular file")
-        content = _read(handle, most_bytes + 1)
+        content = _read(handle, max_bytes + 1)
     except OSError as error:
         raise UnreadableFile(f"cannot be read: {error.strerror}") from error
     finally:
         os.close(handle)
-    if len(content) > most_bytes:
-        raise UnreadableFile(f"longer than {most_bytes} bytes")
+    if len(content) > max_bytes:
+        raise UnreadableFile(f"longer than {max_bytes} bytes")
     return content
 
 

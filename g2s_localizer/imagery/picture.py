@@ -19,10 +19,10 @@ from g2s_localizer.imagery.complaints import decode_listening
 Image = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 
-MOST_PIXELS = 64 * 1024 * 1024
+MAX_PIXELS = 64 * 1024 * 1024
 """Pixels of the largest picture that is decoded: 200 MB in memory, two of an 8K camera's."""
 
-MOST_SCANS = 100
+MAX_SCANS = 100
 """Scans of a progressive JPEG: each goes over all pixels, and costs the sender a few bytes."""
 
 OPAQUE = 128
@@ -50,23 +50,23 @@ class ImageHeader:
     alpha: bool = False
 
 
-def decode_picture(encoded: bytes, most_pixels: int = MOST_PIXELS) -> Image:
+def decode_picture(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """Encoded PNG, JPEG or WebP -> (H, W, 3) uint8 RGB, an alpha channel being dropped.
 
     Raises UnusablePicture, a ValueError, as `check_header` does, and for what cannot be decoded.
     """
-    header = check_header(encoded, most_pixels)
+    header = check_header(encoded, max_pixels)
     pixels = _decoded(encoded, header, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def decode_with_alpha(
-    encoded: bytes, most_pixels: int = MOST_PIXELS
+    encoded: bytes, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image, BoolArray | None]:
     """`decode_picture`, and which pixels (H, W) are transparent; None where none can be."""
-    header = check_header(encoded, most_pixels)
+    header = check_header(encoded, max_pixels)
     if not header.alpha:
-        return decode_picture(encoded, most_pixels), None
+        return decode_picture(encoded, max_pixels), None
     pixels = _decoded(encoded, header, cv2.IMREAD_UNCHANGED)
     transparent = None
     if pixels.ndim == 3 and pixels.shape[2] == 4:
@@ -82,7 +82,7 @@ def decode_with_alpha(
     return np.ascontiguousarray(pixels[:, :, 2::-1], np.uint8), transparent
 
 
-def check_header(encoded: bytes, most_pixels: int = MOST_PIXELS) -> ImageHeader:
+def check_header(encoded: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """The header of a picture that can be decoded without harm; nothing is decoded.
 
     Raises UnusablePicture for what is no PNG, JPEG or WebP, is truncated, or is too large.
@@ -93,12 +93,12 @@ def check_header(encoded: bytes, most_pixels: int = MOST_PIXELS) -> ImageHeader:
     if header is None:
         raise UnusablePicture(f"{len(encoded)} bytes that are {_kind(encoded)}")
     size = f"{header.width} x {header.height} pixels by its header"
-    if header.width * header.height > most_pixels:
-        raise UnusablePicture(f"{size}; the limit is {most_pixels / 1e6:.3g} million")
+    if header.width * header.height > max_pixels:
+        raise UnusablePicture(f"{size}; the limit is {max_pixels / 1e6:.3g} million")
     if not header.width * header.height:
         raise UnusablePicture(size)
-    if header.format == 1 and encoded.count(b"\xff\xda") > MOST_SCANS:
-        raise UnusablePicture(f"a JPEG of more than {MOST_SCANS} scans")
+    if header.format == 1 and encoded.count(b"\xff\xda") > MAX_SCANS:
+        raise UnusablePicture(f"a JPEG of more than {MAX_SCANS} scans")
     return header
 
 

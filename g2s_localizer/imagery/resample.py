@@ -26,7 +26,7 @@ COARSER = 1.1
 SPACING = 1.25
 """Samples lie at most this many source pixels apart; larger crop pixels average several."""
 
-MOST_SAMPLES = 8192
+MAX_SAMPLES = 8192
 """Samples a side that one crop may take."""
 
 OUTLINE_SAMPLES = 65
@@ -39,9 +39,9 @@ def crop_pixels(size_m: float, gsd: float) -> int:
         raise ValueError(
             f"a crop needs a positive gsd and at least one pixel, got {size_m} m at {gsd} m/px"
         )
-    if size_m / gsd > MOST_SAMPLES:
+    if size_m / gsd > MAX_SAMPLES:
         raise ValueError(
-            f"a crop of {size_m} m at {gsd} m/px has more than {MOST_SAMPLES} pixels a side"
+            f"a crop of {size_m} m at {gsd} m/px has more than {MAX_SAMPLES} pixels a side"
         )
     return round(size_m / gsd)
 
@@ -56,13 +56,13 @@ def level_for(level_gsds: Sequence[float], gsd: float) -> int:
 
 def samples_per_pixel(pixels: int, gsd: float, source_gsd: float, source: str) -> int:
     """Samples a side of one crop pixel, so that they lie no more than SPACING source pixels
-    apart. Raises ValueError naming `source` for a crop of more than MOST_SAMPLES a side.
+    apart. Raises ValueError naming `source` for a crop of more than MAX_SAMPLES a side.
     """
     samples = math.ceil(gsd / source_gsd / SPACING)
-    if pixels * samples > MOST_SAMPLES:
+    if pixels * samples > MAX_SAMPLES:
         raise ValueError(
             f"a crop of {pixels} pixels at {gsd} m/px takes {pixels * samples} samples a side "
-            f"of {source} ({source_gsd:.3g} m/px); the limit is {MOST_SAMPLES}"
+            f"of {source} ({source_gsd:.3g} m/px); the limit is {MAX_SAMPLES}"
         )
     return samples
 

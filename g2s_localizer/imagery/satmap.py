@@ -37,7 +37,7 @@ from g2s_localizer.imagery.resample import (
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery, UnusableTile
 from g2s_localizer.imagery.tiles.tile import (
-    MOST_TILE_BYTES,
+    MAX_TILE_BYTES,
     Tile,
     TileCache,
     decode_tile,
@@ -52,10 +52,10 @@ SIDE = 1280
 ZOOM = 19
 """Zoom whose Web-Mercator pixels the images have: zoom 18 at scale 2."""
 
-IMAGES_JUDGED = 5
+MAX_IMAGES_JUDGED = 5
 """Images that say whether they are photographs or drawn maps."""
 
-MOST_RECORD_BYTES = 10_000
+MAX_RECORD_BYTES = 10_000
 """An OXTS record is one line."""
 
 CACHE_BYTES = 64 * 1024 * 1024
@@ -197,7 +197,7 @@ class SatmapImagery:
         return not found.drawn or bool(self._photographs)
 
     def _some_images(self) -> Iterator[Image]:
-        for index in np.linspace(0, len(self._files) - 1, IMAGES_JUDGED).astype(int).tolist():
+        for index in np.linspace(0, len(self._files) - 1, MAX_IMAGES_JUDGED).astype(int).tolist():
             with suppress(UnusableTile):
                 yield self._image(index).image
 
@@ -205,7 +205,7 @@ class SatmapImagery:
         tile = self._cache.get((ZOOM, index, 0))
         if tile is None:
             try:
-                content = read_file(self._files[index], MOST_TILE_BYTES, within=self._real)
+                content = read_file(self._files[index], MAX_TILE_BYTES, within=self._real)
             except (OSError, UnreadableFile) as error:
                 raise UnusableTile(str(error)) from error
             tile = decode_tile(content)
@@ -230,7 +230,7 @@ def _places(folder: Path, files: list[Path]) -> Iterator[tuple[float, float]]:
         if not found.is_file():
             raise FileNotFoundError(f"{file} has no OXTS record {record} in {beside}")
         try:
-            words = read_file(found, MOST_RECORD_BYTES).split()[:2]
+            words = read_file(found, MAX_RECORD_BYTES).split()[:2]
             if not all(map(_NUMBER.fullmatch, words)):
                 # They are not repeated: the file may be a link to something that is no record.
                 raise ValueError("it does not begin with two numbers")

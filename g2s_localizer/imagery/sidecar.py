@@ -16,10 +16,10 @@ from g2s_localizer.imagery.local_file import UnreadableFile, is_inside, read_fil
 SIDECAR_NAME = "imagery.json"
 """The sidecar of a folder is this file in it; that of a file is `<file>.imagery.json`."""
 
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 """A sidecar is a few lines; what is longer is not read."""
 
-MOST_OFFSET_M = 100.0
+MAX_OFFSET_M = 100.0
 """Imagery that shows a place further away than this is of another place."""
 
 
@@ -57,8 +57,8 @@ class Sidecar:
             raise ValueError(f"rendered must be true or false, got {self.rendered!r}")
         for name in ("offset_east_m", "offset_north_m"):
             value = _number(name, getattr(self, name))
-            if abs(value) > MOST_OFFSET_M:
-                raise ValueError(f"{name} must lie within {MOST_OFFSET_M} m of zero, got {value}")
+            if abs(value) > MAX_OFFSET_M:
+                raise ValueError(f"{name} must lie within {MAX_OFFSET_M} m of zero, got {value}")
             object.__setattr__(self, name, value)
         if self.georeferencing_sigma_m is not None:
             sigma = _number("georeferencing_sigma_m", self.georeferencing_sigma_m)
@@ -91,7 +91,7 @@ def read_sidecar(store: Path) -> Sidecar:
     try:
         if file.exists() and not any(is_inside(file, home) for home in homes):
             raise UnreadableFile("a link that leads out of the store; what lies there is not read")
-        content = read_file(file, MOST_BYTES)
+        content = read_file(file, MAX_BYTES)
     except FileNotFoundError:
         return Sidecar()
     except UnreadableFile as error:

@@ -10,7 +10,7 @@ from g2s_localizer.geometry.geodesy import LatLon
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.level import Level
 
-TILES_NAMED = 6
+MAX_NAMED = 6
 """Tiles that the message of MissingImagery spells out; `.tiles` holds all."""
 
 
@@ -29,7 +29,7 @@ class MissingImagery(Exception):
         self, store: str, reasons: Mapping[str, str], kind: str = "tile", hint: str = ""
     ) -> None:
         self.tiles: tuple[str, ...] = tuple(reasons)
-        named = [f"{tile} ({reason})" for tile, reason in reasons.items()][:TILES_NAMED]
+        named = [f"{tile} ({reason})" for tile, reason in reasons.items()][:MAX_NAMED]
         more = len(self.tiles) - len(named)
         super().__init__(
             f"{store} lacks {len(self.tiles)} {kind}(s): {', '.join(named)}"

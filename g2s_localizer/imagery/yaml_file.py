@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 64 * 1024
+MAX_BYTES = 64 * 1024
 """A configuration is a few pages; what is longer is not read."""
 
-MOST_VALUES = 10_000
+MAX_VALUES = 10_000
 """Of a file, each alias counted with all that it stands for."""
 
-MOST_DEPTH = 64
+MAX_DEPTH = 64
 
 
 def read_yaml(file: Path) -> Any:
@@ -29,9 +29,9 @@ def read_yaml(file: Path) -> Any:
     if not file.is_file():
         raise ValueError(f"{file} is no regular file, so it holds no YAML")
     with file.open("rb") as stream:
-        content = stream.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{file} is longer than {MOST_BYTES} bytes")
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{file} is longer than {MAX_BYTES} bytes")
     return parse_yaml(content, str(file))
 
 
@@ -40,7 +40,7 @@ def parse_yaml(content: bytes, source: str) -> Any:
     try:
         return _parse(content)
     except RecursionError:
-        raise ValueError(f"{source} is nested more deeply than {MOST_DEPTH} levels") from None
+        raise ValueError(f"{source} is nested more deeply than {MAX_DEPTH} levels") from None
     except Exception as error:
         # Values that are not what their tags say fail in any way.
         said = " ".join(str(error).split())
@@ -74,10 +74,10 @@ def _measure(node: yaml.Node, known: dict[yaml.Node, tuple[int, int]]) -> tuple[
     for child in _children(node):
         more, deep = _measure(child, known)
         values, depth = values + more, max(depth, 1 + deep)
-    if values > MOST_VALUES:
-        raise ValueError(f"{_line(node)}: unfolds to more than {MOST_VALUES} values")
-    if depth > MOST_DEPTH:
-        raise ValueError(f"{_line(node)}: nested more deeply than {MOST_DEPTH} levels")
+    if values > MAX_VALUES:
+        raise ValueError(f"{_line(node)}: unfolds to more than {MAX_VALUES} values")
+    if depth > MAX_DEPTH:
+        raise ValueError(f"{_line(node)}: nested more deeply than {MAX_DEPTH} levels")
     known[node] = (values, depth)
     return known[node]
 

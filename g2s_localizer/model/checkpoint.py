@@ -26,7 +26,7 @@ from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 FORMAT = "g2s_localizer checkpoint 1"
 _LARGEST_BYTES = 512 * 1024 * 1024
 _LARGEST_JSON_BYTES = 1024 * 1024
-_NAMED = 3
+_MAX_NAMED = 3
 """Differences of a kind that a message spells out."""
 _MESSAGE = 400
 """Characters of another's message that are passed on."""
@@ -179,9 +179,9 @@ def _check(path: Path, found: dict[str, torch.Tensor], wanted: dict[str, torch.T
             different.append(f"{name} is not finite")
     problems = []
     for kind in (missing, unknown, different):
-        problems += [problem[:_MESSAGE] for problem in kind[:_NAMED]]
-        if len(kind) > _NAMED:
-            problems.append(f"and {len(kind) - _NAMED} more")
+        problems += [problem[:_MESSAGE] for problem in kind[:_MAX_NAMED]]
+        if len(kind) > _MAX_NAMED:
+            problems.append(f"and {len(kind) - _MAX_NAMED} more")
     if problems:
         raise CheckpointError(f"{path}: {'; '.join(problems)}")
 

@@ -19,7 +19,7 @@ from g2s_localizer.imagery.coverage import Coverage
 LATENCIES = ("latency", "latency from arrival", "latency from stamp")
 """Seconds of the work, from the image's arrival, and from its stamp on the node's clock."""
 
-LATENCIES_KEPT = 200
+MAX_LATENCIES = 200
 
 LOST_AFTER = 5
 """This many rejections in a row: the localizer no longer knows where it is."""
@@ -54,7 +54,7 @@ class Diagnostics:
     def _clear(self) -> None:
         self._accepted = 0
         self._rejected: Counter[Rejection] = Counter()
-        self._latencies = {name: deque[float](maxlen=LATENCIES_KEPT) for name in LATENCIES}
+        self._latencies = {name: deque[float](maxlen=MAX_LATENCIES) for name in LATENCIES}
         self._last: Estimate | None = None
         self._prior_age = math.nan
         self._rejected_in_a_row = 0

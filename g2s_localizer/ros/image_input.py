@@ -23,7 +23,7 @@ IMAGE_QOS = QoSProfile(
     history=QoSHistoryPolicy.KEEP_LAST,
     reliability=QoSReliabilityPolicy.BEST_EFFORT,
 )
-PAIRS_KEPT = 5
+MAX_WAITING = 5
 """Images and CameraInfos that wait for their partner of the same stamp."""
 
 RECENT_S = 2.0
@@ -55,7 +55,7 @@ class ImageInput:
         self._pairs: Any = None
         kind = CompressedImage if transport == "compressed" else Image
         topic = image_topic(node, transport)
-        info_qos = QoSProfile(depth=PAIRS_KEPT, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        info_qos = QoSProfile(depth=MAX_WAITING, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         filters = []
         try:
             for name, what, where, qos in (
@@ -69,7 +69,7 @@ class ImageInput:
         except BaseException:
             self.close()
             raise
-        self._pairs = compat.message_filters.TimeSynchronizer(filters, PAIRS_KEPT)
+        self._pairs = compat.message_filters.TimeSynchronizer(filters, MAX_WAITING)
         self._pairs.registerCallback(self._pair)
 
     def close(self) -> None:
@@ -116,14 +116,14 @@ class ImageInput:
         # A synchronizer that is full throws out the least stamp, which may be the one to come: as
         # long as nobody knows that time was set back, what arrived first goes.
         for queue in self._pairs.queues if self._pairs else []:
-            while len(queue) >= PAIRS_KEPT:
+            while len(queue) >= MAX_WAITING:
                 del queue[next(iter(queue))]
         self.received[name] += 1
         self._since_pair[name] += 1
         self._newest_ns[name] = stamp = stamp_ns(msg.header)
         if name == "image":
             self._arrived_s[stamp] = time.monotonic()
-            while len(self._arrived_s) > PAIRS_KEPT + 1:
+            while len(self._arrived_s) > MAX_WAITING + 1:
                 del self._arrived_s[next(iter(self._arrived_s))]
 
     def _pair(self, image: Image | CompressedImage, info: CameraInfo) -> None:

@@ -12,7 +12,7 @@ IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 TRANSPORTS = {IMAGE: (COMPRESSED, "compressed"), COMPRESSED: (IMAGE, "raw")}
 """Of a subscribed image type: the other one, and the image.transport that reads it."""
 
-NAMED = 3
+MAX_NAMED = 3
 """Topics that are named where the type is published elsewhere."""
 
 
@@ -70,5 +70,5 @@ def _published(node: Node, wanted: str) -> str:
         for topic, types in node.get_topic_names_and_types()
         if wanted in types and not topic.startswith(own) and node.count_publishers(topic)
     ]
-    more = f" and {len(topics) - NAMED} more" if len(topics) > NAMED else ""
-    return ", ".join(sorted(topics)[:NAMED]) + more
+    more = f" and {len(topics) - MAX_NAMED} more" if len(topics) > MAX_NAMED else ""
+    return ", ".join(sorted(topics)[:MAX_NAMED]) + more

@@ -25,16 +25,16 @@ from g2s_localizer.tools.check_report import Report
 from g2s_localizer.tools.check_stamps import Stamps, judge_clocks, judge_pairs
 from g2s_localizer.tools.check_transforms import StaticTransforms
 
-DECODED = 10
+MAX_DECODED = 10
 """Images that are decoded."""
 
-MOST_DROPPED = 0.01
-MOST_WITHOUT_PRIOR = 0.05
-MOST_CONTRADICTED = 0.05
+MAX_DROPPED = 0.01
+MAX_WITHOUT_PRIOR = 0.05
+MAX_CONTRADICTED = 0.05
 """Shares of messages, images and fixes that are noise; more is a fault."""
 
 STEP_M = 50.0
-MOST_PLACES = 200
+MAX_PLACES = 200
 """Distance of places along the drive whose imagery is looked up, and how many at most."""
 
 
@@ -80,7 +80,7 @@ class BagCheck:
         for connection, _, data in reader.messages(static):
             self.transforms.add(reader.deserialize(data, connection))
         counts = Counter(names[c.topic, c.msgtype] for c in connections for _ in range(c.msgcount))
-        every = max(1, counts["image"] // DECODED)
+        every = max(1, counts["image"] // MAX_DECODED)
         for connection, logged_ns, data in reader.messages(connections):
             if logged_ns - reader.start_time > seconds * 1e9:
                 break
@@ -184,10 +184,10 @@ class BagCheck:
         bad = {why: n for (where, why), n in self._bad.items() if where == name}
         dropped = self._sensors.dropped[name]
         looked = len(self._sizes) + sum(bad.values()) if name == "image" else count
-        if bad and sum(bad.values()) > MOST_DROPPED * looked:
+        if bad and sum(bad.values()) > MAX_DROPPED * looked:
             why, n = max(bad.items(), key=lambda item: item[1])
             self._report.fault(subject, f"{n} of {looked} looked at cannot be used: {why}")
-        if dropped > MOST_DROPPED * count:
+        if dropped > MAX_DROPPED * count:
             why = self._sensors.drop_reason[name]
             self._report.fault(subject, f"{dropped} of {count} are dropped, the last: {why}")
 
@@ -208,7 +208,7 @@ class BagCheck:
         fixes = self._contradicted.pop("all", 0)
         self._contradicted.pop("", None)
         found = self._contradicted.total()
-        if fixes and found > MOST_CONTRADICTED * fixes:
+        if fixes and found > MAX_CONTRADICTED * fixes:
             why = self._contradicted.most_common(1)[0][0]
             self._report.fault("heading", f"at {found} of {fixes} fixes: {why}")
         elif self._confirmed:
@@ -225,7 +225,7 @@ class BagCheck:
             return
         without = ", ".join(f"{n} x {why}" for why, n in self._without.most_common(3))
         faults = []
-        if self._without.total() > MOST_WITHOUT_PRIOR * images:
+        if self._without.total() > MAX_WITHOUT_PRIOR * images:
             faults.append(f"{self._without.total()} of {images} images have none: {without}")
         sigmas = [math.sqrt(np.linalg.eigvalsh(p.covariance[:2, :2])[-1]) for p in self._priors]
         sigma = float(np.median(sigmas))
@@ -254,7 +254,7 @@ class BagCheck:
             if math.dist(here, last) >= STEP_M:
                 last = here
                 places.append(prior.frame.to_latlon(*here))
-        places = places[:: math.ceil(len(places) / MOST_PLACES) or 1]
+        places = places[:: math.ceil(len(places) / MAX_PLACES) or 1]
         lacking = [(p, imagery.missing(p, model.imagery_m + SNAP_M, model.gsd)) for p in places]
         missing = [f"{p.lat:.5f}, {p.lon:.5f} ({m[0]})" for p, m in lacking if m]
         if places:

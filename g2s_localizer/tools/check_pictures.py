@@ -30,7 +30,7 @@ from g2s_localizer.tools.check_transforms import StaticTransforms
 PICTURES = 20
 """Images that are localized, evenly over the recording."""
 
-_INFOS_KEPT = 100
+_MAX_INFOS = 100
 
 
 def draw_pictures(
@@ -102,7 +102,7 @@ def _answers(
             taken, images[stamp] = step, message
         elif name == "camera_info":
             infos[stamp] = message
-            while len(infos) > _INFOS_KEPT:
+            while len(infos) > _MAX_INFOS:
                 del infos[next(iter(infos))]
         else:
             takes[name](message)

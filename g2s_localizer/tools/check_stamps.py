@@ -11,13 +11,13 @@ import numpy as np
 from g2s_localizer.messages import stamp_ns
 from g2s_localizer.tools.check_report import Report
 
-MOST_UNORDERED = 0.01
+MAX_UNORDERED = 0.01
 """Share of stamps that may go back or repeat."""
 
-MOST_APART_S = 0.5
+MAX_APART_S = 0.5
 """Two topics' stamps, each against the time of its recording, may differ by so much."""
 
-LEAST_PAIRED = 0.9
+MIN_PAIRED = 0.9
 """Share of images that must have a CameraInfo of their stamp."""
 
 
@@ -53,12 +53,12 @@ class Stamps:
             return "all stamps are 0: the driver does not fill in header.stamp"
         steps = np.diff(np.array(self.all_ns)) * 1e-9
         back, same = steps[steps < 0], int((steps == 0).sum())
-        if len(back) > MOST_UNORDERED * self.count:
+        if len(back) > MAX_UNORDERED * self.count:
             return (
                 f"{len(back)} of {self.count} stamps go back, by up to {-back.min():.3f} s: two "
                 "publishers, or a clock that was set"
             )
-        if same > MOST_UNORDERED * self.count:
+        if same > MAX_UNORDERED * self.count:
             return f"{same} of {self.count} stamps repeat the one before: are they frozen?"
         return ""
 
@@ -80,7 +80,7 @@ def judge_clocks(topics: Mapping[str, Stamps], report: Report) -> None:
         f"{reference}, each against the time of its recording: set the clocks of their drivers to "
         "one time (NTP, PTP), or stamp at arrival"
         for name, by in apart.items()
-        if abs(by) > MOST_APART_S
+        if abs(by) > MAX_APART_S
     ]
     report.judge("clocks", "; ".join(faults), f"one for {', '.join(heard)}")
 
@@ -95,4 +95,4 @@ def judge_pairs(images: Stamps, infos: Stamps, report: Report) -> None:
     off_s = float(np.median(nearest)) * 1e-9
     said = f"{paired} of {images.count} images have a CameraInfo of their stamp"
     fault = f"{said}; the nearest is {off_s:.3f} s away (median): one driver must publish both"
-    report.judge("pairs", fault if paired < LEAST_PAIRED * images.count else "", said)
+    report.judge("pairs", fault if paired < MIN_PAIRED * images.count else "", said)

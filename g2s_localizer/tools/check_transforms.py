@@ -12,7 +12,7 @@ from g2s_localizer.ros.conversions import matrix_from_transform
 
 FloatArray = NDArray[np.float64]
 
-MOST_LINKS = 50
+MAX_LINKS = 50
 """From the camera to base_link; more are a loop."""
 
 
@@ -44,7 +44,7 @@ class StaticTransforms:
     def _up(self, frame: str) -> tuple[str, FloatArray]:
         """The root above a frame, and the frame's pose in it."""
         T = np.eye(4)
-        for _ in range(MOST_LINKS):
+        for _ in range(MAX_LINKS):
             if frame not in self._parents:
                 break
             frame, T_parent = self._parents[frame]

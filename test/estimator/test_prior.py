@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from g2s_localizer.estimator.estimate import Rejection
-from g2s_localizer.estimator.prior import SAMPLES_KEPT, Prior, PriorBuffer
+from g2s_localizer.estimator.prior import MAX_SAMPLES, Prior, PriorBuffer
 from g2s_localizer.estimator.series import Motion
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.geometry.pose import rotation, wrap_angle
@@ -274,9 +274,9 @@ def test_a_covariance_that_is_none_is_refused(covariance):
 def test_memory_is_bounded_in_time_and_in_number():
     buffer = filled(np.arange(0, 40, 0.5), along_a_line, horizon_s=5.0)
     assert buffer.at(30 * SECOND)[0] is Rejection.STALE_PRIOR
-    for i in range(2 * SAMPLES_KEPT):
+    for i in range(2 * MAX_SAMPLES):
         buffer.add_heading(100 * SECOND + i, 0.0, 0.01)
-    assert len(buffer._headings) == SAMPLES_KEPT
+    assert len(buffer._headings) == MAX_SAMPLES
 
 
 @pytest.fixture(scope="module")

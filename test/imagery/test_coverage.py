@@ -85,6 +85,6 @@ def test_an_area_may_lie_across_the_antimeridian(tile_writer, tmp_path):
 
 
 def test_a_survey_ends_after_a_time_and_counts_what_it_looked_at(imagery, monkeypatch):
-    monkeypatch.setattr("g2s_localizer.imagery.coverage.MOST_S", 0.0)
+    monkeypatch.setattr("g2s_localizer.imagery.coverage.MAX_S", 0.0)
     found = survey(imagery, box_around(KARLSRUHE, 100.0), 50.0, GSD)
     assert (found.cells, found.share) == (1, 1.0)

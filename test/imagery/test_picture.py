@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from g2s_localizer.imagery.picture import (
-    MOST_PIXELS,
+    MAX_PIXELS,
     ImageHeader,
     UnusablePicture,
     decode_picture,
@@ -103,7 +103,7 @@ def test_a_jpeg_of_thousands_of_scans_is_refused():
 def test_a_picture_within_the_limit_has_its_pixels(suffix):
     assert decode_picture(encoded(suffix, 30, 20)).shape == (20, 30, 3)
     with pytest.raises(UnusablePicture, match="30 x 20 pixels"):
-        decode_picture(encoded(suffix, 30, 20), most_pixels=599)
+        decode_picture(encoded(suffix, 30, 20), max_pixels=599)
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.integers(0, 2000), st.binary(min_size=1, max_size=8))
@@ -112,7 +112,7 @@ def test_overwritten_bytes_give_pixels_or_an_unusable_picture(suffix, at, patch)
     at %= len(broken)
     broken[at : at + len(patch)] = patch
     with contextlib.suppress(UnusablePicture):
-        assert decode_with_alpha(bytes(broken))[0].size <= 3 * MOST_PIXELS
+        assert decode_with_alpha(bytes(broken))[0].size <= 3 * MAX_PIXELS
 
 
 RGB = [bytes([1, 2, 3, 40, 50, 60])]

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from g2s_localizer.imagery.yaml_file import MOST_BYTES, read_yaml
+from g2s_localizer.imagery.yaml_file import MAX_BYTES, read_yaml
 
 # Nine doublings by ten: a thousand million values of a few hundred bytes.
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -25,7 +25,7 @@ HOSTILE = {
         "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 99)),
         "nested more deeply than 64 levels",
     ),
-    "length": ("a: " + "x" * MOST_BYTES, f"longer than {MOST_BYTES} bytes"),
+    "length": ("a: " + "x" * MAX_BYTES, f"longer than {MAX_BYTES} bytes"),
     "many values": ("[" + "x," * 20000 + "]", "unfolds to more than 10000 values"),
     "a key given twice": ("a: 1\nb: 2\na: 3\n", "line 3: the key a is given twice"),
     "a class": ("!!python/object/apply:os.getcwd []", "python/object/apply:os.getcwd"),

@@ -14,13 +14,13 @@ from g2s_localizer.imagery.picture import UnusablePicture, decode_picture
 
 _LOG = logging.getLogger(__name__)
 
-_NAMED = 5
+_MAX_NAMED = 5
 
 
 def name_some(names: Sequence[str]) -> str:
     """'a, b, c, d, e and 7 more'"""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return f"{', '.join(names[:_MAX_NAMED])}{more}"
 
 
 def said(error: Exception) -> str:

@@ -28,7 +28,7 @@ from training.data.track import odometry_track, truth_track
 
 _LOG = logging.getLogger(__name__)
 
-_LEAST_RUN = 0.1
+_MIN_RUN = 0.1
 """Fixes in a row that agree are used when they are so many of the longest row's."""
 
 
@@ -136,7 +136,7 @@ def _placed(
         else:
             runs.append([fix])
     # A receiver may be wrong for a while: what is short beside the rest of the drive is that.
-    least = max(2.0, _LEAST_RUN * max((len(run) for run in runs), default=0))
+    least = max(2.0, _MIN_RUN * max((len(run) for run in runs), default=0))
     kept = [fix for run in runs if len(run) >= least for fix in run]
     if not kept:
         raise ValueError(f"{bag}: of {len(fixes)} fixes on {config.fix} no two in a row agree")

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from training.data.sample import Batch
 from training.loop.learner import Update
 
-_NAMED = 10
+_MAX_NAMED = 10
 _PICTURES = 4
 
 
@@ -48,7 +48,7 @@ class Monitor:
         self._bar.set_postfix(loss=f"{update.loss:.3f}", refresh=False)
         for left in (left for batch in batches for left in batch.skipped):
             self._unreadable += 1
-            if self._unreadable <= _NAMED:
+            if self._unreadable <= _MAX_NAMED:
                 self._say(f"skipped: {left.name}: {left.reason}")
         self._scalars(step, {**update._asdict(), "unreadable": self._unreadable})
 

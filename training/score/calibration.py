@@ -23,7 +23,7 @@ _TEMPERATURES = np.geomspace(5.0, 200.0, 60)
 _ASTRAY = 0.1
 _SHARE = 0.9
 _SCALES = np.geomspace(1.0, 100.0, 150)
-MOST_PAIRS = 500
+MAX_PAIRS = 500
 """Of so many, spread over the dataset, a share of 90 % is known to 1.3 per cent (its standard
 deviation), two steps of `_SCALES`. Four times as many would halve that, for hours on a CPU."""
 
@@ -35,10 +35,10 @@ def calibrate(network: Network, dataset: PairDataset) -> None:
     for plainly wrong, so that they do not flatten all others. The scales make the ellipse, and
     the interval of yaw, that should hold 90 % of the errors hold 90 %, with the floor of the
     imagery's georeferencing that is published with them. For the evidence see `learn_belonging`.
-    Raises ValueError when nobody knows the poses, or no pair can be read. No more than MOST_PAIRS
+    Raises ValueError when nobody knows the poses, or no pair can be read. No more than MAX_PAIRS
     are looked at.
     """
-    dataset = Part.spread(dataset, MOST_PAIRS)
+    dataset = Part.spread(dataset, MAX_PAIRS)
     labels, truths = dataset.labels, dataset.truths
     if truths is None:
         raise ValueError("calibration needs pairs whose poses are known")

@@ -25,7 +25,7 @@ from training.data.sample import Batch, PairDataset, Sample, Unreadable, collate
 from training.loop.loading import in_order
 
 _GPU_BATCH = 16
-_MOST_WORKERS = 8
+_MAX_WORKERS = 8
 _SILENT_S = 5.0
 
 
@@ -87,7 +87,7 @@ def predict(
     on_gpu = network.temperature.device.type == "cuda"
     batch = batch or (_GPU_BATCH if on_gpu else 1)
     if workers is None:
-        workers = min(_MOST_WORKERS, os.cpu_count() or 1) if on_gpu else 0
+        workers = min(_MAX_WORKERS, os.cpu_count() or 1) if on_gpu else 0
     read = in_order(dataset.__getitem__, len(dataset), workers)
     shown = tqdm(
         total=len(dataset), desc=progress, delay=_SILENT_S, mininterval=_SILENT_S,

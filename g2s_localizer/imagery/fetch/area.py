@@ -18,7 +18,7 @@ from g2s_localizer.geometry.geodesy import (
 from g2s_localizer.imagery.level import Box
 from g2s_localizer.imagery.tiles.index import TileId
 
-MOST_TILES = 4_000_000
+MAX_TILES = 4_000_000
 """Tiles that one area may need: about 2,500 km2 at zoom 20 in central Europe."""
 
 _METRES_PER_DEGREE = 111_132.0
@@ -27,7 +27,7 @@ _METRES_PER_DEGREE = 111_132.0
 def box_tiles(box: Box, zoom: int) -> list[TileId]:
     """The tiles of `zoom` that share some area with the box, row by row from the north-west.
 
-    Raises ValueError when they are more than MOST_TILES.
+    Raises ValueError when they are more than MAX_TILES.
     """
     parts = [(box.west, box.east)]
     if box.west > box.east:
@@ -46,7 +46,7 @@ def route_tiles(lines: Iterable[Sequence[LatLon]], buffer_m: float, zoom: int) -
     """The tiles of `zoom` within `buffer_m` (m) of lines from place to place, row by row.
 
     Nearness is taken by squares, so that a few tiles beyond come along. Raises ValueError for
-    a negative buffer, and when the tiles are more than MOST_TILES.
+    a negative buffer, and when the tiles are more than MAX_TILES.
     """
     if not (math.isfinite(buffer_m) and buffer_m >= 0.0):
         raise ValueError(f"the buffer must not be negative, got {buffer_m} m")
@@ -93,8 +93,8 @@ def _along(line: Sequence[LatLon], spacing_m: float) -> NDArray[np.float64]:
 
 
 def _refuse_too_many(count: int, zoom: int) -> None:
-    if count > MOST_TILES:
+    if count > MAX_TILES:
         raise ValueError(
-            f"the area needs more than {MOST_TILES} tiles at zoom {zoom}: take a smaller one, or "
+            f"the area needs more than {MAX_TILES} tiles at zoom {zoom}: take a smaller one, or "
             "a coarser zoom"
         )

@@ -23,7 +23,7 @@ from g2s_localizer.imagery.tiles.index import TileId
 
 DAY_S = 86400.0
 
-MOST_CONNECTIONS = 8
+MAX_CONNECTIONS = 8
 
 T = TypeVar("T")
 
@@ -34,9 +34,9 @@ class FetchLimits:
 
     request         what one request may
     attempts        for one tile
-    backoff_s, most_backoff_s   the wait after the first failed attempt, and the longest one; full
+    backoff_s, max_backoff_s   the wait after the first failed attempt, and the longest one; full
                     jitter makes it anything from zero to that
-    most_wait_s     longest pause that a server is granted by Retry-After; one that asks for more
+    max_wait_s     longest pause that a server is granted by Retry-After; one that asks for more
                     ends the fetch
     requests        in all
     failures        tiles failing one after the other that end the fetch
@@ -46,17 +46,17 @@ class FetchLimits:
     request: RequestLimits = field(default_factory=RequestLimits)
     attempts: int = 5
     backoff_s: float = 1.0
-    most_backoff_s: float = 60.0
-    most_wait_s: float = 300.0
+    max_backoff_s: float = 60.0
+    max_wait_s: float = 300.0
     requests: int = 100_000
     failures: int = 20
     absent_days: float = 30.0
 
     def __post_init__(self) -> None:
-        for name in ("attempts", "backoff_s", "most_backoff_s", "requests", "failures"):
+        for name in ("attempts", "backoff_s", "max_backoff_s", "requests", "failures"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("most_wait_s", "absent_days"):
+        for name in ("max_wait_s", "absent_days"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -124,7 +124,7 @@ class Download:
             async with TileClient(
                 self._provider.allowed_origins, self._user_agent, self._limits.request, self._key
             ) as self._client:
-                count = min(MOST_CONNECTIONS, max(2, math.ceil(rate)), max(1, len(tiles)))
+                count = min(MAX_CONNECTIONS, max(2, math.ceil(rate)), max(1, len(tiles)))
                 workers = [asyncio.create_task(self._work(waiting)) for _ in range(count)]
                 try:
                     await asyncio.gather(*workers)
@@ -160,10 +160,10 @@ class Download:
                 return
             if not reply.transient:
                 break
-            if reply.wait_s is not None and reply.wait_s > self._limits.most_wait_s:
+            if reply.wait_s is not None and reply.wait_s > self._limits.max_wait_s:
                 self.result.stopped = (
                     f"the server asks for {reply.wait_s:.0f} s of quiet ({reply.reason}); "
-                    f"the limit is {self._limits.most_wait_s:g} s"
+                    f"the limit is {self._limits.max_wait_s:g} s"
                 )
                 break
             if attempt < self._limits.attempts:
@@ -177,7 +177,7 @@ class Download:
             self._pace.pause(wait_s)
         else:
             limits = self._limits
-            await asyncio.sleep(backoff(attempt, limits.backoff_s, limits.most_backoff_s))
+            await asyncio.sleep(backoff(attempt, limits.backoff_s, limits.max_backoff_s))
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)

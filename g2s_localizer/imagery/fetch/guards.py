@@ -18,7 +18,7 @@ from g2s_localizer.imagery.picture import (
 )
 from g2s_localizer.imagery.source import UnusableTile
 
-MOST_PIXELS = 4096
+MAX_PIXELS = 4096
 """Pixels a side beyond which an image is called too large, whatever it is."""
 
 TILE_SIDES = (256, 512)
@@ -26,7 +26,7 @@ TILE_SIDES = (256, 512)
 CONSTANT_WITHIN = 2
 """An image whose channels each span no more grey levels than this shows nothing."""
 
-QUOTED = 160
+MAX_QUOTED = 160
 """Characters of a server's own message that are shown."""
 
 _MEDIA_TYPES = {
@@ -59,8 +59,8 @@ def check_tile(encoded: bytes, content_type: str) -> ImageHeader:
     if declared not in _UNSAID and _MEDIA_TYPES.get(declared) != header.format:
         raise UnusableTile(f"declared {quote(declared)}, but is {NAMES[header.format]}")
     size = f"{header.width} x {header.height} pixels"
-    if max(header.width, header.height) > MOST_PIXELS:
-        raise UnusableTile(f"{size}; the limit is {MOST_PIXELS} a side")
+    if max(header.width, header.height) > MAX_PIXELS:
+        raise UnusableTile(f"{size}; the limit is {MAX_PIXELS} a side")
     if header.width != header.height or header.width not in TILE_SIDES:
         raise UnusableTile(f"{size}; a tile has 256 x 256 or 512 x 512")
     try:
@@ -89,7 +89,7 @@ def quote(text: str) -> str:
     """A server's words, fit to be shown: no markup, no control characters, not too many."""
     words = " ".join(re.sub(r"<[^>]*>", " ", text).split())
     shown = "".join(character for character in words if character.isprintable())
-    return shown if len(shown) <= QUOTED else f"{shown[:QUOTED]}..."
+    return shown if len(shown) <= MAX_QUOTED else f"{shown[:MAX_QUOTED]}..."
 
 
 def _describe(encoded: bytes) -> str:

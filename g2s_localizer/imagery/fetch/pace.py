@@ -42,13 +42,13 @@ class Pace:
         self._next = max(self._next, time.monotonic() + seconds)
 
 
-def backoff(attempt: int, first_s: float, most_s: float) -> float:
+def backoff(attempt: int, first_s: float, max_s: float) -> float:
     """Seconds to wait before the next attempt, `attempt` counting those that failed from 1.
 
     Full jitter: uniform from 0 to what doubles every time, so that clients which failed together
     do not come back together.
     """
-    return random.uniform(0.0, min(most_s, first_s * 2.0 ** (attempt - 1)))
+    return random.uniform(0.0, min(max_s, first_s * 2.0 ** (attempt - 1)))
 
 
 def retry_after(header: str, now: float) -> float | None:

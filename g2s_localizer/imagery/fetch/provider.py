@@ -17,7 +17,7 @@ from g2s_localizer.imagery.yaml_file import read_yaml
 
 KINDS = ("xyz", "wmts", "wms")
 
-MOST_ZOOM = 24
+MAX_ZOOM = 24
 
 # Whose terms forbid storing tiles, whatever a file says: OpenStreetMap's tile usage policy, and
 # the terms of Google's Maps Platform. Host names that end so.
@@ -68,7 +68,7 @@ class Provider:
     hosts: tuple[str, ...] = ()
     api_key_env: str | None = None
     min_zoom: int = 0
-    max_zoom: int = MOST_ZOOM
+    max_zoom: int = MAX_ZOOM
 
     def __post_init__(self) -> None:
         for name in ("name", "url", "attribution", "licence"):
@@ -87,8 +87,8 @@ class Provider:
             raise ValueError("max_requests_per_second must be a positive number, got None")
         zooms = (self.min_zoom, self.max_zoom)
         whole = all(isinstance(zoom, int) and not isinstance(zoom, bool) for zoom in zooms)
-        if not (whole and 0 <= self.min_zoom <= self.max_zoom <= MOST_ZOOM):
-            raise ValueError(f"min_zoom and max_zoom must lie in 0..{MOST_ZOOM}, got {zooms}")
+        if not (whole and 0 <= self.min_zoom <= self.max_zoom <= MAX_ZOOM):
+            raise ValueError(f"min_zoom and max_zoom must lie in 0..{MAX_ZOOM}, got {zooms}")
         self._check_hosts()
         self._check_url()
 

@@ -34,18 +34,18 @@ class RequestLimits:
 
     connect_s, read_s   seconds to connect, and between two pieces of the answer
     total_s             seconds from the first byte sent to the last one received
-    most_bytes          of the answer's body
+    max_bytes          of the answer's body
     redirects           followed one after the other
     """
 
     connect_s: float = 10.0
     read_s: float = 10.0
     total_s: float = 30.0
-    most_bytes: int = 5 * 1024 * 1024
+    max_bytes: int = 5 * 1024 * 1024
     redirects: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("connect_s", "read_s", "total_s", "most_bytes"):
+        for name in ("connect_s", "read_s", "total_s", "max_bytes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if self.redirects < 0:
@@ -183,7 +183,7 @@ class TileClient:
         encoding = response.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":
             return _failed(f"compressed ({quote(encoding)}) although that was not asked for")
-        most = self._limits.most_bytes
+        most = self._limits.max_bytes
         declared = response.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > most:
             return _failed(f"{declared} bytes; the limit is {most}")

@@ -22,7 +22,7 @@ from g2s_localizer.imagery.picture import Image
 from g2s_localizer.imagery.raster.coordinates import Coordinates
 from g2s_localizer.imagery.raster.raster_file import BoolArray, PixelWindow, RasterFile
 from g2s_localizer.imagery.resample import (
-    MOST_SAMPLES,
+    MAX_SAMPLES,
     OUTLINE_SAMPLES,
     Float32Array,
     control_points,
@@ -37,7 +37,7 @@ from g2s_localizer.imagery.resample import (
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery, UnusableTile
 
-MOST_LOOKED_INTO = 1_000_000_000
+MAX_LOOKED_INTO = 1_000_000_000
 """Pixels that `missing` reads: some seconds."""
 
 SAMPLE_SIDE = 256
@@ -167,14 +167,14 @@ class GeoTiffImagery:
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """The place, as "lat,lon", of what `crop` would miss.
 
-        The pixels are read; after MOST_LOOKED_INTO of them in all, only what lies outside the
+        The pixels are read; after MAX_LOOKED_INTO of them in all, only what lies outside the
         raster or was never written is found.
         """
         try:
             with self._as_missing(centre):
                 outline = self._window(centre, size_m, gsd, most=OUTLINE_SAMPLES)
                 pixels = outline.part.width * outline.part.height
-                if self._looked_into + pixels <= MOST_LOOKED_INTO:
+                if self._looked_into + pixels <= MAX_LOOKED_INTO:
                     self._looked_into += pixels
                     self._pixels(centre, gsd, self._window(centre, size_m, gsd))
                 elif self._raster.absent(outline.level, outline.part).any():
@@ -235,7 +235,7 @@ class GeoTiffImagery:
             raise MissingImagery(self.name, {_place(centre): reason}, "place") from error
 
     def _window(
-        self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MOST_SAMPLES
+        self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MAX_SAMPLES
     ) -> _Window:
         """most: samples a side; fewer than the crop has lie farther apart within its outline."""
         pixels = crop_pixels(size_m, gsd)

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from g2s_localizer.imagery.blank import LEAST_SIDE
+from g2s_localizer.imagery.blank import MIN_SIDE
 from g2s_localizer.imagery.content import is_vrt
 from g2s_localizer.imagery.picture import Image
-from g2s_localizer.imagery.raster.tiff import MOST_BLOCK_PIXELS, check_beside, check_tiff
+from g2s_localizer.imagery.raster.tiff import MAX_BLOCK_PIXELS, check_beside, check_tiff
 from g2s_localizer.imagery.raster.vrt import IntArray, read_vrt
 from g2s_localizer.imagery.source import UnusableTile
 
@@ -27,10 +27,10 @@ FloatArray = NDArray[np.float64]
 OPAQUE = 128
 """Mask or alpha from which on a pixel counts as there."""
 
-STRIP_ROWS = LEAST_SIDE
+STRIP_ROWS = MIN_SIDE
 """Rows that are checked at once in a raster of thinner strips."""
 
-MOST_NOTICE = 10_000
+MAX_NOTICE = 10_000
 """Characters of a copyright notice that are shown."""
 
 _SAY_WHICH = (
@@ -98,7 +98,7 @@ class RasterFile:
         ]
         for level in self._levels:
             high, wide = max(level.block_shapes, key=math.prod)
-            if high * wide > MOST_BLOCK_PIXELS:
+            if high * wide > MAX_BLOCK_PIXELS:
                 raise ValueError(f"{file} has blocks of {wide} x {high} pixels, too large to read")
         self.sizes = [(level.width, level.height) for level in self._levels]
         self._has_mask = any(
@@ -106,7 +106,7 @@ class RasterFile:
             for band, flags in enumerate(full.mask_flag_enums, start=1)
             if band in self._bands
         )
-        self.copyright = str(full.tags().get("TIFFTAG_COPYRIGHT", ""))[:MOST_NOTICE]
+        self.copyright = str(full.tags().get("TIFFTAG_COPYRIGHT", ""))[:MAX_NOTICE]
         if full.crs is None or full.transform.is_identity:
             raise ValueError(f"{file} is not georeferenced: no coordinate system or no grid")
         self.wkt = str(full.crs.to_wkt())

@@ -17,7 +17,7 @@ from typing import BinaryIO
 from g2s_localizer.imagery.content import is_tiff
 from g2s_localizer.imagery.local_file import is_inside
 
-MOST_BLOCK_PIXELS = 4096 * 4096
+MAX_BLOCK_PIXELS = 4096 * 4096
 """Pixels of the largest strip or tile: a compressed one is decoded whole for one pixel of it."""
 
 _GDAL_METADATA, _SUB_DIRECTORIES = 42112, 330
@@ -28,8 +28,8 @@ _READ = {
     _TILE_WIDTH, _TILE_HEIGHT,
 }  # fmt: skip
 _TYPE_BYTES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)
-_MOST_DIRECTORIES = 256
-_MOST_TAG_BYTES = 4 * 1024 * 1024
+_MAX_DIRECTORIES = 256
+_MAX_TAG_BYTES = 4 * 1024 * 1024
 # Spelled out, or hidden behind character references, which writers have no need of.
 _POINTS_ELSEWHERE = re.compile(rb"overview_file|&#", re.IGNORECASE)
 
@@ -57,7 +57,7 @@ def check_tiff(path: Path, what: str) -> dict[tuple[int, int], int]:
         raise ValueError(f"{what} refers to overviews elsewhere (OVERVIEW_FILE)")
     for directory in directories:
         columns, rows = directory.block
-        if directory.compression != 1 and columns * rows > MOST_BLOCK_PIXELS:
+        if directory.compression != 1 and columns * rows > MAX_BLOCK_PIXELS:
             raise ValueError(
                 f"{what} has {columns} x {rows} pixels in one {directory.kind}, which are decoded "
                 f"at once: write it in tiles (gdal_translate -co TILED=YES -co BIGTIFF=IF_SAFER)"
@@ -112,8 +112,8 @@ def _directories(stream: BinaryIO) -> Iterator[_Directory]:
         if not position or position in visited:
             continue
         visited.add(position)
-        if len(visited) > _MOST_DIRECTORIES:
-            raise ValueError(f"more than {_MOST_DIRECTORIES} directories")
+        if len(visited) > _MAX_DIRECTORIES:
+            raise ValueError(f"more than {_MAX_DIRECTORIES} directories")
         stream.seek(position)
         (entries,) = struct.unpack(count, stream.read(struct.calcsize(count)))
         if entries > 65535:
@@ -128,7 +128,7 @@ def _directories(stream: BinaryIO) -> Iterator[_Directory]:
                 continue
             (values,) = struct.unpack_from(offset, table, index * entry + 4)
             size = values * _TYPE_BYTES[kind]
-            if size > _MOST_TAG_BYTES:
+            if size > _MAX_TAG_BYTES:
                 raise ValueError(f"a tag of {size} bytes")
             field = index * entry + 4 + struct.calcsize(offset)
             content = table[field : field + size]

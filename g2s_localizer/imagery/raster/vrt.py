@@ -18,8 +18,8 @@ from g2s_localizer.imagery.raster.tiff import check_beside, check_tiff
 
 IntArray = NDArray[np.int64]
 
-_MOST_BYTES = 64 * 1024 * 1024
-_MOST_PIXELS = 2.0**40
+_MAX_BYTES = 64 * 1024 * 1024
+_MAX_PIXELS = 2.0**40
 _RECTANGLE = {"xOff", "yOff", "xSize", "ySize"}
 
 # fmt: off
@@ -53,9 +53,9 @@ def read_vrt(file: Path) -> list[IntArray]:
 
 def _read(file: Path) -> list[IntArray]:
     with file.open("rb") as stream:
-        content = stream.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise ValueError(f"longer than {_MOST_BYTES} bytes")
+        content = stream.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"longer than {_MAX_BYTES} bytes")
     # Neither entities nor anything else that two parsers could read differently.
     declared = content.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<?xml ")
     if b"<!" in content or content.count(b"<?") > int(declared):
@@ -112,6 +112,6 @@ def _number(text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not abs(value) < _MOST_PIXELS:
+    if not abs(value) < _MAX_PIXELS:
         raise ValueError(f'a <DstRect> with "{text}" for a number of pixels')
     return value

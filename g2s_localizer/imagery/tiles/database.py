@@ -12,7 +12,7 @@ from typing import Any
 QUERY_S = 5.0
 """Longest time for one query: a view may be one that never ends."""
 
-MOST_ZOOM = 30
+MAX_ZOOM = 30
 """Zooms beyond it have no meaning: a pixel of 0.1 mm."""
 
 _STEPS = 20_000

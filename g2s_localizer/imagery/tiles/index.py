@@ -16,8 +16,8 @@ from typing import Any
 
 from g2s_localizer.imagery.local_file import UnreadableFile, is_inside, read_file
 from g2s_localizer.imagery.source import UnusableTile
-from g2s_localizer.imagery.tiles.database import MOST_ZOOM, timed_query
-from g2s_localizer.imagery.tiles.tile import MOST_TILE_BYTES
+from g2s_localizer.imagery.tiles.database import MAX_ZOOM, timed_query
+from g2s_localizer.imagery.tiles.tile import MAX_TILE_BYTES
 
 INDEX_NAME = "index.sqlite"
 
@@ -137,7 +137,7 @@ class TileIndex:
                 "SELECT MIN(zoom) FROM tiles WHERE zoom BETWEEN ? AND ?"
                 " AND typeof(zoom) = 'integer'",
                 found[-1] + 1 if found else 0,
-                MOST_ZOOM,
+                MAX_ZOOM,
             )[0][0]
         ) is not None:
             found.append(int(zoom))
@@ -220,7 +220,7 @@ class TileIndex:
         """What the tile's file holds, and what is wrong with it."""
         path = self.path(tile, record.format)
         try:
-            encoded = read_file(path, MOST_TILE_BYTES, self._real)
+            encoded = read_file(path, MAX_TILE_BYTES, self._real)
             status = path.stat()
         except FileNotFoundError:
             return b"", "its file is gone"

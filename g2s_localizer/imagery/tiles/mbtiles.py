@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from g2s_localizer.imagery.source import UnusableTile
-from g2s_localizer.imagery.tiles.database import MOST_ZOOM, Database
-from g2s_localizer.imagery.tiles.tile import MOST_TILE_BYTES
+from g2s_localizer.imagery.tiles.database import MAX_ZOOM, Database
+from g2s_localizer.imagery.tiles.tile import MAX_TILE_BYTES
 
 _PAGE = 4096
 
@@ -80,7 +80,7 @@ class MBTilesStore:
         found = self._query(
             "SELECT CASE WHEN length(tile_data) <= ? THEN tile_data ELSE length(tile_data) END"
             " FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ? LIMIT 1",
-            MOST_TILE_BYTES,
+            MAX_TILE_BYTES,
             zoom,
             x,
             _flip(zoom, y),
@@ -90,19 +90,19 @@ class MBTilesStore:
         content = found[0][0]
         if not isinstance(content, bytes):
             kind = "NULL" if content is None else f"{type(content).__name__} {content!s:.20}"
-            raise UnusableTile(f"tile_data is no blob of at most {MOST_TILE_BYTES} bytes: {kind}")
+            raise UnusableTile(f"tile_data is no blob of at most {MAX_TILE_BYTES} bytes: {kind}")
         return content
 
     def _find_zooms(self) -> Iterator[int]:
         """Each by a look-up: DISTINCT would read the index of every tile."""
         zoom = -1
-        while zoom < MOST_ZOOM:
+        while zoom < MAX_ZOOM:
             # A zoom that is no whole number would be found for ever.
             found = self._query(
                 "SELECT min(zoom_level) FROM tiles WHERE zoom_level BETWEEN ? AND ?"
                 " AND zoom_level = CAST(zoom_level AS INTEGER)",
                 zoom + 1,
-                MOST_ZOOM,
+                MAX_ZOOM,
             )
             if found[0][0] is None:
                 return

@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from g2s_localizer.imagery.blank import (
-    SHARE,
+    MAX_FLAT_SHARE,
     OneColour,
     Slices,
     are_photographs,
@@ -25,19 +25,19 @@ from g2s_localizer.imagery.source import MissingImagery, UnusableTile
 from g2s_localizer.imagery.tiles.tile import Tile, TileCache, decode_tile, refuse_transparent
 from g2s_localizer.imagery.tiles.whereabouts import TileStore, Whereabouts
 
-TILES_TRIED = 16
+MAX_TILES_TRIED = 16
 """Tiles of a zoom that are tried for one which can be decoded, when a store is opened."""
 
 OPEN_S = 20.0
 """After this long no further zoom of a store is tried, nor a further tile of one."""
 
-TILES_JUDGED = 16
+MAX_TILES_JUDGED = 16
 """Tiles of a zoom that say whether it shows photographs or a drawn map."""
 
 WHOLE = 0.95
 """Share of a tile's pixels of one colour with which the tile is a placeholder."""
 
-MOST_LOOKED_INTO = 4096
+MAX_LOOKED_INTO = 4096
 """Tiles that `missing` decodes: some seconds; of others it knows whether they are there."""
 
 ABSENT = "not in the store"
@@ -105,7 +105,7 @@ class TileMosaic:
         tiles = self._store.tiles(zoom)
         try:
             ends = time.monotonic() + OPEN_S
-            for x, y in islice(tiles, TILES_TRIED):
+            for x, y in islice(tiles, MAX_TILES_TRIED):
                 if time.monotonic() > ends:
                     break
                 try:
@@ -163,7 +163,7 @@ class TileMosaic:
         for block, _ in () if names else _blocks(window):
             # Only where there are flat pixels enough is it worth to put the tiles together.
             pixels = sum(flat.get(tile, 0.0) for tile in self._tiles_of(block))
-            if pixels < SHARE / 2.0 * block.width * block.height:
+            if pixels < MAX_FLAT_SHARE / 2.0 * block.width * block.height:
                 continue
             try:
                 self.pixels(block)
@@ -182,9 +182,9 @@ class TileMosaic:
         return str(tile.colour) if tile.colour and self._is_gap(tile.colour, zoom) else ""
 
     def _look(self, zoom: int, x: int, y: int) -> _Known | None:
-        """What is known of a tile; None after MOST_LOOKED_INTO of them."""
+        """What is known of a tile; None after MAX_LOOKED_INTO of them."""
         known = self._known.get((zoom, x, y))
-        if known is None and len(self._known) < MOST_LOOKED_INTO:
+        if known is None and len(self._known) < MAX_LOOKED_INTO:
             try:
                 tile = self._tile(zoom, x, y)
             except UnusableTile as error:
@@ -215,7 +215,7 @@ class TileMosaic:
         return {
             name: f"{share:.1%} of what is needed of it {found}"
             for name, share in shares.items()
-            if share >= SHARE
+            if share >= MAX_FLAT_SHARE
         }
 
     def _is_gap(self, found: OneColour, zoom: int) -> bool:
@@ -225,7 +225,7 @@ class TileMosaic:
         if not found.drawn:
             return True
         if zoom not in self._photographs:
-            listed = islice(self._store.tiles(zoom), 0, 16 * TILES_JUDGED, 16)
+            listed = islice(self._store.tiles(zoom), 0, 16 * MAX_TILES_JUDGED, 16)
             self._photographs[zoom] = are_photographs(self._readable(zoom, listed))
         return self._photographs[zoom]
 

@@ -29,14 +29,14 @@ IntArray = NDArray[np.int64]
 _HEADER_BYTES = 127
 _COMPRESSIONS = {0: "unknown", 1: "none", 2: "gzip", 3: "brotli", 4: "zstd"}
 _TILE_TYPES = {0: "unknown", 1: "MVT", 2: "PNG", 3: "JPEG", 4: "WebP", 5: "AVIF", 6: "MLT"}
-_MOST_ZOOM = 30
-_MOST_INFLATED = 16 * 1024 * 1024
-_MOST_TILE_BYTES = 64 * 1024 * 1024
-_MOST_LEVELS = 4
-_MOST_NOTICE = 10_000
-_MOST_RUN = 1_000_000
-_MOST_ENTRIES = 500_000
-_DIRECTORIES_KEPT = 32
+_MAX_ZOOM = 30
+_MAX_INFLATED = 16 * 1024 * 1024
+_MAX_TILE_BYTES = 64 * 1024 * 1024
+_MAX_LEVELS = 4
+_MAX_NOTICE = 10_000
+_MAX_RUN = 1_000_000
+_MAX_ENTRIES = 500_000
+_MAX_DIRECTORIES_KEPT = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,11 +92,11 @@ class PMTilesStore:
         for what, compression in (("directories", internal), ("tiles", tiles)):
             if compression > 2:
                 raise _Broken(f"its {what} are {_COMPRESSIONS.get(compression)}-compressed")
-        if not first <= last <= _MOST_ZOOM:
+        if not first <= last <= _MAX_ZOOM:
             raise _Broken(f"its zooms are {first} to {last}")
         self._internal_gzip, self._tiles_gzip = internal == 2, tiles == 2
         self.zooms: tuple[int, ...] = tuple(range(first, last + 1))
-        self._directory = lru_cache(_DIRECTORIES_KEPT)(self._read_directory)
+        self._directory = lru_cache(_MAX_DIRECTORIES_KEPT)(self._read_directory)
         self._root = self._directory(root, root_length)
         self.attribution = self._read_attribution(notes, notes_length)
 
@@ -120,10 +120,10 @@ class PMTilesStore:
         if found is None:
             return None
         try:
-            if found[1] > _MOST_TILE_BYTES:
+            if found[1] > _MAX_TILE_BYTES:
                 raise _Broken(f"its length is {found[1]} bytes")
             content = self._bytes(*found)
-            return _inflated(content, _MOST_TILE_BYTES) if self._tiles_gzip else content
+            return _inflated(content, _MAX_TILE_BYTES) if self._tiles_gzip else content
         except _Broken as error:
             raise UnusableTile(str(error)) from error
 
@@ -134,7 +134,7 @@ class PMTilesStore:
         tile = _id_from_xy(zoom, x, y)
         directory = self._root
         try:
-            for _ in range(_MOST_LEVELS):
+            for _ in range(_MAX_LEVELS):
                 index = int(np.searchsorted(directory.ids, tile, side="right")) - 1
                 if index < 0:
                     return None
@@ -146,16 +146,16 @@ class PMTilesStore:
                 directory = self._directory(self._leaves + offset, length)
         except _Broken as error:
             raise UnusableTile(str(error)) from error
-        raise UnusableTile(f"directories nested more than {_MOST_LEVELS} deep")
+        raise UnusableTile(f"directories nested more than {_MAX_LEVELS} deep")
 
     def _ids(self, directory: _Directory, low: int, high: int, level: int = 1) -> Iterator[int]:
         """Stored tile ids in [low, high)."""
-        if level > _MOST_LEVELS:
+        if level > _MAX_LEVELS:
             return
         first = max(int(np.searchsorted(directory.ids, low, side="right")) - 1, 0)
         for index in range(first, int(np.searchsorted(directory.ids, high))):
             start, run = int(directory.ids[index]), int(directory.runs[index])
-            if run > _MOST_RUN:
+            if run > _MAX_RUN:
                 raise UnusableTile(f"{run} equal tiles in one entry, which is no imagery")
             if run:
                 yield from range(max(start, low), min(start + run, high))
@@ -178,14 +178,14 @@ class PMTilesStore:
         except (ValueError, RecursionError) as error:
             raise _Broken(f"its metadata are no JSON: {error}") from error
         notice = notes.get("attribution", "") if isinstance(notes, dict) else ""
-        return notice[:_MOST_NOTICE] if isinstance(notice, str) else ""
+        return notice[:_MAX_NOTICE] if isinstance(notice, str) else ""
 
     def _internal(self, position: int, length: int) -> bytes:
         """A directory or the metadata, inflated."""
-        if length > _MOST_INFLATED:
+        if length > _MAX_INFLATED:
             raise _Broken(f"a directory or metadata of {length} bytes")
         content = self._bytes(position, length)
-        return _inflated(content, _MOST_INFLATED) if self._internal_gzip else content
+        return _inflated(content, _MAX_INFLATED) if self._internal_gzip else content
 
     def _bytes(self, position: int, length: int) -> bytes:
         if position + length > self._size:
@@ -216,8 +216,8 @@ def _inflated(content: bytes, most: int) -> bytes:
 
 def _parsed(content: bytes) -> _Directory:
     """The count, then ids as differences, runs, lengths and offsets, all as varints."""
-    if np.count_nonzero(np.frombuffer(content, np.uint8) < 0x80) > 1 + 4 * _MOST_ENTRIES:
-        raise _Broken(f"a directory of more than {_MOST_ENTRIES} entries")
+    if np.count_nonzero(np.frombuffer(content, np.uint8) < 0x80) > 1 + 4 * _MAX_ENTRIES:
+        raise _Broken(f"a directory of more than {_MAX_ENTRIES} entries")
     numbers = _varints(content)
     count = int(numbers[0]) if numbers.size else 0
     if count < 1 or numbers.size != 1 + 4 * count:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from g2s_localizer.imagery.local_file import UnreadableFile, read_file
 from g2s_localizer.imagery.source import UnusableTile
-from g2s_localizer.imagery.tiles.database import MOST_ZOOM
+from g2s_localizer.imagery.tiles.database import MAX_ZOOM
 from g2s_localizer.imagery.tiles.index import INDEX_NAME, SUFFIXES, TileIndex
-from g2s_localizer.imagery.tiles.tile import MOST_TILE_BYTES
+from g2s_localizer.imagery.tiles.tile import MAX_TILE_BYTES
 
-MOST_NOTICE_BYTES = 10_000
+MAX_NOTICE_BYTES = 10_000
 """An attribution is a line or two; what is longer is not read."""
 
 _ENDINGS = tuple(
@@ -47,7 +47,7 @@ class SlippyStore:
             self.zooms: tuple[int, ...] = (
                 self._index.zooms()
                 if self._index
-                else tuple(sorted(zooms & set(range(MOST_ZOOM + 1))))
+                else tuple(sorted(zooms & set(range(MAX_ZOOM + 1))))
             )
         except sqlite3.Error as error:
             raise ValueError(f"the index of tiles in {folder} cannot be read: {error}") from error
@@ -83,7 +83,7 @@ class SlippyStore:
                 return self._index.read((zoom, x, y))
             for path in self._paths(zoom, x, y):
                 try:
-                    return read_file(path, MOST_TILE_BYTES, within=self._real)
+                    return read_file(path, MAX_TILE_BYTES, within=self._real)
                 except FileNotFoundError:
                     continue
         except sqlite3.Error as error:
@@ -99,7 +99,7 @@ class SlippyStore:
     def _notice(self) -> str:
         file = self._folder / "attribution.txt"
         try:
-            return read_file(file, MOST_NOTICE_BYTES, self._real).decode("utf-8").strip()
+            return read_file(file, MAX_NOTICE_BYTES, self._real).decode("utf-8").strip()
         except FileNotFoundError:
             return ""
         except ValueError as error:

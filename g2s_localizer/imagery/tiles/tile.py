@@ -11,10 +11,10 @@ from g2s_localizer.imagery.blank import OneColour, Slices, one_colour
 from g2s_localizer.imagery.picture import BoolArray, Image, UnusablePicture, decode_with_alpha
 from g2s_localizer.imagery.source import UnusableTile
 
-MOST_PIXELS = 4096 * 4096
+MAX_PIXELS = 4096 * 4096
 """Pixels of the largest tile that is decoded."""
 
-MOST_TILE_BYTES = 64 * 1024 * 1024
+MAX_TILE_BYTES = 64 * 1024 * 1024
 """Bytes of the largest tile that is read."""
 
 
@@ -40,7 +40,7 @@ class Tile:
 def decode_tile(encoded: bytes) -> Tile:
     """Encoded PNG, JPEG or WebP -> Tile. Raises UnusableTile saying why not."""
     try:
-        image, transparent = decode_with_alpha(encoded, MOST_PIXELS)
+        image, transparent = decode_with_alpha(encoded, MAX_PIXELS)
     except UnusablePicture as error:
         raise UnusableTile(str(error)) from error
     if transparent is not None and not transparent.any():

@@ -10,7 +10,7 @@ from g2s_localizer.geometry.geodesy import TILE_SIZE, LatLon, ground_sample_dist
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.level import Level, tiles_extent
 from g2s_localizer.imagery.resample import (
-    MOST_SAMPLES,
+    MAX_SAMPLES,
     OUTLINE_SAMPLES,
     Float32Array,
     crop_pixels,
@@ -115,13 +115,13 @@ class TiledImagery:
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
         """The tiles ("z/x/y") that `crop` of the same arguments would lack.
 
-        Each tile is read once, then remembered; after MOST_LOOKED_INTO tiles only its name is
+        Each tile is read once, then remembered; after MAX_LOOKED_INTO tiles only its name is
         looked up.
         """
         return self._mosaic.missing(self._window(centre, size_m, gsd, most=OUTLINE_SAMPLES))
 
     def _window(
-        self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MOST_SAMPLES
+        self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MAX_SAMPLES
     ) -> _Window:
         """most: samples a side; fewer than the crop has lie farther apart within its outline."""
         pixels = crop_pixels(size_m, gsd)

@@ -10,7 +10,7 @@ from typing import Protocol
 from g2s_localizer.imagery.level import tiles_extent
 from g2s_localizer.imagery.source import UnusableTile
 
-MOST_LISTED = 200_000
+MAX_LISTED = 200_000
 """Tiles that are listed to say where those of a store lie."""
 
 
@@ -54,7 +54,7 @@ class Whereabouts:
 
     def _box(self, zoom: int) -> str:
         try:
-            box = tiles_extent(islice(self._store.tiles(zoom), MOST_LISTED), zoom)[1]
+            box = tiles_extent(islice(self._store.tiles(zoom), MAX_LISTED), zoom)[1]
         except (UnusableTile, ValueError):
             return ""
         return (

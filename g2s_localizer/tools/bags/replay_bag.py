@@ -43,10 +43,10 @@ STAMPED = (
 )
 """Types that begin with a Header and are of no use without its stamp."""
 
-STAMPS_SEEN = 20
+MAX_STAMPS_SEEN = 20
 """A topic whose first so many messages have no stamp has none."""
 
-DRAIN_LIMIT = 10.0
+MAX_DRAINS = 10.0
 """The recording ends after so many times --drain even if messages keep coming."""
 
 
@@ -177,7 +177,7 @@ def _unstamped(bag: BagReader, connections: list[Connection]) -> list[str]:
         seen[connection.topic] += 1
         if stamp != (0, 0):
             stamped.add(connection.topic)
-        if all(topic in stamped or count >= STAMPS_SEEN for topic, count in seen.items()):
+        if all(topic in stamped or count >= MAX_STAMPS_SEEN for topic, count in seen.items()):
             break
     return sorted(set(seen) - stamped)
 
@@ -231,7 +231,7 @@ def _replay(args: argparse.Namespace, replay: Replay, recorder: Recorder | None)
     end = time.monotonic()
     replay.drain(
         lambda: time.monotonic() - max(end, recorder.last_arrival) >= args.drain,
-        DRAIN_LIMIT * args.drain,
+        MAX_DRAINS * args.drain,
     )
     recorded = ", ".join(f"{number} on {topic}" for topic, number in recorder.counts.items())
     print(f"{args.bag}: {count} messages published; {args.record}: {recorded}.")

@@ -27,7 +27,7 @@ TURN_RATE_NOISE = math.radians(0.1)
 RECORDED_TURN_RATE_STD = math.radians(0.1)
 """Standard deviation (rad/s) of the OXTS unit's turn rates, which its records do not tell."""
 
-LEAST_SPEED_STD = 0.01
+MIN_SPEED_STD = 0.01
 """Standard deviation (m/s) that a speed has at least."""
 
 START_STD = (0.01, math.radians(0.05))
@@ -67,7 +67,7 @@ class VehicleOdometry:
 
         speed = np.hypot(forward, left)
         self.speed_std = np.sqrt(
-            np.maximum(accuracy, LEAST_SPEED_STD) ** 2
+            np.maximum(accuracy, MIN_SPEED_STD) ** 2
             + noise**2 * ((SPEED_SCALE * speed) ** 2 + SPEED_NOISE**2)
         )
         self.turn_std = math.hypot(

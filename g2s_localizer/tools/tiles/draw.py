@@ -30,7 +30,7 @@ from g2s_localizer.tools.tiles.osm import OsmMap, read_osm
 FloatArray = NDArray[np.float64]
 Commands = argparse._SubParsersAction
 
-MOST_TILES = 100_000
+MAX_TILES = 100_000
 """Tiles that one map may need: about 250 km2 at zoom 19 in central Europe."""
 
 ZOOMS = (14, 22)
@@ -185,11 +185,11 @@ def _tiles(box: Box | None, extents: FloatArray, zoom: int) -> tuple[range, rang
         range(max(math.floor(low / TILE_SIZE), 0), min(math.ceil(high / TILE_SIZE), world))
         for low, high in ((left, right), (top, bottom))
     )
-    if len(columns) * len(rows) > MOST_TILES:
+    if len(columns) * len(rows) > MAX_TILES:
         (south, north), (west, east) = mercator_latlon([left, right], [bottom, top], zoom)
         raise ValueError(
             f"{len(columns) * len(rows)} tiles at zoom {zoom} from latitude {south:.4f} to "
-            f"{north:.4f} and longitude {west:.4f} to {east:.4f}, the limit is {MOST_TILES}: give "
+            f"{north:.4f} and longitude {west:.4f} to {east:.4f}, the limit is {MAX_TILES}: give "
             "--bbox or a coarser zoom, or look for a node that lies far off"
         )
     return columns, rows

@@ -35,10 +35,10 @@ CONTACT_ENV = "G2S_CONTACT"
 TYPICAL_BYTES = 20_000
 """Of an orthophoto's tile as JPEG, until the store knows better: an assumption."""
 
-KNOWN_FROM = 20
+MIN_TILES_KNOWN = 20
 """Tiles from which on their mean size is believed."""
 
-SHORTEST_KEY = 8
+MIN_KEY_LENGTH = 8
 
 
 def add_fetch_command(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -165,9 +165,9 @@ def _key(provider: Provider) -> str:
     if provider.api_key_env is None:
         return ""
     key = os.environ.get(provider.api_key_env, "").strip()
-    if len(key) < SHORTEST_KEY or not key.isprintable():
+    if len(key) < MIN_KEY_LENGTH or not key.isprintable():
         raise ValueError(
-            f"{provider.name} needs an API key of at least {SHORTEST_KEY} characters in the "
+            f"{provider.name} needs an API key of at least {MIN_KEY_LENGTH} characters in the "
             f"environment variable {provider.api_key_env}"
         )
     return key
@@ -193,7 +193,7 @@ def _confirm(
     each, basis = float(TYPICAL_BYTES), "assumed"
     if store is not None:
         count, mean = store.index.query("SELECT COUNT(*), AVG(bytes) FROM tiles")[0]
-        if count >= KNOWN_FROM:
+        if count >= MIN_TILES_KNOWN:
             each, basis = float(mean), "as those stored"
     minutes = wanted / provider.max_requests_per_second / 60.0
     finest = [tile for tile in tiles if tile[0] == args.zoom[1]]

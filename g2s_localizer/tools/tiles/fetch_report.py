@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from g2s_localizer.imagery.fetch.download import FetchResult
     from g2s_localizer.imagery.fetch.store import Survey, TileStore
 
-NAMED = 6
+MAX_NAMED = 6
 """Tiles that the report names for each reason; missing.txt names all."""
 
 
@@ -91,8 +91,8 @@ def _by_reason(reasons: Mapping[TileId, str]) -> dict[str, list[TileId]]:
 
 
 def _named(reason: str, tiles: Sequence[TileId]) -> str:
-    more = f" and {len(tiles) - NAMED} more" if len(tiles) > NAMED else ""
-    return f"{len(tiles)} x {reason}: {', '.join(map(_name, tiles[:NAMED]))}{more}"
+    more = f" and {len(tiles) - MAX_NAMED} more" if len(tiles) > MAX_NAMED else ""
+    return f"{len(tiles)} x {reason}: {', '.join(map(_name, tiles[:MAX_NAMED]))}{more}"
 
 
 def _name(tile: TileId) -> str:

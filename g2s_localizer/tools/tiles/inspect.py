@@ -16,7 +16,7 @@ from g2s_localizer.imagery.level import Level
 from g2s_localizer.imagery.open import scheme_and_path
 from g2s_localizer.imagery.sidecar import read_sidecar
 
-NAMED = 20
+MAX_NAMED = 20
 """Bad parts that verify spells out for each reason; --list names all."""
 
 Commands = argparse._SubParsersAction
@@ -109,7 +109,7 @@ def _verify(args: argparse.Namespace) -> int:
         if fault:
             bad.setdefault(fault, []).append(name)
     for fault, names in sorted(bad.items(), key=lambda item: -len(item[1])):
-        shown = names if args.list else names[:NAMED]
+        shown = names if args.list else names[:MAX_NAMED]
         more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
         print(f"{len(names)} x {fault}: {', '.join(shown)}{more}")
     broken = sum(map(len, bad.values()))

@@ -84,11 +84,11 @@ LINES: tuple[tuple[str, dict[str, float], str], ...] = (
 )  # fmt: skip
 """OpenStreetMap: key, width (m) of each value where no tag says it, and layer of a line."""
 
-MOST_POINTS = 30_000_000
+MAX_POINTS = 30_000_000
 """Of all that is drawn: half a gigabyte."""
 
 LANE_M = 3.25
-MOST_LANES = 16
+MAX_LANES = 16
 WIDTHS_M = (0.1, 100.0)
 """Of a line: what is tagged beyond is taken for a mistake."""
 
@@ -132,7 +132,7 @@ class Shape:
 def map_shapes(drawn: OsmMap, zoom: int) -> list[Shape]:
     """Return what is drawn of a map at `zoom`, the lowest first; what no rule names is not drawn.
 
-    Raises ValueError for an element across the antimeridian, and for more than MOST_POINTS.
+    Raises ValueError for an element across the antimeridian, and for more than MAX_POINTS.
     """
     of_relations = (shape for each in drawn.relations for shape in _of_relation(each, zoom))
     of_ways = (shape for way in drawn.ways for shape in _of_way(way, zoom))
@@ -140,8 +140,8 @@ def map_shapes(drawn: OsmMap, zoom: int) -> list[Shape]:
     points = 0
     for shape in chain(of_relations, of_ways):
         points += sum(map(len, shape.parts))
-        if points > MOST_POINTS:
-            raise ValueError(f"more than {MOST_POINTS} points are to be drawn: cut out a part")
+        if points > MAX_POINTS:
+            raise ValueError(f"more than {MAX_POINTS} points are to be drawn: cut out a part")
         shapes.append(shape)
     return sorted(shapes, key=lambda shape: shape.layer)
 
@@ -230,7 +230,7 @@ def _width_m(tags: Tags, usual: float) -> float:
         if WIDTHS_M[0] <= tagged <= WIDTHS_M[1]:
             return tagged
     lanes = tags.get("lanes", "")
-    if "highway" in tags and lanes.isdecimal() and 1 <= int(lanes) <= MOST_LANES:
+    if "highway" in tags and lanes.isdecimal() and 1 <= int(lanes) <= MAX_LANES:
         return int(lanes) * LANE_M
     return usual
 

@@ -19,7 +19,7 @@ from g2s_localizer.imagery.local_file import UnreadableFile, read_file
 FloatArray = NDArray[np.float64]
 Tags = dict[str, str]
 
-MOST_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 """Of a file: what is read of it takes about five times as much memory. A city has some 100 MB."""
 
 
@@ -55,14 +55,14 @@ class OsmMap:
 
 
 def read_osm(path: Path) -> OsmMap:
-    """Read an OpenStreetMap or Lanelet2 XML file of at most MOST_BYTES.
+    """Read an OpenStreetMap or Lanelet2 XML file of at most MAX_BYTES.
 
     Ways and members that the file does not hold whole, as at the border of an extract, are kept
     as far as they are there. A document type, and with it any entity, is refused. Raises
     FileNotFoundError for an absent file, ValueError naming path, line and what is wrong.
     """
     try:
-        content = read_file(path, MOST_BYTES)
+        content = read_file(path, MAX_BYTES)
     except UnreadableFile as error:
         raise ValueError(f"{path}: {error}; cut larger maps with osmium extract") from error
     reader = _Reader()

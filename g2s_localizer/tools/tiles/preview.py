@@ -28,7 +28,7 @@ from g2s_localizer.tools.tiles.inspect import Inventory, take_inventory
 SIDE = 1024
 """Longest side of a zoom's picture (pixels)."""
 
-MOST_CELLS = 64
+MAX_CELLS = 64
 """Cells a side of a picture: beyond, several tiles share one, which shows one of them."""
 
 HOLE_COLOUR = np.array([255, 0, 160], np.uint8)
@@ -64,7 +64,7 @@ def draw_mosaic(store: TileStore, zoom: int) -> Mosaic:
     across = columns_in_order({x for x, _ in listed}, world)
     left, top = across[0], min(y for _, y in listed)
     columns, rows = across[-1] - left + 1, max(y for _, y in listed) - top + 1
-    tiles = -(-max(columns, rows) // MOST_CELLS)
+    tiles = -(-max(columns, rows) // MAX_CELLS)
     cells: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for x, y in listed:
         cells[(y - top) // tiles, (x - left) % world // tiles].append((x, y))

@@ -68,7 +68,7 @@ def test_an_area_of_millions_of_tiles_is_refused():
 
 
 def test_a_route_of_millions_of_tiles_is_refused(monkeypatch):
-    monkeypatch.setattr(area, "MOST_TILES", 50)
+    monkeypatch.setattr(area, "MAX_TILES", 50)
     with pytest.raises(ValueError, match="more than 50 tiles at zoom 19"):
         route_tiles([[LatLon(49.0, 8.4), LatLon(49.1, 8.4)]], 100.0, 19)
 

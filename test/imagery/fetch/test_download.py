@@ -30,7 +30,7 @@ SECRET = "s3cr3t/k3y+with=signs"
 
 def limits(**changes):
     values = {"request": RequestLimits(connect_s=2.0, read_s=1.0, total_s=2.0), "attempts": 2}
-    values |= {"backoff_s": 0.01, "most_backoff_s": 0.02, "most_wait_s": 5.0}
+    values |= {"backoff_s": 0.01, "max_backoff_s": 0.02, "max_wait_s": 5.0}
     return FetchLimits(**(values | changes))
 
 

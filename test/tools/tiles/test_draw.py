@@ -221,13 +221,13 @@ def test_a_small_file_that_names_one_way_over_and_over_is_refused(map_file, tmp_
     ring = map_file.way(SQUARE)
     for _ in range(9):
         map_file.relation([("outer", ring)] * 9, type="multipolygon", building="yes")
-    monkeypatch.setattr("g2s_localizer.tools.tiles.map_style.MOST_POINTS", 9 * len(SQUARE) - 1)
+    monkeypatch.setattr("g2s_localizer.tools.tiles.map_style.MAX_POINTS", 9 * len(SQUARE) - 1)
     with pytest.raises(ValueError, match="map.osm: more than 44 points are to be drawn"):
         draw_map(map_file.write(), "slippy", tmp_path / "drawn")
 
 
 def test_too_long_a_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("g2s_localizer.tools.tiles.osm.MOST_BYTES", 5)
+    monkeypatch.setattr("g2s_localizer.tools.tiles.osm.MAX_BYTES", 5)
     (tmp_path / "large.osm").write_text("<osm/>")
     with pytest.raises(ValueError, match="large.osm: longer than 5 bytes; cut larger maps"):
         read_osm(tmp_path / "large.osm")

@@ -53,7 +53,7 @@ def test_a_transparent_tile_is_a_hole_and_what_is_transparent_of_another_is_outs
 
 
 def test_one_missing_tile_of_many_is_still_seen(tmp_path, monkeypatch, paint):
-    monkeypatch.setattr("g2s_localizer.tools.tiles.preview.MOST_CELLS", 4)
+    monkeypatch.setattr("g2s_localizer.tools.tiles.preview.MAX_CELLS", 4)
     files = paint(tmp_path, side=12)
     files[12 * 5 + 5].unlink()
     mosaic = draw_mosaic(open_imagery(str(tmp_path)).store, 19)

@@ -153,7 +153,7 @@ def test_calibration_leaves_the_peak_alone_where_other_places_account_for_the_er
 
 
 def test_calibration_looks_at_no_more_pairs_than_tell_it_something(monkeypatch):
-    monkeypatch.setattr("training.score.calibration.MOST_PAIRS", 5)
+    monkeypatch.setattr("training.score.calibration.MAX_PAIRS", 5)
     seen = set()
 
     class Watched(Part):
