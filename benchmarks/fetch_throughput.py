@@ -25,7 +25,7 @@ from g2s_localizer.geometry.geodesy import LatLon, mercator_latlon
 from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.fetch.download import Download
 from g2s_localizer.imagery.fetch.provider import Provider
-from g2s_localizer.imagery.fetch.store import TileStore
+from g2s_localizer.imagery.fetch.store import FetchStore
 from g2s_localizer.imagery.picture import ImageHeader
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.tiles.index import TileRecord
@@ -59,7 +59,7 @@ def fetch(folder, count=400):
     tiles = [(19, X + i % 20, Y + i // 20) for i in range(count)]
     rates, busy = [], []
     for _ in range(RUNS):
-        with TileStore(folder / "fetch", RIGHTS) as store:
+        with FetchStore(folder / "fetch", RIGHTS) as store:
             started, before = time.perf_counter(), time.process_time()
             result = Download(provider, store, "throughput").run(tiles)
             rates.append(count / (time.perf_counter() - started))
@@ -77,7 +77,7 @@ def made_up(folder, side):
         noise = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
         image = cv2.resize(noise, (256, 256), interpolation=cv2.INTER_CUBIC)
         pictures.append(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1].tobytes())
-    with TileStore(folder, RIGHTS) as store:
+    with FetchStore(folder, RIGHTS) as store:
         store.put((19, X, Y), pictures[0], ImageHeader(1, 256, 256))
         first = store.index.record((19, X, Y))
         rows = []
@@ -103,9 +103,9 @@ def verify(folder, count=20_000):
     tiles = [(19, X + i % 200, Y + i // 200) for i in range(count)]
     times = []
     for _ in range(RUNS):
-        with TileStore(folder, RIGHTS) as store:
+        with FetchStore(folder, RIGHTS) as store:
             started = time.perf_counter()
-            assert len(store.survey(tiles).fresh) == count
+            assert len(store.status(tiles).fresh) == count
             times.append(time.perf_counter() - started)
     return times
 

@@ -37,7 +37,7 @@ from g2s_localizer.geometry import Pose2D
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.geometry.pose import rotate_covariance
 from g2s_localizer.imagery import Imagery, MissingImagery, open_imagery
-from g2s_localizer.imagery.coverage import Coverage, survey
+from g2s_localizer.imagery.coverage import Coverage, measure_coverage
 from g2s_localizer.imagery.level import Box
 from g2s_localizer.model import (
     Registration,
@@ -120,7 +120,7 @@ class Localizer:
     def coverage(self, area: Box) -> Coverage:
         """Of how much of `area` the imagery has all that localizing there needs."""
         model = self._network.config
-        return survey(self._imagery, area, model.imagery_m + SNAP_M, model.gsd)
+        return measure_coverage(self._imagery, area, model.imagery_m + SNAP_M, model.gsd)
 
     def localize(self, observation: Observation) -> Estimate:
         """One estimate for one observation; expected trouble is its rejection, never raised."""

@@ -18,7 +18,7 @@ MAX_CELL_M = 1000.0
 """Longest side of a cell (m)."""
 
 MAX_S = 60.0
-"""Longest time that a survey takes."""
+"""Longest time (s) that the measurement takes."""
 
 MAX_NAMED = 3
 """Missing places and parts that are spelled out."""
@@ -71,7 +71,7 @@ def box_around(place: LatLon, radius_m: float) -> Box:
     )
 
 
-def survey(imagery: Imagery, box: Box, crop_m: float, gsd: float) -> Coverage:
+def measure_coverage(imagery: Imagery, box: Box, crop_m: float, gsd: float) -> Coverage:
     """What `imagery` holds of what crops of `crop_m` at `gsd`, centred in `box`, need.
 
     The box is divided into CELLS x CELLS cells, fewer where they would be smaller than a crop,

@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from g2s_localizer.bag_reader import BagReader
 from g2s_localizer.estimator.localizer import SNAP_M
 from g2s_localizer.imagery import Imagery, open_imagery
-from g2s_localizer.imagery.coverage import survey
+from g2s_localizer.imagery.coverage import measure_coverage
 from g2s_localizer.model import load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from g2s_localizer.ros.parameters import NodeConfig, Parameters, UnusableParameters
@@ -184,7 +184,7 @@ def _check_area(
         if not with_bag:
             report.unseen("coverage", "there is no imagery.area, no map.datum and no bag")
         return
-    coverage = survey(imagery, config.area, model.imagery_m + SNAP_M, model.gsd)
+    coverage = measure_coverage(imagery, config.area, model.imagery_m + SNAP_M, model.gsd)
     named = f"the imagery covers {coverage}"
     fault = f"{named}: g2s-tiles fetch gets what is missing" if coverage.missing else ""
     report.judge("coverage", fault, named)

@@ -17,7 +17,7 @@ from g2s_localizer.imagery.fetch.guards import PlaceholderTile, check_tile
 from g2s_localizer.imagery.fetch.pace import BudgetSpent, Pace, backoff
 from g2s_localizer.imagery.fetch.provider import Provider
 from g2s_localizer.imagery.fetch.request import Reply, RequestLimits, TileClient
-from g2s_localizer.imagery.fetch.store import RepeatedTile, StoreFull, TileStore
+from g2s_localizer.imagery.fetch.store import FetchStore, RepeatedTile, StoreFull
 from g2s_localizer.imagery.source import UnusableTile
 from g2s_localizer.imagery.tiles.index import TileId
 
@@ -93,7 +93,7 @@ class Download:
     def __init__(
         self,
         provider: Provider,
-        store: TileStore,
+        store: FetchStore,
         user_agent: str,
         key: str = "",
         limits: FetchLimits | None = None,

@@ -47,7 +47,7 @@ class RepeatedTile(PlaceholderTile):
 
 
 @dataclass
-class Survey:
+class StoreStatus:
     """What a store holds of the tiles asked for; every tile is in one of the five."""
 
     fresh: list[TileId] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Survey:
         return [*self.damaged, *self.unknown, *self.expired]
 
 
-class TileStore:
+class FetchStore:
     """Writes tiles into a folder in the slippy-map layout, with an index; a context manager.
 
     folder     made where it is not there; refused where it holds files that are no such store
@@ -115,7 +115,7 @@ class TileStore:
             ),
         )  # fmt: skip
 
-    def __enter__(self) -> TileStore:
+    def __enter__(self) -> FetchStore:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,25 +126,25 @@ class TileStore:
         shutil.rmtree(self._folder / PARTIAL_NAME, ignore_errors=True)
         os.close(self._lock)
 
-    def survey(self, tiles: Iterable[TileId]) -> Survey:
+    def status(self, tiles: Iterable[TileId]) -> StoreStatus:
         """Read and check what the store holds of `tiles`, and call it used."""
-        survey = Survey()
+        status = StoreStatus()
         now = time.time()
         for tile in tiles:
             try:
                 encoded = self.index.read(tile, used_again_s=0.0)
             except UnusableTile as error:
-                survey.damaged[tile] = str(error)
+                status.damaged[tile] = str(error)
                 continue
             if encoded is not None:
                 record = self.index.record(tile)
                 expires = record.expires if record else None
-                (survey.fresh if expires is None or expires > now else survey.expired).append(tile)
+                (status.fresh if expires is None or expires > now else status.expired).append(tile)
             elif (reason := self.index.absence(tile, now)) is not None:
-                survey.absent[tile] = reason
+                status.absent[tile] = reason
             else:
-                survey.unknown.append(tile)
-        return survey
+                status.unknown.append(tile)
+        return status
 
     def put(
         self,

@@ -28,7 +28,7 @@ from g2s_localizer.tools.tiles.route import read_route
 
 if TYPE_CHECKING:
     from g2s_localizer.imagery.fetch.download import FetchResult
-    from g2s_localizer.imagery.fetch.store import Survey, TileStore
+    from g2s_localizer.imagery.fetch.store import FetchStore, StoreStatus
 
 CONTACT_ENV = "G2S_CONTACT"
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         if error.name != "httpx":
             raise
         return _fail("fetch needs the package httpx: pip install httpx")
-    from g2s_localizer.imagery.fetch.store import StoreLocked, TileStore
+    from g2s_localizer.imagery.fetch.store import FetchStore, StoreLocked
 
     try:
         with ExitStack() as stack:
@@ -99,15 +99,15 @@ def run(args: argparse.Namespace) -> int:
             cap = None if args.max_gb is None else round(args.max_gb * 1e9)
             store = None
             if args.out.exists():
-                store = stack.enter_context(TileStore(args.out, rights, cap))
-            survey = _survey(store, tiles)
-            if survey.wanted and not _confirm(args, provider, store, tiles, survey):
+                store = stack.enter_context(FetchStore(args.out, rights, cap))
+            status = _status(store, tiles)
+            if status.wanted and not _confirm(args, provider, store, tiles, status):
                 return 1
             # Not made before somebody has said yes.
             if store is None:
-                store = stack.enter_context(TileStore(args.out, rights, cap))
+                store = stack.enter_context(FetchStore(args.out, rights, cap))
             started = time.monotonic()
-            with tqdm(total=len(survey.wanted), unit="tile", file=sys.stderr) as bar:
+            with tqdm(total=len(status.wanted), unit="tile", file=sys.stderr) as bar:
 
                 def show(result: FetchResult) -> None:
                     done = f"{result.bytes / 1e6:.1f} MB, {len(result.failed)} failed"
@@ -116,12 +116,12 @@ def run(args: argparse.Namespace) -> int:
 
                 download = Download(provider, store, agent, key, limits, show)
                 try:
-                    download.run(survey.wanted)
+                    download.run(status.wanted)
                 except KeyboardInterrupt:
                     download.result.stopped = "interrupted"
             result = download.result
-            report_fetched(args.out, provider, survey, result, time.monotonic() - started)
-            missing = missing_tiles(args.out, store, tiles, survey, result)
+            report_fetched(args.out, provider, status, result, time.monotonic() - started)
+            missing = missing_tiles(args.out, store, tiles, status, result)
             report_missing(args.out, missing)
             if result.stopped == "interrupted":
                 return 130
@@ -173,23 +173,23 @@ def _key(provider: Provider) -> str:
     return key
 
 
-def _survey(store: TileStore | None, tiles: Sequence[TileId]) -> Survey:
-    from g2s_localizer.imagery.fetch.store import Survey
+def _status(store: FetchStore | None, tiles: Sequence[TileId]) -> StoreStatus:
+    from g2s_localizer.imagery.fetch.store import StoreStatus
 
     if store is None:
-        return Survey(unknown=list(tiles))
-    return store.survey(tqdm(tiles, desc="checking", unit="tile", file=sys.stderr))
+        return StoreStatus(unknown=list(tiles))
+    return store.status(tqdm(tiles, desc="checking", unit="tile", file=sys.stderr))
 
 
 def _confirm(
     args: argparse.Namespace,
     provider: Provider,
-    store: TileStore | None,
+    store: FetchStore | None,
     tiles: Sequence[TileId],
-    survey: Survey,
+    status: StoreStatus,
 ) -> bool:
     """Say what the fetch will cost, and ask whether to start it."""
-    wanted = len(survey.wanted)
+    wanted = len(status.wanted)
     each, basis = float(TYPICAL_BYTES), "assumed"
     if store is not None:
         count, mean = store.index.query("SELECT COUNT(*), AVG(bytes) FROM tiles")[0]

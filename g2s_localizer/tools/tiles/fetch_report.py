@@ -19,25 +19,25 @@ from g2s_localizer.imagery.tiles.tile import TileCache
 
 if TYPE_CHECKING:
     from g2s_localizer.imagery.fetch.download import FetchResult
-    from g2s_localizer.imagery.fetch.store import Survey, TileStore
+    from g2s_localizer.imagery.fetch.store import FetchStore, StoreStatus
 
 MAX_NAMED = 6
 """Tiles that the report names for each reason; missing.txt names all."""
 
 
 def missing_tiles(
-    out: Path, store: TileStore, tiles: Sequence[TileId], survey: Survey, result: FetchResult
+    out: Path, store: FetchStore, tiles: Sequence[TileId], status: StoreStatus, result: FetchResult
 ) -> dict[TileId, str]:
     """Return why tiles that were asked for are not in the store `out`, or show no imagery in part.
 
     What is there is looked into as g2s-tiles verify does.
     """
     untried = f"not tried: {result.stopped}" if result.stopped else "evicted to stay below the cap"
-    still_damaged = store.survey(survey.damaged).damaged
+    still_damaged = store.status(status.damaged).damaged
     missing = {}
     for tile in tiles:
         if store.index.record(tile) is None or tile in still_damaged:
-            known = survey.absent.get(tile, survey.damaged.get(tile, untried))
+            known = status.absent.get(tile, status.damaged.get(tile, untried))
             missing[tile] = result.failed.get(tile, known)
     there = [tile for tile in tiles if tile not in missing]
     return missing | _gaps(out, there)
@@ -54,17 +54,17 @@ def _gaps(out: Path, tiles: Sequence[TileId]) -> dict[TileId, str]:
 
 
 def report_fetched(
-    out: Path, provider: Provider, survey: Survey, result: FetchResult, seconds: float
+    out: Path, provider: Provider, status: StoreStatus, result: FetchResult, seconds: float
 ) -> None:
     """Say what was done, and what of it was cut short or left as it was."""
     print(
         f"{out}: {result.fetched} tiles fetched ({result.bytes / 1e6:.1f} MB, {result.requests} "
-        f"requests, {seconds:.0f} s), {result.renewed} unchanged, {len(survey.fresh)} were there "
+        f"requests, {seconds:.0f} s), {result.renewed} unchanged, {len(status.fresh)} were there "
         f"already. Imagery: {provider.attribution} ({provider.licence})"
     )
     if result.stopped:
         print(f"Stopped early: {result.stopped}. The same command goes on from here.")
-    stale = {tile: result.failed[tile] for tile in survey.expired if tile in result.failed}
+    stale = {tile: result.failed[tile] for tile in status.expired if tile in result.failed}
     for reason, group in _by_reason(stale).items():
         print(f"Expired and not renewed, kept as they are: {_named(reason, group)}")
 

@@ -13,7 +13,7 @@ import pytest
 from g2s_localizer.imagery.fetch.download import Download, FetchLimits
 from g2s_localizer.imagery.fetch.provider import Provider
 from g2s_localizer.imagery.fetch.request import RequestLimits
-from g2s_localizer.imagery.fetch.store import TileStore
+from g2s_localizer.imagery.fetch.store import FetchStore
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.tiles.slippy import SlippyStore
 
@@ -42,9 +42,9 @@ def provider(server, way, **changes):
 
 def fetch(provider, folder, tiles, **changes):
     """Fetch what the store lacks, as the command does; returns the result."""
-    with TileStore(folder, RIGHTS) as store:
+    with FetchStore(folder, RIGHTS) as store:
         download = Download(provider, store, "test", limits=limits(**changes))
-        return download.run(store.survey(tiles).wanted)
+        return download.run(store.status(tiles).wanted)
 
 
 @pytest.fixture(scope="module")
@@ -220,14 +220,14 @@ def test_the_same_bytes_for_three_places_are_a_placeholder(server, tmp_path):
 def test_a_tile_of_another_size_than_the_others_is_refused(server, tmp_path):
     from g2s_localizer.imagery.picture import ImageHeader
 
-    with TileStore(tmp_path, RIGHTS) as store:
+    with FetchStore(tmp_path, RIGHTS) as store:
         store.put((19, 1, 1), tile_image(1, 1, (512, 512)), ImageHeader(0, 512, 512))
     result = fetch(provider(server, "good"), tmp_path, ONE)
     assert result.failed[ONE[0]] == "256 x 256 pixels where others have 512 x 512"
 
 
 def test_a_full_disk_ends_the_fetch_and_spoils_nothing(server, tmp_path):
-    with TileStore(tmp_path, RIGHTS) as store:
+    with FetchStore(tmp_path, RIGHTS) as store:
         pages = store.index.query("PRAGMA page_count")[0][0]
         store.index.query(f"PRAGMA max_page_count = {pages + 1}")
         result = Download(provider(server, "good"), store, "test", limits=limits()).run(MANY)
@@ -274,7 +274,7 @@ def test_gigabytes_and_bombs_cost_little_memory_and_no_disk(server, tmp_path):
 )  # fmt: skip
 def test_the_key_is_neither_told_nor_kept(tmp_path, capfd, caplog, way):
     caplog.set_level("DEBUG")
-    with HostileServer(secret=SECRET) as server, TileStore(tmp_path, RIGHTS) as store:
+    with HostileServer(secret=SECRET) as server, FetchStore(tmp_path, RIGHTS) as store:
         url = f"{server.url}/{way}/{{z}}/{{x}}/{{y}}?key={{key}}"
         keyed = provider(server, way, url=url, api_key_env="HOSTILE_KEY")
         result = Download(keyed, store, "test", SECRET, limits()).run(ONE)

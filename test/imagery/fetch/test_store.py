@@ -15,7 +15,7 @@ import pytest
 
 from g2s_localizer.geometry.geodesy import LatLon, mercator_pixel
 from g2s_localizer.imagery import MissingImagery, open_imagery
-from g2s_localizer.imagery.fetch.store import RepeatedTile, StoreFull, StoreLocked, TileStore
+from g2s_localizer.imagery.fetch.store import FetchStore, RepeatedTile, StoreFull, StoreLocked
 from g2s_localizer.imagery.picture import ImageHeader
 from g2s_localizer.imagery.sidecar import Sidecar, read_sidecar, write_sidecar
 from g2s_localizer.imagery.tiles.slippy import SlippyStore
@@ -33,7 +33,7 @@ def picture(seed):
 
 def fill(folder, count=9):
     """`count` tiles around PLACE, three a row."""
-    with TileStore(folder, RIGHTS) as store:
+    with FetchStore(folder, RIGHTS) as store:
         for i in range(count):
             store.put((19, X - 1 + i % 3, Y - 1 + i // 3), picture(i), HEADER)
     return folder
@@ -77,20 +77,20 @@ def test_a_file_that_the_index_does_not_list_is_no_tile(tmp_path):
 
 @pytest.mark.parametrize("nonsense", ["format = '/../../etc/passwd'", "format = 9", "bytes = 'x'"])
 def test_an_index_cannot_lead_outside_the_store(tmp_path, nonsense):
-    with TileStore(fill(tmp_path), RIGHTS) as store:
+    with FetchStore(fill(tmp_path), RIGHTS) as store:
         store.index.query(f"UPDATE tiles SET {nonsense}")
     store = SlippyStore(tmp_path)
     assert (store.has(19, X, Y), store.read(19, X, Y)) == (False, None)
 
 
 def test_survey_tells_the_damaged_the_absent_and_the_unknown_apart(tmp_path):
-    with TileStore(fill(tmp_path), RIGHTS) as store:
+    with FetchStore(fill(tmp_path), RIGHTS) as store:
         file_of(tmp_path).unlink()
         store.note_absent((19, 1, 1), "404 Not Found", time.time() + 60)
         store.note_absent((19, 2, 2), "404 Not Found", time.time() - 60)
-        survey = store.survey([(19, X, Y), (19, X - 1, Y), (19, 1, 1), (19, 2, 2)])
-    assert survey.fresh == [(19, X - 1, Y)] and list(survey.damaged) == [(19, X, Y)]
-    assert survey.absent == {(19, 1, 1): "404 Not Found"} and survey.unknown == [(19, 2, 2)]
+        status = store.status([(19, X, Y), (19, X - 1, Y), (19, 1, 1), (19, 2, 2)])
+    assert status.fresh == [(19, X - 1, Y)] and list(status.damaged) == [(19, X, Y)]
+    assert status.absent == {(19, 1, 1): "404 Not Found"} and status.unknown == [(19, 2, 2)]
 
 
 def test_what_was_used_longest_ago_is_evicted_first(tmp_path):
@@ -100,7 +100,7 @@ def test_what_was_used_longest_ago_is_evicted_first(tmp_path):
         os.utime(path, (1e9 - i, 1e9))
     SlippyStore(tmp_path).read(19, X + 1, Y + 1)  # The oldest, used again.
     size = len(picture(0))
-    with TileStore(tmp_path, RIGHTS, cap_bytes=int(9.5 * size)) as store:
+    with FetchStore(tmp_path, RIGHTS, cap_bytes=int(9.5 * size)) as store:
         store.put((19, 5, 5), picture(50), HEADER)
         held = {(x, y) for x, y in store.index.tiles(19)}
         assert store.bytes <= 9.5 * size
@@ -108,7 +108,7 @@ def test_what_was_used_longest_ago_is_evicted_first(tmp_path):
 
 
 def test_what_was_fetched_just_now_is_not_evicted_for_what_comes_next(tmp_path):
-    with TileStore(tmp_path, RIGHTS, cap_bytes=3 * len(picture(0))) as store:
+    with FetchStore(tmp_path, RIGHTS, cap_bytes=3 * len(picture(0))) as store:
         with pytest.raises(StoreFull, match="reached by tiles of this fetch itself"):
             for i in range(5):
                 store.put((19, i, 1), picture(i), HEADER)
@@ -116,7 +116,7 @@ def test_what_was_fetched_just_now_is_not_evicted_for_what_comes_next(tmp_path):
 
 
 def test_the_same_bytes_in_a_third_place_are_no_photograph(tmp_path):
-    with TileStore(tmp_path, RIGHTS) as store:
+    with FetchStore(tmp_path, RIGHTS) as store:
         for i in range(2):
             store.put((19, i, 1), picture(0), HEADER)
         store.put((19, 1, 1), picture(0), HEADER)  # The second place again.
@@ -127,19 +127,19 @@ def test_the_same_bytes_in_a_third_place_are_no_photograph(tmp_path):
 
 def test_a_store_is_of_one_provider(tmp_path):
     with pytest.raises(ValueError, match="holds the tiles of surveyor; those of other need"):
-        TileStore(fill(tmp_path), Sidecar("b", "c", "other"))
+        FetchStore(fill(tmp_path), Sidecar("b", "c", "other"))
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(ValueError, match="is not empty and no store of fetched tiles"):
-        TileStore(tmp_path, RIGHTS)
+        FetchStore(tmp_path, RIGHTS)
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
 def test_the_offset_of_a_store_survives_the_next_fetch(tmp_path):
     write_sidecar(fill(tmp_path), Sidecar("old", "old", "surveyor", 0.5, -0.25, 0.3))
-    TileStore(tmp_path, RIGHTS).close()
+    FetchStore(tmp_path, RIGHTS).close()
     sidecar = read_sidecar(tmp_path)
     assert (sidecar.offset_m, sidecar.georeferencing_sigma_m) == ((0.5, -0.25), 0.3)
     assert json.loads((tmp_path / "imagery.json").read_text())["attribution"] == "© a surveyor"
@@ -154,7 +154,7 @@ def test_a_broken_index_is_named(tmp_path):
 WRITER = """
 import sys
 from test_store import *
-with TileStore(Path(sys.argv[1]), RIGHTS) as store:
+with FetchStore(Path(sys.argv[1]), RIGHTS) as store:
     print("open", flush=True)
     for i in range(int(sys.argv[2])):
         store.put((19, X + i % 5, Y), picture(i), HEADER)
@@ -175,16 +175,16 @@ def writer(folder, count=0):
 def test_a_second_writer_is_told_who_the_first_is(tmp_path):
     process = writer(tmp_path)
     with pytest.raises(StoreLocked, match=f"written to by process {process.pid} on .* since"):
-        TileStore(tmp_path, RIGHTS)
+        FetchStore(tmp_path, RIGHTS)
     process.communicate(timeout=20)
-    TileStore(tmp_path, RIGHTS).close()
+    FetchStore(tmp_path, RIGHTS).close()
 
 
 def test_a_writer_that_was_killed_holds_nobody_up(tmp_path):
     process = writer(tmp_path)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(timeout=20)
-    TileStore(tmp_path, RIGHTS).close()
+    FetchStore(tmp_path, RIGHTS).close()
 
 
 def test_readers_see_whole_tiles_while_another_process_writes(tmp_path):

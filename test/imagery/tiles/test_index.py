@@ -10,7 +10,7 @@ import pytest
 
 from g2s_localizer.geometry.geodesy import LatLon, mercator_pixel
 from g2s_localizer.imagery import MissingImagery, open_imagery
-from g2s_localizer.imagery.fetch.store import TileStore
+from g2s_localizer.imagery.fetch.store import FetchStore
 from g2s_localizer.imagery.picture import ImageHeader
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.tiles.index import INDEX_NAME, TileIndex
@@ -23,7 +23,7 @@ TILE = (19, *(int(pixel // 256) for pixel in mercator_pixel(PLACE.lat, PLACE.lon
 def folder(tmp_path):
     """A store of the one tile at PLACE."""
     image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
-    with TileStore(tmp_path / "store", Sidecar()) as store:
+    with FetchStore(tmp_path / "store", Sidecar()) as store:
         store.put(TILE, cv2.imencode(".png", image)[1].tobytes(), ImageHeader(0, 256, 256))
     return tmp_path / "store"
 

@@ -13,7 +13,7 @@ import pytest
 
 from g2s_localizer.geometry.geodesy import LatLon, mercator_latlon, mercator_pixel
 from g2s_localizer.imagery import MissingImagery, open_imagery
-from g2s_localizer.imagery.coverage import box_around, survey
+from g2s_localizer.imagery.coverage import box_around, measure_coverage
 
 KARLSRUHE = LatLon(49.011212, 8.422885)
 X, Y = (int(p // 256) for p in mercator_pixel(KARLSRUHE.lat, KARLSRUHE.lon, 19))
@@ -80,8 +80,8 @@ def test_a_crop_beside_the_transparent_part_of_a_tile_is_served(tmp_path):
 
 def test_coverage_knows_of_transparent_tiles(tmp_path):
     imagery = store(tmp_path, without_alpha_in_the_east, channels=4)
-    assert survey(imagery, box_around(middle_of(-0.4, 0), 10.0), 50.0, 0.2).share == 1.0
-    assert survey(imagery, box_around(middle_of(0.4, 0), 10.0), 50.0, 0.2).share == 0.0
+    assert measure_coverage(imagery, box_around(middle_of(-0.4, 0), 10.0), 50.0, 0.2).share == 1.0
+    assert measure_coverage(imagery, box_around(middle_of(0.4, 0), 10.0), 50.0, 0.2).share == 0.0
 
 
 def test_the_case_of_transparent_tiles_is_missing_in_the_east():
