@@ -49,7 +49,7 @@ def with_settings(values: Any, settings: Sequence[str]) -> Any:
         if not equals or not all(names):
             raise ValueError(f"--set {text}: needs a key and a value, as seed=2 or model.gsd=0.5")
         read = parse_yaml(value.encode(), f"--set {text}") if value else ""
-        values = _placed(values, names, read, "")
+        values = _inserted(values, names, read, "")
     return values
 
 
@@ -61,7 +61,7 @@ def merged(below: Any, above: Any) -> Any:
     return {**below, **above, **shared}
 
 
-def _placed(values: Any, names: Sequence[str], value: Any, where: str) -> Any:
+def _inserted(values: Any, names: Sequence[str], value: Any, where: str) -> Any:
     if not names:
         return merged(values, value)
     if values is None:
@@ -69,4 +69,4 @@ def _placed(values: Any, names: Sequence[str], value: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"{where.rstrip('.') or 'the file'} is {values!r}, which has no keys")
     first, *rest = names
-    return {**values, first: _placed(values.get(first), rest, value, f"{where}{first}.")}
+    return {**values, first: _inserted(values.get(first), rest, value, f"{where}{first}.")}

@@ -31,7 +31,7 @@ MAX_DISTANCE_M = 300_000.0
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedFix:
+class GeodeticFix:
     """A fix before it has a place in map: antenna, covariance (2, 2) (m^2, east and north)."""
 
     stamp_ns: int
@@ -55,7 +55,7 @@ class Datum:
         self.odd: list[str] = []
         self._fixed = frame is not None
         self._source = "map.datum_latitude, map.datum_longitude" if frame else "an early fix"
-        self._waiting: PlacedFix | None = None
+        self._waiting: GeodeticFix | None = None
 
     @property
     def waits(self) -> bool:
@@ -70,7 +70,7 @@ class Datum:
         """Compare the next fix with none from before: time was set back."""
         self._waiting = None
 
-    def admit(self, fix: PlacedFix) -> list[PlacedFix]:
+    def admit(self, fix: GeodeticFix) -> list[GeodeticFix]:
         """Return the fixes that have a place in map now; none while a second one must agree.
 
         The frame may be another one after it. Raises ValueError for a fix that is too far from a
@@ -96,7 +96,7 @@ class Datum:
         self.frame, self._waiting = LocalFrame(first.place), None
         return [first, fix]
 
-    def _warn(self, frame: LocalFrame, fix: PlacedFix) -> list[PlacedFix]:
+    def _warn(self, frame: LocalFrame, fix: GeodeticFix) -> list[GeodeticFix]:
         self.warning = (
             f"fixes are {_km(frame.datum, fix.place)} from the datum {_text(frame.datum)}: is it "
             f"right (it comes from {self._source})?"
@@ -105,7 +105,7 @@ class Datum:
             raise ValueError(self.warning)
         return [fix]
 
-    def _call_odd(self, fix: PlacedFix) -> None:
+    def _call_odd(self, fix: GeodeticFix) -> None:
         """Name the fix that waits: it did not find another one that agrees with it."""
         if (first := self._waiting) is not None:
             self.odd.append(
@@ -114,7 +114,7 @@ class Datum:
             )
 
 
-def agree(first: PlacedFix, second: PlacedFix) -> bool:
+def agree(first: GeodeticFix, second: GeodeticFix) -> bool:
     """Return whether a vehicle can have come from one fix to the other in the time between."""
     pause_s = min(abs(second.stamp_ns - first.stamp_ns) * 1e-9, MAX_PAUSE_S)
     slack = 5.0 * sum(math.sqrt(float(np.trace(one.covariance))) for one in (first, second))

@@ -83,7 +83,7 @@ class Localizer:
         self._agreement = Agreement()
         self._mirror = MirrorWatch()
         self._headings = HeadingSearch()
-        self._floor = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
+        self._map_covariance = np.diag([map_sigma_m**2, map_sigma_m**2, 0.0])
         encoder = CropEncoder(self._network, imagery, self._device)
         model = network.config
         most = round(config.cache_mb * 2**20)
@@ -178,7 +178,7 @@ class Localizer:
             return refuse(Rejection.FLAT_SCORE, str(error))
 
         # 5. Its covariance: of the peak, and of the other places that the prior leaves possible.
-        spread = self._floor[:2, :2] + model.cell_m**2 * np.eye(2)
+        spread = self._map_covariance[:2, :2] + model.cell_m**2 * np.eye(2)
         region = within_reach(in_crop, (0.0, 0.0), spread, self._limits)
         possible = region.holds(registration.score_map.cell_xy())
         covariance = registration.within + registration.beyond(possible)
@@ -250,7 +250,7 @@ class Localizer:
         prior = observation.prior
         score_map = registration.score_map
         pose = satellite.pose @ Pose2D(registration.x, registration.y, registration.yaw)
-        covariance = rotate_covariance(in_crop, satellite.turn) + self._floor
+        covariance = rotate_covariance(in_crop, satellite.turn) + self._map_covariance
         log_odds = self._presence.update(
             observation.stamp_ns,
             registration.evidence + self._agreement.evidence(prior, pose),

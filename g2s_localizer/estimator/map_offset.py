@@ -39,7 +39,7 @@ MAX_CORRELATED = 0.8
 SIGNIFICANCE = 0.01
 """Chance of an offset that looks so large where there is none: below it the offset is believed."""
 
-FLOOR_M = 0.1
+MIN_SIGMA_M = 0.1
 """Added to the covariances: no pair of pose and prior agrees better than this."""
 
 _TUKEY = 5.12
@@ -125,7 +125,7 @@ def estimate_map_offset(data: Disagreements) -> MapOffset:
     Raises ValueError when there are too few samples, too short a time or too uniform headings.
     """
     _require_enough(data)
-    root = np.linalg.inv(np.linalg.cholesky(data.covariance + FLOOR_M**2 * np.eye(2)))
+    root = np.linalg.inv(np.linalg.cholesky(data.covariance + MIN_SIGMA_M**2 * np.eye(2)))
     turn = np.exp(1j * data.yaw)
     R = np.stack([turn.real, -turn.imag, turn.imag, turn.real], axis=1).reshape(-1, 2, 2)
     design = root @ np.concatenate([np.broadcast_to(np.eye(2), R.shape), R], axis=2)

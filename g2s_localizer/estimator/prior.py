@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from g2s_localizer.estimator.datum import Datum, PlacedFix
+from g2s_localizer.estimator.datum import Datum, GeodeticFix
 from g2s_localizer.estimator.estimate import Prior, Rejection
 from g2s_localizer.estimator.motion import (
     ACCELERATION_SIGMA,
@@ -161,7 +161,7 @@ class PriorBuffer:
         """Take a position of the antenna with its covariance (2, 2) (m^2, east and north)."""
         covariance = positive(covariance_xy)
         frame = self.frame
-        placed = self._datum.admit(PlacedFix(stamp_ns, place, covariance))
+        placed = self._datum.admit(GeodeticFix(stamp_ns, place, covariance))
         if self.frame is not frame:
             self._fixes.clear()
         for one in placed:

@@ -20,10 +20,10 @@ class UnreadableFile(ValueError):
     """Why a file that is there is not read."""
 
 
-def read_file(path: Path, max_bytes: int, within: Path | None = None) -> bytes:
+def read_file(path: Path, max_bytes: int, folder: Path | None = None) -> bytes:
     """Return the content of a regular file of at most `max_bytes`.
 
-    within  the folder, without links in its own path, that links in `path` must not lead out of;
+    folder  the folder, without links in its own path, that links in `path` must not lead out of;
             None: they may lead anywhere
 
     Raises FileNotFoundError for an absent one, UnreadableFile saying why another is not read.
@@ -39,7 +39,7 @@ def read_file(path: Path, max_bytes: int, within: Path | None = None) -> bytes:
         raise UnreadableFile(f"cannot be read: {error.strerror}") from error
     try:
         # After the cheap look whether it is there: most names that are tried are not.
-        if within is not None and not is_inside(path, within):
+        if folder is not None and not is_inside(path, folder):
             raise UnreadableFile("a link that leads out of the store; what lies there is not read")
         kind = stat.S_IFMT(os.fstat(handle).st_mode)
         if kind != stat.S_IFREG:

@@ -159,7 +159,7 @@ def _axis_positions(
     return position, origin + first
 
 
-def reach(position: Float32Array) -> int:
+def touched_pixels(position: Float32Array) -> int:
     """Pixels of the window that bilinear sampling at `position` touches."""
     return math.ceil(float(position.max())) + 1
 

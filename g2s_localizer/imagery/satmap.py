@@ -28,10 +28,10 @@ from g2s_localizer.imagery.resample import (
     Float32Array,
     crop_pixels,
     mercator_fit,
-    reach,
     resampled,
     sample_positions,
     samples_per_pixel,
+    touched_pixels,
     wrapped,
 )
 from g2s_localizer.imagery.sidecar import Sidecar
@@ -151,7 +151,7 @@ class SatmapImagery:
         own = ground_sample_distance(centre.lat, ZOOM)
         samples = samples_per_pixel(pixels, gsd, own, f"an image of {self.name}")
         u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
-        touched = np.s_[row : row + reach(v), column : column + reach(u)]
+        touched = np.s_[row : row + touched_pixels(v), column : column + touched_pixels(u)]
         try:
             tile = self._image(index)
             refuse_transparent(tile, touched)
@@ -205,7 +205,7 @@ class SatmapImagery:
         tile = self._cache.get((ZOOM, index, 0))
         if tile is None:
             try:
-                content = read_file(self._files[index], MAX_TILE_BYTES, within=self._real)
+                content = read_file(self._files[index], MAX_TILE_BYTES, folder=self._real)
             except (OSError, UnreadableFile) as error:
                 raise UnusableTile(str(error)) from error
             tile = decode_tile(content)

@@ -28,7 +28,7 @@ Picture = NDArray[np.uint8]
 MAX_WIDTH = 960
 """Largest width of the picture (pixels): larger images are reduced."""
 
-REACH_M = 40.0
+MAX_GROUND_M = 40.0
 """The crop is laid this far around base_link: beyond it a pixel spans too much ground."""
 
 ARROW_AHEAD_M, ARROW_M = 12.0, 4.0
@@ -83,7 +83,7 @@ def _reduced_camera(camera: Camera | Panorama, width: int, height: int) -> Camer
 def _ground_pixels(
     camera: Camera | Panorama,
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
-    """Return rows (N,), columns (N,) of the pixels that look at the ground within REACH_M, and
+    """Return rows (N,), columns (N,) of the pixels that look at the ground within MAX_GROUND_M, and
     where they do, (N, 2) in base_link (m).
     """
     rows, columns = np.indices((camera.height, camera.width)).reshape(2, -1)
@@ -91,7 +91,7 @@ def _ground_pixels(
     rays = _rays(camera, uv) @ camera.T_base_camera[:3, :3].T
     with np.errstate(divide="ignore", invalid="ignore"):
         points = camera.T_base_camera[:3, 3] - rays * (camera.ground_height / rays[:, 2:])
-    seen = (rays[:, 2] < 0) & (np.hypot(points[:, 0], points[:, 1]) <= REACH_M)
+    seen = (rays[:, 2] < 0) & (np.hypot(points[:, 0], points[:, 1]) <= MAX_GROUND_M)
     rows, columns, points, uv = rows[seen], columns[seen], points[seen], uv[seen]
     if camera.is_distorted:
         # Far from the axis a lens may have no inverse: what does not come back is left out.

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from g2s_localizer.estimator.datum import Datum, PlacedFix
+from g2s_localizer.estimator.datum import Datum, GeodeticFix
 from g2s_localizer.geometry import LatLon, LocalFrame
 
 SECOND = 1_000_000_000
@@ -10,7 +10,7 @@ HOME = LatLon(49.01, 8.43)
 
 
 def fix(t, place, sigma=2.0):
-    return PlacedFix(round(t * SECOND), place, sigma**2 * np.eye(2))
+    return GeodeticFix(round(t * SECOND), place, sigma**2 * np.eye(2))
 
 
 def near(metres):

@@ -2,17 +2,17 @@
 import numpy as np
 import pytest
 
-from g2s_localizer.imagery.blank import SHARE, are_photographs, one_colour
+from g2s_localizer.imagery.blank import MAX_FLAT_SHARE, are_photographs, one_colour
 
 GRAIN = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
 
 
-@pytest.mark.parametrize("share", [SHARE - 0.02, SHARE + 0.02, 0.7, 1.0])
+@pytest.mark.parametrize("share", [MAX_FLAT_SHARE - 0.02, MAX_FLAT_SHARE + 0.02, 0.7, 1.0])
 def test_a_colour_counts_from_its_share_on(share):
     image = GRAIN.copy()
     image[:, : int(200 * share)] = (7, 8, 9)
     found = one_colour(image)
-    assert (found is not None) == (share > SHARE)
+    assert (found is not None) == (share > MAX_FLAT_SHARE)
     assert found is None or (found.colour, round(found.share, 1)) == ((7, 8, 9), round(share, 1))
 
 

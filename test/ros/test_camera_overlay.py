@@ -10,7 +10,7 @@ from g2s_localizer.estimator.estimate import Estimate, Prior, Rejection
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Panorama, Pose2D
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.imagery.crop import SatelliteCrop
-from g2s_localizer.ros.camera_overlay import MAX_WIDTH, REACH_M, draw_camera_overlay
+from g2s_localizer.ros.camera_overlay import MAX_GROUND_M, MAX_WIDTH, draw_camera_overlay
 from g2s_localizer.ros.drawing import ACCEPTED_COLOUR, REJECTED_COLOUR
 
 FRAME = LocalFrame(LatLon(49.0, 8.4))
@@ -99,7 +99,7 @@ def test_beyond_its_reach_and_beyond_the_crop_the_image_stays():
     seen_by = camera()
     image = np.full((400, 640, 3), 200, np.uint8)
     picture = drawn(seen_by, crop(), image)
-    (u, beyond), (_, within) = seen_by.project([(REACH_M + 1, 0, 0), (25.0, 0, 0)])[0].round()
+    (u, beyond), (_, within) = seen_by.project([(MAX_GROUND_M + 1, 0, 0), (25.0, 0, 0)])[0].round()
     assert (picture[int(beyond), int(u)] == 200).all()
     assert (picture[int(within), int(u)] == 100).all()
     small = SatelliteCrop(np.zeros((20, 20, 3), np.uint8), CENTRE, 0.1, "")

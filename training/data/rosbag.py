@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from g2s_localizer.bag_reader import BagReader
-from g2s_localizer.estimator.datum import PlacedFix, agree
+from g2s_localizer.estimator.datum import GeodeticFix, agree
 from g2s_localizer.estimator.prior import Prior, PriorBuffer
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.imagery import Imagery
@@ -89,7 +89,7 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
             f"{bag}: {config.camera_info} says {camera.width} x {camera.height} pixels, the images "
             f"have {sorted(recording.sizes)}"
         )
-    frame, fixes = _placed(bag, recording, config)
+    frame, fixes = _agreeing_fixes(bag, recording, config)
     priors = _priors(recording, config, frame, fixes)
     odometry = odometry_track(recording.odometry) if recording.odometry else None
     truth = None
@@ -121,15 +121,15 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
     return LabelledDrive(str(bag), numbers, images, camera, frame, labels, truths, imagery, track)
 
 
-def _placed(
+def _agreeing_fixes(
     bag: Path, recording: Recording, config: BagConfig
-) -> tuple[LocalFrame, list[PlacedFix]]:
+) -> tuple[LocalFrame, list[GeodeticFix]]:
     """The fixes that agree with those beside them, and the frame at the most central of them."""
     fixes = sorted(
-        (PlacedFix(stamp, place, spread) for stamp, place, spread in recording.fixes),
+        (GeodeticFix(stamp, place, spread) for stamp, place, spread in recording.fixes),
         key=lambda fix: fix.stamp_ns,
     )
-    runs: list[list[PlacedFix]] = []
+    runs: list[list[GeodeticFix]] = []
     for fix in fixes:
         if runs and agree(runs[-1][-1], fix):
             runs[-1].append(fix)
@@ -153,7 +153,7 @@ def _placed(
 
 
 def _priors(
-    recording: Recording, config: BagConfig, frame: LocalFrame, fixes: Sequence[PlacedFix]
+    recording: Recording, config: BagConfig, frame: LocalFrame, fixes: Sequence[GeodeticFix]
 ) -> list[Prior | str]:
     """For each image its prior, or why there is none, as the node would have had them."""
     antenna_x, antenna_y = config.antenna_offset

@@ -77,8 +77,8 @@ def _scales(network: Network, dataset: PairDataset, truths: list[Pose2D]) -> tor
         variance = total[:, 2, 2]
         return np.asarray((turn**2 <= variance * 1.6449**2) | (variance == 0.0))
 
-    floor = np.diag([LocalizerConfig.map_sigma_m**2, LocalizerConfig.map_sigma_m**2, 0.0])
-    totals = [scale * np.array(within) + np.array(beyond) + floor for scale in _SCALES]
+    map_covariance = np.diag([LocalizerConfig.map_sigma_m**2, LocalizerConfig.map_sigma_m**2, 0.0])
+    totals = [scale * np.array(within) + np.array(beyond) + map_covariance for scale in _SCALES]
     chosen = [
         next(
             (k for k, total in zip(_SCALES, totals, strict=True) if holds(total).mean() >= _SHARE),

@@ -136,7 +136,7 @@ def score(
     limits = (limits or GateConfig()).with_floor(network.correlation_floor.item())
     sigma = np.array([noise.position_m, noise.position_m, math.radians(noise.yaw_deg)])
     prior_covariance = np.diag(sigma**2 / 3.0)
-    floor = np.diag([LocalizerConfig.map_sigma_m**2, LocalizerConfig.map_sigma_m**2, 0.0])
+    map_covariance = np.diag([LocalizerConfig.map_sigma_m**2, LocalizerConfig.map_sigma_m**2, 0.0])
     answered: list[_Answer] = []
     published: list[_Answer] = []
     confidence: list[float] = []
@@ -144,7 +144,7 @@ def score(
     pictures: list[tuple[float, int, Picture]] = []
     # as the node does for a prior whose heading is that uncertain
     wider = network.any_heading and noise.yaw_deg > network.config.yaw_range_deg
-    spread = floor[:2, :2] + network.config.cell_m**2 * np.eye(2)
+    spread = map_covariance[:2, :2] + network.config.cell_m**2 * np.eye(2)
     # crops are centred on the label
     label_itself = Prior(0, Pose2D(0.0, 0.0, 0.0), prior_covariance, _NOWHERE)
     found_all = predict(
@@ -159,7 +159,7 @@ def score(
             unreadable.append(found)
             continue
         label = labels[found.index]
-        answer = _Answer(found.index, found.pose, found.covariance + floor)
+        answer = _Answer(found.index, found.pose, found.covariance + map_covariance)
         answered.append(answer)
         confidence.append(probability(found.evidence))
         if _passes(found, answer, Prior(0, label, prior_covariance, _NOWHERE), limits):

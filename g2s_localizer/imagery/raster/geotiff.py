@@ -29,10 +29,10 @@ from g2s_localizer.imagery.resample import (
     crop_pixels,
     fit_pixels,
     level_for,
-    reach,
     resampled,
     sample_positions,
     samples_per_pixel,
+    touched_pixels,
 )
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import MissingImagery, UnusableTile
@@ -259,7 +259,7 @@ class GeoTiffImagery:
         if count > most:
             count, spacing = most, spacing * (count - 1) / (most - 1)
         u, v, first_column, first_row = sample_positions(fit, count, spacing)
-        part = PixelWindow(first_column, first_row, reach(u), reach(v))
+        part = PixelWindow(first_column, first_row, touched_pixels(u), touched_pixels(v))
         return _Window(level, part, u, v, pixels, yaw)
 
     def _refuse_absent(self, centre: LatLon, gsd: float, window: _Window) -> None:

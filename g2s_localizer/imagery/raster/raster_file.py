@@ -215,10 +215,10 @@ class RasterFile:
     def _covered(self, sources: IntArray, level: int, window: PixelWindow) -> BoolArray:
         """Pixels (height, width) of the window that lie in the rectangle of a VRT's source."""
         shrink = np.array(self.sizes[level] * 2) / np.array(self.sizes[0] * 2)
-        placed = np.rint(sources * shrink).astype(np.int64) - [window.column, window.row] * 2
-        placed = placed.clip(0, [window.width, window.height] * 2)
+        corners = np.rint(sources * shrink).astype(np.int64) - [window.column, window.row] * 2
+        corners = corners.clip(0, [window.width, window.height] * 2)
         covered = np.zeros((window.height, window.width), bool)
-        for left, top, right, bottom in placed[(placed[:, :2] < placed[:, 2:]).all(axis=1)]:
+        for left, top, right, bottom in corners[(corners[:, :2] < corners[:, 2:]).all(axis=1)]:
             covered[top:bottom, left:right] = True
         return covered
 

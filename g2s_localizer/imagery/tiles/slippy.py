@@ -83,7 +83,7 @@ class SlippyStore:
                 return self._index.read((zoom, x, y))
             for path in self._paths(zoom, x, y):
                 try:
-                    return read_file(path, MAX_TILE_BYTES, within=self._real)
+                    return read_file(path, MAX_TILE_BYTES, folder=self._real)
                 except FileNotFoundError:
                     continue
         except sqlite3.Error as error:

@@ -16,10 +16,10 @@ from g2s_localizer.imagery.resample import (
     crop_pixels,
     level_for,
     mercator_fit,
-    reach,
     resampled,
     sample_positions,
     samples_per_pixel,
+    touched_pixels,
 )
 from g2s_localizer.imagery.sidecar import Sidecar
 from g2s_localizer.imagery.source import UnusableTile
@@ -136,7 +136,7 @@ class TiledImagery:
         if count > most:
             count, spacing = most, spacing * (count - 1) / (most - 1)
         u, v, column, row = sample_positions(fit, count, spacing)
-        return _Window(zoom, column, row, reach(u), reach(v), u, v)
+        return _Window(zoom, column, row, touched_pixels(u), touched_pixels(v), u, v)
 
     def _tile_gsd(self, lat: float, zoom: int) -> float:
         """Metres per pixel of the stored tiles of `zoom`."""

@@ -119,10 +119,10 @@ def _view(
     return None, len(held)
 
 
-def _hatch(view: Picture, reach: int) -> Picture:
-    """Diagonal stripes over the corner of the view that lies `reach` pixels along its sides."""
+def _hatch(view: Picture, size: int) -> Picture:
+    """Diagonal stripes over the corner of the view that lies `size` pixels along its sides."""
     v, u = np.indices(view.shape[:2])
-    stripes = (u + v < reach) & ((u + v) // max(len(view) // 8, 1) % 2 == 0)
+    stripes = (u + v < size) & ((u + v) // max(len(view) // 8, 1) % 2 == 0)
     return np.where(stripes[:, :, None], HOLE_COLOUR, view)
 
 

@@ -24,7 +24,7 @@ from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
 from training.data.crops import ProcessImagery
 from training.data.kitti import KittiDataset
 from training.data.recording import Recording
-from training.data.rosbag import BagConfig, RosbagDataset, _placed
+from training.data.rosbag import BagConfig, RosbagDataset, _agreeing_fixes
 from training.data.sample import Sample, collate
 
 CONFIG = BagConfig(
@@ -279,7 +279,7 @@ def test_a_first_fix_far_from_the_others_is_not_used_and_no_datum(
 def test_fixes_that_are_wrong_for_a_while_are_not_used_either(caplog):
     places = [LatLon(0.1, 0.1)] * 3 + [LatLon(49.0, 8.4)] * 40 + [LatLon(49.9, 8.4)] * 2
     recording = Recording(fixes=[(i * 10**9, p, np.eye(2)) for i, p in enumerate(places)])
-    frame, fixes = _placed(Path("bag"), recording, CONFIG)
+    frame, fixes = _agreeing_fixes(Path("bag"), recording, CONFIG)
     assert {fix.place for fix in fixes} == {frame.datum} == {LatLon(49.0, 8.4)}
     assert "5 fixes not used" in caplog.text
 
