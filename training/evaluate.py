@@ -6,6 +6,7 @@ python -m training.evaluate --dataset kitti --root KITTI --imagery URI --split t
 python -m training.evaluate --dataset kitti --root KITTI --imagery URI --drive DRIVE --span 46-109 \
   --seeds 0-4 --position-m 10 --yaw-deg 10
 python -m training.evaluate --dataset vigor --root VIGOR --area cross --rotation 180
+python -m training.evaluate --dataset pairs --root FOLDER --azimuths 0,180 --seeds 0-4
 python -m training.evaluate --dataset bags --config training/configs/distil/bags_lift.yaml
 """
 
@@ -28,6 +29,8 @@ from g2s_localizer.model.checkpoint import SHIPPED
 from training.config import read_data_config
 from training.data.config import HEADINGS, UNKNOWN
 from training.data.kitti import SplitLine, drawn_lines
+from training.data.pairs import pairs_dataset
+from training.data.prior_fit import require_prior_fits
 from training.data.sample import PairDataset, PriorNoise
 from training.data.simulated import open_drives, simulated_dataset
 from training.loop.devices import AUTO, chosen_device
@@ -43,6 +46,7 @@ _NEEDED = {
     "simulated": ("seeds",),
     "kitti": ("root", "imagery"),
     "vigor": ("root", "area"),
+    "pairs": ("root",),
     "bags": ("config",),
 }
 
@@ -120,6 +124,16 @@ def open_dataset(
         split, described = _kitti_lines(arguments)
         dataset = kitti_dataset(arguments.root, split, arguments.imagery, model, noise, seed=0)
         return dataset, noise, f"KITTI, {described}, imagery {arguments.imagery}"
+    if arguments.dataset == "pairs":
+        require_prior_fits(model, noise, along_heading=False, aligned=model.turned_crop)
+        seeds = arguments.seeds or [0]
+        pairs = pairs_dataset(arguments.root, arguments.azimuths, model, noise, seeds)
+        described = (
+            f"{len(pairs.drives)} pairs of {arguments.root.name}, views at "
+            f"{', '.join(f'{azimuth:g}' for azimuth in arguments.azimuths)} degrees, each with "
+            f"{len(seeds)} priors"
+        )
+        return pairs, noise, described
     if arguments.dataset == "bags":
         data = read_data_config(arguments.config)
         if data.bags is None:
@@ -127,12 +141,12 @@ def open_dataset(
         held_out = bag_dataset(data.bags.held_out, data.bags, model)
         return held_out, data.noise, f"recorded bags {', '.join(data.bags.held_out)}"
     rolled = arguments.rotation, arguments.heading
-    pairs = vigor_dataset(arguments.root, arguments.area, "test", model, *rolled, 0)
+    panoramas = vigor_dataset(arguments.root, arguments.area, "test", model, *rolled, 0)
     described = (
         f"VIGOR, {arguments.area} area, rolled by up to {arguments.rotation:g} degrees, "
         f"heading {arguments.heading}"
     )
-    return pairs, vigor_noise(model, *rolled), described
+    return panoramas, vigor_noise(model, *rolled), described
 
 
 def _kitti_lines(arguments: argparse.Namespace) -> tuple[Path | list[SplitLine], str]:
@@ -158,6 +172,11 @@ def parse_span(text: str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
+def parse_azimuths(text: str) -> list[float]:
+    """'0,90' -> [0.0, 90.0]."""
+    return [float(part) for part in text.split(",")]
+
+
 def parse_seeds(text: str) -> list[int]:
     """'3,5,10-12' -> [3, 5, 10, 11, 12]."""
     seeds: list[int] = []
@@ -181,14 +200,14 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crop-m", type=float, help="wider crops, for a wider prior")
     simulated = parser.add_argument_group("simulated")
     simulated.add_argument(
-        "--seeds", type=parse_seeds, help="as 3,5,10-12; kitti: of the priors drawn"
+        "--seeds", type=parse_seeds, help="as 3,5,10-12; kitti, pairs: of the priors"
     )
     simulated.add_argument("--frames", type=int, default=100)
     simulated.add_argument("--difficulty", default="kitti")
     simulated.add_argument(
         "--folder", type=Path, default=Path("out/training/drives"), help="drives are kept here"
     )
-    real = parser.add_argument_group("kitti and vigor")
+    real = parser.add_argument_group("kitti, vigor and pairs")
     real.add_argument("--root", type=Path)
     real.add_argument("--imagery", help="kitti: as slippy:DIR or mbtiles:FILE")
     real.add_argument("--split", type=Path, help="kitti: a list of the papers, test1_files.txt")
@@ -201,6 +220,12 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
         choices=HEADINGS,
         default=UNKNOWN,
         help="vigor: whether the prior knows by how much a panorama is rolled",
+    )
+    real.add_argument(
+        "--azimuths",
+        type=parse_azimuths,
+        default=[0.0],
+        help="pairs: views, degrees clockwise of the panorama's middle column, as 0,90,180,270",
     )
     bags = parser.add_argument_group("bags")
     bags.add_argument("--config", type=Path, help="of a training: its data.bags.held_out")

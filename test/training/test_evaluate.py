@@ -4,6 +4,8 @@
 import argparse
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -100,6 +102,21 @@ def test_real_frames_over_a_drawn_map_are_scored_and_no_wrong_pose_is_published(
     assert found["published_wrong_5m"] == 0.0
 
 
+@pytest.mark.slow
+def test_a_folder_of_pairs_is_scored_each_being_a_place_of_its_own(checkpoint, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, size in (("pano", (256, 512)), ("tile", (256, 256))):
+        noise = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), noise)
+    line = "pano.png,tile.png,0.5,30,1.65\n"
+    (tmp_path / "pairs.csv").write_text(f"panorama,tile,gsd,heading_deg,height_m\n{line}{line}")
+    command = f"--dataset pairs --root {tmp_path} --azimuths 0,180 --seeds 0-2 --position-m 5"
+    ends = ["--checkpoint", str(checkpoint), "--out", str(tmp_path / "table")]
+    assert main([*command.split(), *ends]) == 0
+    found = json.loads((tmp_path / "table" / "table.json").read_text())
+    assert (found["frames"], found["places"]) == (12, 2)
+
+
 def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):
     command = f"--dataset kitti --root {tmp_path} --imagery slippy:{tmp_path}/no --split none.txt"
     assert main([*command.split(), "--checkpoint", str(checkpoint)]) == 1
@@ -115,6 +132,7 @@ def test_a_broken_set_up_is_said_in_a_line(checkpoint, tmp_path, capsys):
             "--dataset kitti needs --imagery, one of --split and --drive",
         ),
         (["--dataset", "vigor"], "--dataset vigor needs --root, --area"),
+        (["--dataset", "pairs"], "--dataset pairs needs --root"),
         (["--dataset", "bags"], "--dataset bags needs --config"),
     ],
 )

@@ -9,14 +9,16 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2s_localizer.geometry import Camera, LocalFrame, Panorama, Pose2D
-from g2s_localizer.imagery import Imagery, MissingImagery
+from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Panorama, Pose2D
+from g2s_localizer.imagery import MissingImagery
+from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.model import ModelConfig, prepare_ground, prepare_satellite, wrong_camera
 from training.data.files import said
 from training.data.sample import Sample, Unreadable
@@ -24,6 +26,13 @@ from training.data.sample import Sample, Unreadable
 FloatArray = NDArray[np.float64]
 
 _EARTH_RADIUS_M = 6371e3
+
+
+class Crops(Protocol):
+    """What of Imagery pairs are cut from."""
+
+    def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
+        """As Imagery has it; whatever it raises makes that sample Unreadable."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +53,7 @@ class LabelledDrive:
     frame: LocalFrame
     labels: Sequence[Pose2D]
     truths: Sequence[Pose2D] | None
-    imagery: Imagery
+    imagery: Crops
     track: Sequence[Pose2D] | None = None
 
     def __post_init__(self) -> None:
