@@ -20,10 +20,10 @@ from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.imagery.crop import SatelliteCrop
 from g2s_localizer.imagery.resample import (
     crop_pixels,
-    reach,
     resampled,
     sample_positions,
     samples_per_pixel,
+    touched_pixels,
 )
 from g2s_localizer.model import ModelConfig
 from training.data.drives import DriveDataset, LabelledDrive
@@ -98,7 +98,7 @@ class PictureImagery:
         # Right and up in the crop; rows of the picture run down.
         fit[1:3] = (rotation(yaw) * [[1.0], [-1.0]]).T / self._gsd
         u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
-        right, bottom = column + reach(u), row + reach(v)
+        right, bottom = column + touched_pixels(u), row + touched_pixels(v)
         if column < 0 or row < 0 or right > width or bottom > height:
             lacking = {f"{x:.0f} m east, {y:.0f} m north": "the picture ends within the crop"}
             raise MissingImagery(str(self._file), lacking, "place")
