@@ -49,8 +49,9 @@ def serve(latency, port):
 
 
 def fetch(folder, count=400):
-    """Tiles a second of fetches from a server with 50 ms of latency, in a process of its own; and
-    seconds of the processor that a tile takes here."""
+    """Measure tiles a second of fetches from a server with 50 ms of latency, in its own process;
+    and seconds of the processor that a tile takes here.
+    """
     port = multiprocessing.Queue()
     process = multiprocessing.Process(target=serve, args=(0.05, port), daemon=True)
     process.start()
@@ -71,7 +72,7 @@ def fetch(folder, count=400):
 
 
 def made_up(folder, side):
-    """A store of side x side tiles, written without asking the disk to keep up."""
+    """Write a store of side x side tiles without asking the disk to keep up."""
     pictures = []
     for seed in range(50):
         noise = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)
@@ -99,7 +100,7 @@ def digest(encoded):
 
 
 def verify(folder, count=20_000):
-    """Seconds to read and check 20,000 tiles, the files in the system's cache from run 2 on."""
+    """Measure the seconds to read and check 20,000 tiles, in the system's cache from run 2 on."""
     tiles = [(19, X + i % 200, Y + i // 200) for i in range(count)]
     times = []
     for _ in range(RUNS):
@@ -111,8 +112,9 @@ def verify(folder, count=20_000):
 
 
 def growth(folder, side):
-    """Times (s) to open the store, to look a tile up, to read and check it, to crop; and of the
-    crops the processor's, which other work on the machine does not lengthen much."""
+    """Measure times (s) to open the store, to look a tile up, to read and check it, to crop; and of
+    the crops the processor's, which other work on the machine does not lengthen much.
+    """
     rng = np.random.default_rng(0)
     opened, looked_up, read, cropped, busy = [], [], [], [], []
     for _ in range(RUNS):

@@ -48,7 +48,7 @@ class Painting:
         )
 
     def metres(self, lat, lon):
-        """Degrees -> metres east and north of the datum."""
+        """Convert degrees to metres east and north of the datum."""
         east, north, _ = self.enu.transform(lon, lat, np.zeros_like(lat))
         return east, north
 
@@ -135,7 +135,7 @@ def write_pmtiles(folder, painting):
 
 
 def write_geotiff(file, painting, crs, pixel):
-    """A raster of that pixel size (x, y) around the datum, its corner at no round number."""
+    """Write a raster of that pixel size (x, y) around the datum, its corner at no round number."""
     import rasterio
 
     place = painting.datum
@@ -176,7 +176,7 @@ def write_4326(folder, painting):
 
 
 def write_satmap(folder, painting):
-    """One frame whose record lies 20 m east and 12 m south of the datum."""
+    """Write one frame whose record lies 20 m east and 12 m south of the datum."""
     lon, lat, _ = painting.enu.transform(20.0, -12.0, 0.0, direction="INVERSE")
     pixel = 2 * HALF_WORLD / 256 / 2**19
     x, y = Transformer.from_crs(4326, 3857, always_xy=True).transform(lon, lat)
@@ -242,7 +242,9 @@ def _places(crop):
 
 
 def measure(places, progress=print):
-    """{source: (N, 2)}: largest error (m) and largest difference to slippy (px) at each place."""
+    """Return {source: (N, 2)}: largest error (m) and largest difference to slippy (px) at each
+    place.
+    """
     rows = {name: [] for name in SOURCES}
     for index, place in enumerate(places):
         painting = Painting(place)

@@ -88,7 +88,7 @@ class BagReader:
 
     @property
     def topics(self) -> str:
-        """The topics with their types, in words."""
+        """Return the topics with their types, in words."""
         return ", ".join(sorted({f"{c.topic} ({c.msgtype})" for c in self.connections}))
 
     def messages(
@@ -151,7 +151,7 @@ class BagReader:
 
 
 def is_ros1(path: Path) -> bool:
-    """True when the path names a ROS 1 bag, which is one file."""
+    """Return whether the path names a ROS 1 bag, which is one file."""
     return path.suffix == ".bag" and not path.is_dir()
 
 
@@ -202,5 +202,5 @@ def _join_by_topic(storage: DirectoryReader) -> None:
 
 
 def _said(error: Exception) -> str:
-    """The error's first line, or its name where it says nothing."""
+    """Return the error's first line, or its name where it says nothing."""
     return (str(error).partition("\n")[0] or type(error).__name__).rstrip(".")

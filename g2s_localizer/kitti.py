@@ -70,7 +70,7 @@ class KittiDrive:
 
     @cached_property
     def camera(self) -> Camera:
-        """The rectified colour camera 02 on base_link."""
+        """Return the rectified colour camera 02 on base_link."""
         rig = _read_calibration(self._date / "calib_cam_to_cam.txt")
         P = rig.matrix("P_rect_02", 3, 4)
         width, height = rig.matrix("S_rect_02", 1, 2)[0]
@@ -86,7 +86,7 @@ class KittiDrive:
         return Camera(P[:, :3], int(width), int(height), np.zeros(5), T_base_camera)
 
     def image(self, frame: int) -> NDArray[np.uint8]:
-        """The rectified image of `frame`: (H, W, 3) uint8 RGB."""
+        """Return the rectified image of `frame`: (H, W, 3) uint8 RGB."""
         file = self._files.get(frame, self.images / f"{frame:010d}.png")
         if not file.is_file():
             raise FileNotFoundError(f"no such image: {file}")
@@ -102,11 +102,11 @@ class KittiDrive:
         return image
 
     def latlon(self, record: int) -> LatLon:
-        """Where OXTS record `record` puts base_link."""
+        """Return where OXTS record `record` puts base_link."""
         return LatLon(self.oxts[record, 0], self.oxts[record, 1])
 
     def yaw(self, record: int) -> float:
-        """Heading of OXTS record `record`: rad, counter-clockwise from east."""
+        """Return the heading of OXTS record `record`: rad, counter-clockwise from east."""
         return wrap_angle(float(self.oxts[record, OXTS_COLUMNS.index("yaw")]))
 
     def pose_at(self, stamp: int) -> tuple[LatLon, float]:
@@ -131,8 +131,8 @@ class KittiDrive:
 
     @cached_property
     def dead_reckoned(self) -> FloatArray:
-        """Path (N, 3) of the OXTS records: x, y (m), yaw (rad) from zero at the first of them,
-        integrated from speed and turn rate alone.
+        """Return path (N, 3) of the OXTS records: x, y (m), yaw (rad) from zero at the first of
+        them, integrated from speed and turn rate alone.
         """
         seconds = (self.oxts_stamps - self.oxts_stamps[0]) * 1e-9
         rates = (self.oxts[:, OXTS_COLUMNS.index(name)] for name in ("vf", "vl", "wu"))
@@ -166,7 +166,7 @@ class KittiDrive:
 def dead_reckon(
     seconds: FloatArray, forward: FloatArray, left: FloatArray, turn: FloatArray
 ) -> FloatArray:
-    """Path (N, 3) of x, y, yaw from zero, by trapezoids between the records.
+    """Return path (N, 3) of x, y, yaw from zero, by trapezoids between the records.
 
     seconds (N,) s; forward and left (N,) m/s in the vehicle frame; turn (N,) rad/s.
     """
@@ -176,7 +176,7 @@ def dead_reckon(
 
 
 def integrate(seconds: FloatArray, rates: NDArray[Any]) -> NDArray[Any]:
-    """(N,) from zero at the first of `seconds` (N,), by trapezoids between rates (N,)."""
+    """Return (N,) from zero at the first of `seconds` (N,), by trapezoids between rates (N,)."""
     steps = 0.5 * (rates[1:] + rates[:-1]) * np.diff(seconds)
     return np.concatenate([np.zeros(1, rates.dtype), np.cumsum(steps)])
 
@@ -199,7 +199,7 @@ class _Calibration:
         return values.reshape(rows, columns)
 
     def transform(self) -> FloatArray:
-        """(4, 4) made of the lines R and T."""
+        """Return (4, 4) made of the lines R and T."""
         transform = np.eye(4)
         transform[:3, :3] = self.matrix("R", 3, 3)
         transform[:3, 3:] = self.matrix("T", 3, 1)
@@ -212,7 +212,9 @@ def _read_calibration(file: Path) -> _Calibration:
 
 
 def _read_stamps(file: Path) -> list[int | None]:
-    """Lines "2011-09-26 13:04:32.345808896", taken as UTC -> ns, rising; None for a blank one."""
+    """Read lines "2011-09-26 13:04:32.345808896", taken as UTC, as ns, rising; None for a blank
+    one.
+    """
     stamps: list[int | None] = []
     newest = None
     for number, line in enumerate(_read_lines(file), start=1):
@@ -231,7 +233,7 @@ def _read_stamps(file: Path) -> list[int | None]:
 
 
 def _require_all(file: Path) -> IntArray:
-    """`_read_stamps` (N,) of a file in which every line has one."""
+    """Read stamps (N,) of a file in which every line must have one."""
     stamps = _read_stamps(file)
     if None in stamps:
         raise ValueError(
@@ -242,7 +244,9 @@ def _require_all(file: Path) -> IntArray:
 
 
 def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
-    """Files of a folder whose names are a number, by it; others (._ of macOS) are none of ours."""
+    """Return files of a folder whose names are a number, by it; others (._ of macOS) are none of
+    ours.
+    """
     found: dict[int, Path] = {}
     for suffix in reversed(suffixes):
         files = (file for file in folder.glob("*") if file.suffix.lower() == suffix)
@@ -251,7 +255,7 @@ def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
 
 
 def _read_oxts(folder: Path, count: int) -> FloatArray:
-    """(count, 30) records, one file each."""
+    """Return (count, 30) records, one file each."""
     files = _numbered(folder / "data", (".txt",))
     if len(files) != count:
         raise ValueError(

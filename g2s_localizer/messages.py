@@ -178,7 +178,7 @@ def camera_from(info: Any, T_base_camera: FloatArray, rectified: bool) -> Camera
 
 
 def _field(info: Any, name: str) -> FloatArray:
-    """A matrix of CameraInfo; ROS 1 writes its name in upper case."""
+    """Return a matrix of CameraInfo; ROS 1 writes its name in upper case."""
     return np.asarray(getattr(info, name if hasattr(info, name) else name.upper()), np.float64)
 
 
@@ -196,7 +196,7 @@ def _check_intrinsics(K: FloatArray, name: str, cause: str) -> None:
 
 
 def _distortion(word: str, coefficients: FloatArray) -> tuple[FloatArray, str]:
-    """Coefficients and model of Camera for those of CameraInfo."""
+    """Return coefficients and model of Camera for those of CameraInfo."""
     if not np.isfinite(coefficients).all():
         raise ValueError(f"CameraInfo.d must be finite, got {coefficients.tolist()[:14]}")
     coefficients = np.trim_zeros(coefficients, "b")
@@ -236,7 +236,7 @@ def _panorama(info: Any, T_base_camera: FloatArray) -> Panorama:
 
 
 def _captured(camera: Camera, info: Any) -> Camera:
-    """The part of the sensor that the images show, whose K is that of the full resolution."""
+    """Return part of the sensor that the images show, whose K is that of the full resolution."""
     roi = info.roi
     x, y, width, height = (int(v) for v in (roi.x_offset, roi.y_offset, roi.width, roi.height))
     # 0 stands for 1, and a window of zeros for the whole sensor.

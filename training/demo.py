@@ -44,7 +44,7 @@ def run(command: Sequence[str], timeout_s: float) -> None:
 
 @contextmanager
 def running(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The process while it is needed; interrupted, and if need be killed, at the end."""
+    """Yield the process while it is needed; interrupt it, and if need be kill it, at the end."""
     print(f"$ {' '.join(command)} > {log} &", flush=True)
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
@@ -80,7 +80,7 @@ def make_room(out: Path) -> None:
 
 
 def _is_former(out: Path) -> bool:
-    """Whether a demo from before there was a mark simulated the drive in `out`."""
+    """Return whether a demo from before there was a mark simulated the drive in `out`."""
     try:
         world = json.loads((out / "drive" / "world.json").read_text())
     except (OSError, ValueError):

@@ -23,8 +23,8 @@ class CropEncoder:
         self._device = device
 
     def __call__(self, frame: LocalFrame, x: float, y: float, yaw: float | None) -> CachedCrop:
-        """The crop centred on (x, y), metres in `frame`, its u axis along `yaw` there (rad); None:
-        north-up. Raises as Imagery.crop does.
+        """Return the crop centred on (x, y), metres in `frame`, its u axis along `yaw` there (rad);
+        None: north-up. Raises as Imagery.crop does.
         """
         model = self._network.config
         place = frame.to_latlon(x, y)

@@ -133,7 +133,7 @@ class Estimate:
 
     @property
     def reason(self) -> str:
-        """The rejection in words with its detail; empty when accepted."""
+        """Return the rejection in words with its detail; empty when accepted."""
         if self.rejection is None:
             return ""
         return f"{self.rejection.value} ({self.detail})" if self.detail else self.rejection.value

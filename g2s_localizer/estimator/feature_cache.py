@@ -77,13 +77,13 @@ class FeatureCache:
         self.nbytes = 0
 
     def has(self, frame: LocalFrame, x: float, y: float, yaw: float = 0.0) -> bool:
-        """True when `get` of the same place would return at once."""
+        """Return whether `get` of the same place would return at once."""
         with self._lock:
             return self._key(frame, x, y, yaw) in self._entries
 
     def get(self, frame: LocalFrame, x: float, y: float, yaw: float = 0.0) -> CachedCrop:
-        """The entry whose centre is nearest to (x, y), metres in `frame`, and its heading to `yaw`
-        (rad) where crops are turned.
+        """Return the entry whose centre is nearest to (x, y), metres in `frame`, and its heading to
+        `yaw` (rad) where crops are turned.
         """
         key = self._key(frame, x, y, yaw)
         with self._lock:

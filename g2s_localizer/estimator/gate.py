@@ -146,8 +146,8 @@ class Region:
 def within_reach(
     prior: Prior, centre: tuple[float, float], spread: FloatArray, config: GateConfig
 ) -> Region:
-    """The places that `max_innovation` leaves to an estimate, from the crop's `centre` in the
-    prior's frame: what it would refuse is no rival of the place found.
+    """Return the places that `max_innovation` leaves to an estimate, from the crop's `centre` in
+    the prior's frame: what it would refuse is no rival of the place found.
 
     spread: (2, 2) least covariance of an estimate (m^2).
     """
@@ -166,7 +166,7 @@ def innovation(pose: Pose2D, covariance: FloatArray, prior: Prior) -> float:
 
 
 def long_axis(covariance: FloatArray) -> float:
-    """One-sigma length (m) of the long axis of the position ellipse of `covariance` (3, 3)."""
+    """Return the one-sigma length (m) of the long axis of `covariance` (3, 3) in position."""
     position = np.asarray(covariance)[:2, :2]
     if not np.isfinite(position).all():
         return math.nan

@@ -92,7 +92,7 @@ class HeadingSearch:
 
     @property
     def confirmed(self) -> bool:
-        """True when the last search has found the heading where it was told."""
+        """Return whether the last search has found the heading where it was told."""
         return bool(self._looks) and self._looks[-1].agrees
 
     @property

@@ -89,7 +89,7 @@ class Course:
 
     @property
     def deviation(self) -> float:
-        """Distance of the way driven from a way straight ahead, in standard deviations."""
+        """Return distance of the way driven from a way straight ahead, in standard deviations."""
         across = self.length * (abs(math.sin(self.angle)) if self.is_ahead else 1.0)
         return across / self.noise
 
@@ -170,7 +170,7 @@ class HeadingWatch:
 
     @property
     def confirmed(self) -> bool:
-        """True when the vehicle was seen to drive where the heading points."""
+        """Return whether the vehicle was seen to drive where the heading points."""
         if self.finding() is not None:
             return False
         courses = (_course(stretches, _ahead(stretches)) for stretches in self._windows())

@@ -92,7 +92,9 @@ class Localizer:
 
     @classmethod
     def from_config(cls, config: LocalizerConfig) -> Localizer:
-        """Raises CheckpointError, FileNotFoundError or ValueError for a broken set-up."""
+        """Open all parts. Raises CheckpointError, FileNotFoundError or ValueError for a broken
+        set-up.
+        """
         network, checkpoint_id = load_checkpoint(
             Path(config.checkpoint or SHIPPED), config.checkpoint_sha256
         )
@@ -118,12 +120,12 @@ class Localizer:
         )
 
     def coverage(self, area: Box) -> Coverage:
-        """Of how much of `area` the imagery has all that localizing there needs."""
+        """Measure in how much of `area` the imagery has all that localizing there needs."""
         model = self._network.config
         return measure_coverage(self._imagery, area, model.imagery_m + SNAP_M, model.gsd)
 
     def localize(self, observation: Observation) -> Estimate:
-        """One estimate for one observation; expected trouble is its rejection, never raised."""
+        """Estimate the pose of one observation; expected trouble is a rejection, never raised."""
         start = time.perf_counter()
         refuse = partial(self._refuse, observation, start)
         prior, model = observation.prior, self._network.config

@@ -104,12 +104,13 @@ class MapOffset:
 
     @property
     def sigma(self) -> tuple[float, float]:
-        """Standard errors of east and north (m)."""
+        """Return standard errors of east and north (m)."""
         east, north = np.sqrt(np.diag(self.covariance))
         return float(east), float(north)
 
     def chance(self, east: float = 0.0, north: float = 0.0) -> float:
-        """Of an offset that looks at least as different from (east, north) where that is true.
+        """Return the probability of an offset at least as far from (east, north) where that is the
+        true one.
 
         Hotelling's T^2 of two means over so many blocks; this tail of F has a closed form.
         """
@@ -120,7 +121,8 @@ class MapOffset:
 
 
 def estimate_map_offset(data: Disagreements) -> MapOffset:
-    """m of the model above by Tukey's biweight on whitened residuals, started from least distances.
+    """Fit m of the model above by Tukey's biweight on whitened residuals, started from least
+    distances.
 
     Raises ValueError when there are too few samples, too short a time or too uniform headings.
     """
@@ -166,7 +168,9 @@ def _require_enough(data: Disagreements) -> None:
 
 
 def _solve(design: FloatArray, observed: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Solution (4,), final weights (N,), and the whitened residual beyond which they are zero."""
+    """Return solution (4,), final weights (N,), and the whitened residual beyond which they are
+    zero.
+    """
     weights = np.ones(len(observed))
     solution, limit = np.zeros(4), math.inf
     for iteration in range(2 * _ITERATIONS):
@@ -196,7 +200,7 @@ def _covariance(
     weights: FloatArray,
     limit: float,
 ) -> tuple[FloatArray, int]:
-    """Covariance (2, 2) of m and the number of independent blocks that it comes from.
+    """Return covariance (2, 2) of m and the number of independent blocks that it comes from.
 
     Sandwich estimate over blocks of 1, 2, 4... s. Of the lengths the one that gives the largest:
     too short ones miss the errors that wander.

@@ -62,7 +62,7 @@ class ReadAhead:
         self._reading: Future[str] | None = None
 
     def follow(self, prior: Prior) -> None:
-        """The vehicle is at `prior` now: read what it needs until HORIZON_S from here."""
+        """Read what a vehicle at `prior` needs until HORIZON_S from now."""
         velocity = self._velocity(prior)
         speed = float(np.linalg.norm(velocity))
         moving = SPEEDS[0] <= speed <= SPEEDS[1]
@@ -104,7 +104,7 @@ class ReadAhead:
         return [(here.frame, x, y, here.pose.yaw) for x, y in places.tolist()]
 
     def _velocity(self, prior: Prior) -> FloatArray:
-        """(2,) m/s in map, zero while it is not known."""
+        """Return (2,) m/s in map, zero while it is not known."""
         trail = self._trail
         if trail and not (
             trail[-1].frame.datum == prior.frame.datum
@@ -124,7 +124,7 @@ class ReadAhead:
 
 
 def _read(imagery: Imagery, centres: list[LatLon], size_m: float, gsd: float) -> str:
-    """Why one of the crops could not be had, "" where all could."""
+    """Return why one of the crops could not be had, "" where all could."""
     failure = ""
     for centre in centres:
         # Whatever it is, it will be said by the crop that somebody waits for.

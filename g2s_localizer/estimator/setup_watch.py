@@ -71,12 +71,12 @@ class SetupWatch:
 
     @property
     def heading_finding(self) -> Finding | None:
-        """What the way driven says against the heading now; None for nothing."""
+        """Return the way driven's evidence against the present heading; None without any."""
         return self._heading.finding() if self._heading else None
 
     @property
     def heading_confirmed(self) -> bool:
-        """Whether the way driven confirms the heading, or cannot contradict it."""
+        """Return whether the way driven confirms the heading, or cannot contradict it."""
         return self._heading is None or self._heading.confirmed
 
     def judge(self, prior: Prior) -> Prior:

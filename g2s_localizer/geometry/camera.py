@@ -68,7 +68,7 @@ class Camera:
 
     @property
     def ground_height(self) -> float:
-        """Height of the camera above the ground (m)."""
+        """Return the height of the camera above the ground (m)."""
         return float(self.T_base_camera[2, 3])
 
     @property
@@ -76,7 +76,7 @@ class Camera:
         return bool(self.distortion.any())
 
     def scaled(self, width: int, height: int) -> Camera:
-        """The camera of the same image resized to width x height (pixels).
+        """Return the camera of the same image resized to width x height (pixels).
 
         Resizing keeps the outer borders of the image, so (u + 0.5) scales, not u.
         """
@@ -87,7 +87,7 @@ class Camera:
         return replace(self, K=K, width=width, height=height)
 
     def cropped(self, u0: int, v0: int, width: int, height: int) -> Camera:
-        """The camera of the window of `width` x `height` pixels with top left pixel (u0, v0)."""
+        """Return camera of the window of `width` x `height` pixels with top left pixel (u0, v0)."""
         if u0 < 0 or v0 < 0 or u0 + width > self.width or v0 + height > self.height:
             raise ValueError(
                 f"window {width} x {height} at ({u0}, {v0}) leaves the image of "
@@ -99,11 +99,12 @@ class Camera:
         return replace(self, K=K, width=width, height=height)
 
     def undistorted(self) -> Camera:
-        """The pinhole camera with the same K and no distortion."""
+        """Return the pinhole camera with the same K and no distortion."""
         return replace(self, distortion=np.zeros(5), distortion_model="plumb_bob")
 
     def project(self, points_base: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Points (N, 3) of base_link (m) -> pixels uv (N, 2), depth (N,) along the optical axis.
+        """Convert points (N, 3) of base_link (m) to pixels uv (N, 2), depth (N,) along the optical
+        axis.
 
         uv is NaN where depth <= 0.
         """

@@ -44,12 +44,14 @@ class LatLon:
 
 
 def wrap_longitude(lon: float) -> float:
-    """The same longitude (degrees) in [-180, 180); unchanged, to the bit, when it lies there."""
+    """Return same longitude (degrees) in [-180, 180); unchanged, to the bit, when it lies there."""
     return lon if -180.0 <= lon < 180.0 else (lon + 180.0) % 360.0 - 180.0
 
 
 def great_circle(a: LatLon, b: LatLon) -> float:
-    """Distance over the ground (m) on a sphere: right to half a percent, for any two places."""
+    """Return the distance over the ground (m) on a sphere: right to half a percent, for any two
+    places.
+    """
     lat_a, lat_b = math.radians(a.lat), math.radians(b.lat)
     lon = math.radians(b.lon - a.lon)
     h = math.sin((lat_b - lat_a) / 2) ** 2
@@ -81,7 +83,8 @@ class LocalFrame:
         return LatLon(float(lat), float(lon))
 
     def convergence(self, place: LatLon) -> float:
-        """What to add to a yaw measured from true east at `place` to have it in this frame (rad).
+        """Return the angle (rad) that turns a yaw from true east at `place` into one in this frame,
+        by adding.
 
         True north at a place beside the datum's meridian is not the plane's y: it leans by about
         the difference in longitude times the sine of the latitude, counter-clockwise east of the
@@ -95,12 +98,14 @@ class LocalFrame:
         return math.atan2(west, north)
 
     def to_xy_array(self, lat: ArrayLike, lon: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Degrees, any shape -> metres east and north of the datum, the same shape."""
+        """Convert degrees of any shape to metres east and north of the datum, of the same shape."""
         x, y = self._projection(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
         return self._finite(x, y, "latitude and longitude", lat, lon)
 
     def to_latlon_array(self, x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Metres east and north of the datum, any shape -> latitude, longitude in degrees."""
+        """Convert metres east and north of the datum, of any shape, to latitude, longitude in
+        degrees.
+        """
         lon, lat = self._projection(
             np.asarray(x, np.float64), np.asarray(y, np.float64), inverse=True
         )
@@ -116,7 +121,7 @@ class LocalFrame:
 
 
 def mercator_pixel(lat: ArrayLike, lon: ArrayLike, zoom: int) -> tuple[FloatArray, FloatArray]:
-    """Degrees -> global Web-Mercator pixel coordinates (px right, py down) at `zoom`.
+    """Convert degrees to global Web-Mercator pixel coordinates (px right, py down) at `zoom`.
 
     Continuous: tile x = floor(px / 256), and the centre of a pixel lies at its index + 0.5.
     Raises ValueError beyond the latitude where the tiles end.
@@ -131,7 +136,7 @@ def mercator_pixel(lat: ArrayLike, lon: ArrayLike, zoom: int) -> tuple[FloatArra
 
 
 def mercator_latlon(px: ArrayLike, py: ArrayLike, zoom: int) -> tuple[FloatArray, FloatArray]:
-    """Inverse of `mercator_pixel`: latitude and longitude in degrees."""
+    """Convert Web-Mercator pixels at `zoom` to latitude and longitude in degrees."""
     world = TILE_SIZE * 2.0**zoom
     lon = (np.asarray(px, np.float64) / world - 0.5) * 360.0
     lat = np.degrees(np.arcsin(np.tanh((0.5 - np.asarray(py, np.float64) / world) * 2.0 * math.pi)))
@@ -139,7 +144,7 @@ def mercator_latlon(px: ArrayLike, py: ArrayLike, zoom: int) -> tuple[FloatArray
 
 
 def ground_sample_distance(lat: float, zoom: int) -> float:
-    """Metres of ground a Web-Mercator pixel spans at latitude `lat` (degrees).
+    """Return metres of ground a Web-Mercator pixel spans at latitude `lat` (degrees).
 
     The geometric mean of its two sides: on the ellipsoid a pixel is taller (curvature M of the
     meridian) than wide (N of the prime vertical) by up to 0.7 %.

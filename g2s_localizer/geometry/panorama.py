@@ -40,16 +40,17 @@ class Panorama:
         object.__setattr__(self, "T_base_camera", T)
 
     def scaled(self, width: int, height: int) -> Panorama:
-        """The camera of the same image resized to width x height (pixels)."""
+        """Return the camera of the same image resized to width x height (pixels)."""
         return replace(self, width=width, height=height)
 
     @property
     def ground_height(self) -> float:
-        """Height of the camera above the ground (m)."""
+        """Return the height of the camera above the ground (m)."""
         return float(self.T_base_camera[2, 3])
 
     def project(self, points_base: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Points (N, 3) of base_link (m) -> pixels uv (N, 2), distance (N,) from the camera (m).
+        """Convert points (N, 3) of base_link (m) to pixels uv (N, 2), distance (N,) from the camera
+        (m).
 
         Pixel (0, 0) is the centre of the top left one; u lies in [-0.5, width - 0.5).
         """
@@ -63,7 +64,7 @@ class Panorama:
         return np.stack([u, from_zenith * self.height - 0.5], axis=1), distance
 
     def rays(self, uv: FloatArray) -> FloatArray:
-        """Directions (N, 3), unit vectors of the optical frame, that pixels (N, 2) look in."""
+        """Return unit vectors (N, 3) of the optical frame in which pixels (N, 2) look."""
         turn = ((uv[:, 0] + 0.5) / self.width - 0.5) * 2.0 * np.pi
         from_zenith = (uv[:, 1] + 0.5) / self.height * np.pi
         flat = np.sin(from_zenith)

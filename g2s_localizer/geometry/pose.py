@@ -13,13 +13,13 @@ FloatArray = NDArray[np.float64]
 
 
 def wrap_angle(angle: float) -> float:
-    """The same angle (rad) in (-pi, pi]."""
+    """Return the same angle (rad) in (-pi, pi]."""
     wrapped = math.remainder(angle, 2.0 * math.pi)
     return math.pi if wrapped == -math.pi else wrapped
 
 
 def rotation(yaw: float) -> FloatArray:
-    """2x2 matrix that turns a vector counter-clockwise by `yaw` (rad)."""
+    """Return 2x2 matrix that turns a vector counter-clockwise by `yaw` (rad)."""
     c, s = math.cos(yaw), math.sin(yaw)
     return np.array([[c, -s], [s, c]])
 
@@ -44,7 +44,7 @@ class Pose2D:
         object.__setattr__(self, "yaw", wrap_angle(float(self.yaw)))
 
     def compose(self, other: Pose2D) -> Pose2D:
-        """T_a_c = T_a_b @ T_b_c."""
+        """Return T_a_c = T_a_b @ T_b_c."""
         x, y = rotation(self.yaw) @ (other.x, other.y)
         return Pose2D(self.x + x, self.y + y, self.yaw + other.yaw)
 
@@ -52,22 +52,22 @@ class Pose2D:
         return self.compose(other)
 
     def inverse(self) -> Pose2D:
-        """T_b_a."""
+        """Return T_b_a."""
         x, y = rotation(-self.yaw) @ (-self.x, -self.y)
         return Pose2D(x, y, -self.yaw)
 
     def between(self, other: Pose2D) -> Pose2D:
-        """`other` as seen from this pose: T_b_c from T_a_b (self) and T_a_c (other)."""
+        """Return `other` as seen from this pose: T_b_c from T_a_b (self) and T_a_c (other)."""
         return self.inverse() @ other
 
     def transform(self, xy: ArrayLike) -> FloatArray:
-        """Points (N, 2) of frame b, in frame a."""
+        """Transform points (N, 2) of frame b into frame a."""
         points = np.atleast_2d(np.asarray(xy, dtype=np.float64))
         moved: FloatArray = points @ rotation(self.yaw).T + (self.x, self.y)
         return moved
 
     def matrix(self) -> FloatArray:
-        """Homogeneous 3x3 matrix of T_a_b."""
+        """Return homogeneous 3x3 matrix of T_a_b."""
         T = np.eye(3)
         T[:2, :2] = rotation(self.yaw)
         T[:2, 2] = self.x, self.y
@@ -75,7 +75,7 @@ class Pose2D:
 
 
 def rotate_covariance(covariance: ArrayLike, yaw: float) -> FloatArray:
-    """Covariance (3, 3) of (x, y, yaw) after turning its axes by `yaw` (rad): R C R^T.
+    """Return covariance (3, 3) of (x, y, yaw) after turning its axes by `yaw` (rad): R C R^T.
 
     With yaw = vehicle heading, takes a covariance in (longitudinal, lateral, yaw) to map axes.
     """
@@ -86,7 +86,7 @@ def rotate_covariance(covariance: ArrayLike, yaw: float) -> FloatArray:
 
 
 def move_covariance(covariance: ArrayLike, yaw: float, lever_xy: ArrayLike) -> FloatArray:
-    """Covariance (3, 3) of the pose of b in map from that of a point fixed in b.
+    """Return covariance (3, 3) of the pose of b in map from that of a point fixed in b.
 
     The point stands at `lever_xy` (m, axes of b) and was measured as (x, y, yaw) with
     `covariance` in map axes; b's origin is point - R(yaw) lever, so

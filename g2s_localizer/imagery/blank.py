@@ -46,7 +46,7 @@ class OneColour:
     drawn: bool
 
     def where(self, image: Image) -> BoolArray:
-        """Which pixels (H, W) of an image have it."""
+        """Return which pixels (H, W) of an image have this colour."""
         same: BoolArray = (image == np.array(self.colour, np.uint8)).all(axis=2)
         return same
 
@@ -76,7 +76,7 @@ def one_colour(image: Image) -> OneColour | None:
 
 
 def blocks(width: int, height: int) -> Iterator[Slices]:
-    """Rows and columns of equal parts of a picture, BLOCK x BLOCK pixels at most."""
+    """Yield rows and columns of equal parts of a picture, BLOCK x BLOCK pixels at most."""
     columns, rows = (
         [round(at) for at in np.linspace(0, length, -(-length // BLOCK) + 1)]
         for length in (width, height)
@@ -87,13 +87,13 @@ def blocks(width: int, height: int) -> Iterator[Slices]:
 
 
 def are_photographs(images: Iterable[Image]) -> bool:
-    """Whether most of some pictures (H, W, 3) have grain, those of one colour all over aside."""
+    """Return whether most pictures (H, W, 3) have grain, not counting those of one colour."""
     shares = [share for image in images if (share := flat_share(image)) < 1.0]
     return bool(shares) and float(np.median(shares)) < MIN_DRAWN_SHARE
 
 
 def flat_share(image: Image) -> float:
-    """Share (0..1) of an image's pixels that are like their neighbour, of whatever colour."""
+    """Return the share (0..1) of an image's pixels that are like their neighbour."""
     return float(_flat(_codes(image)).mean())
 
 
@@ -103,7 +103,7 @@ def _flat(codes: NDArray[np.uint32]) -> BoolArray:
 
 
 def _codes(image: Image) -> NDArray[np.uint32]:
-    """A number that says its colour for each pixel of some rows of an image."""
+    """Return a number that says its colour for each pixel of some rows of an image."""
     image = image[::_ROW_STEP]
     red, green, blue = (image[:, :, channel].astype(np.uint32) for channel in range(3))
     return np.asarray(red << 16 | green << 8 | blue, np.uint32)

@@ -61,7 +61,7 @@ def _memory_file() -> Any:
 
 
 def _copy_of_stderr() -> int | None:
-    """None where standard error is closed, as of some daemons."""
+    """Return None where standard error is closed, as of some daemons."""
     try:
         return os.dup(_STDERR)
     except OSError:

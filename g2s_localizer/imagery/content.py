@@ -20,7 +20,8 @@ _HEAD_BYTES = 1024
 
 
 def scheme_of(path: Path) -> str | None:
-    """The scheme of `open_imagery` that reads `path`, None where its content is none of them.
+    """Return the scheme of `open_imagery` that reads `path`, None where its content is none of
+    them.
 
     slippy   a folder with folders named by zoom
     satmap   a folder with folders named like KITTI's dates

@@ -38,7 +38,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """0..1"""
+        """Return the share of the box that is covered, 0..1."""
         return 1.0 - len(self.missing) / self.cells
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class Coverage:
 
 
 def box_around(place: LatLon, radius_m: float) -> Box:
-    """The box that holds the square of `radius_m` to each side of `place`."""
+    """Return the box that holds the square of `radius_m` to each side of `place`."""
     frame = LocalFrame(place)
     corners = [frame.to_latlon(x, y) for x in (-radius_m, radius_m) for y in (-radius_m, radius_m)]
     # As seen from the place, so that the antimeridian is no edge.
@@ -72,7 +72,7 @@ def box_around(place: LatLon, radius_m: float) -> Box:
 
 
 def measure_coverage(imagery: Imagery, box: Box, crop_m: float, gsd: float) -> Coverage:
-    """What `imagery` holds of what crops of `crop_m` at `gsd`, centred in `box`, need.
+    """Return how much of `box` has all imagery that crops of `crop_m` at `gsd` centred there need.
 
     The box is divided into CELLS x CELLS cells, fewer where they would be smaller than a crop,
     more where they would be larger than MAX_CELL_M. Each is looked up whole with the margin of
@@ -101,7 +101,7 @@ def measure_coverage(imagery: Imagery, box: Box, crop_m: float, gsd: float) -> C
 
 
 def _metres(box: Box, turn: float) -> tuple[float, float]:
-    """Width, where the parallels are longest, and height of a box `turn` degrees wide."""
+    """Return width, where the parallels are longest, and height of a box `turn` degrees wide."""
     widest = min(abs(box.south), abs(box.north)) if box.south * box.north > 0.0 else 0.0
     step = 1e-3
     east, _ = LocalFrame(LatLon(widest, 0.0)).to_xy(LatLon(widest, step))

@@ -47,16 +47,16 @@ class SatelliteCrop:
 
     @property
     def size_m(self) -> float:
-        """Width of the square in metres."""
+        """Return the width of the square in metres."""
         return float(self.image.shape[1] * self.gsd)
 
     def uv_from_xy(self, xy: ArrayLike) -> FloatArray:
-        """Metres (N, 2) east and north of the centre -> pixels (N, 2) right and down."""
+        """Convert metres (N, 2) east and north of the centre to pixels (N, 2) right and down."""
         along = np.atleast_2d(np.asarray(xy, np.float64)) @ rotation(self.yaw)
         return along * self._pixels_per_metre + self._middle
 
     def xy_from_uv(self, uv: ArrayLike) -> FloatArray:
-        """Inverse of `uv_from_xy`."""
+        """Convert pixels (N, 2) right and down to metres (N, 2) east and north of the centre."""
         along = (np.atleast_2d(np.asarray(uv, np.float64)) - self._middle) / self._pixels_per_metre
         east_north: FloatArray = along @ rotation(self.yaw).T
         return east_north

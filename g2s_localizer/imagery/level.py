@@ -64,7 +64,7 @@ class Level:
 
 
 def columns_in_order(columns: Collection[int], world: int) -> list[int]:
-    """Columns of tiles from the west to the east, the widest gap between two lying outside.
+    """Return columns of tiles from the west to the east, the widest gap between two lying outside.
 
     Those beyond the antimeridian go on counting: 0 becomes `world`.
     """
@@ -78,8 +78,8 @@ def columns_in_order(columns: Collection[int], world: int) -> list[int]:
 
 
 def tiles_extent(tiles: Iterable[tuple[int, int]], zoom: int) -> tuple[int, Box]:
-    """Number of some tiles (column, row), and the box around them. Raises ValueError for none,
-    and for more than MAX_TILES.
+    """Return the number of some tiles (column, row), and the box around them. Raises ValueError for
+    none, and for more than MAX_TILES.
     """
     count, columns, rows = 0, set[int](), set[int]()
     for x, y in tiles:
@@ -95,7 +95,7 @@ def tiles_extent(tiles: Iterable[tuple[int, int]], zoom: int) -> tuple[int, Box]
 
 
 def tile_box(zoom: int, columns: tuple[int, int], rows: tuple[int, int]) -> Box:
-    """The box of tiles from the first to the last column and row, counted as above."""
+    """Return the box of tiles from the first to the last column and row, counted as above."""
     lat, lon = mercator_latlon(
         np.array([columns[0], columns[1] + 1]) * TILE_SIZE,
         np.array([rows[0], rows[1] + 1]) * TILE_SIZE,

@@ -52,7 +52,7 @@ def open_imagery(uri: str) -> Imagery:
 
 
 def scheme_and_path(uri: str) -> tuple[str, Path]:
-    """The scheme of an imagery URI, by content where it has none, and the path of the store.
+    """Return the scheme of an imagery URI, by content where it has none, and the path of the store.
 
     Raises ValueError and FileNotFoundError as `open_imagery` does.
     """
@@ -67,7 +67,7 @@ def scheme_and_path(uri: str) -> tuple[str, Path]:
 
 
 def _split(uri: str) -> tuple[str | None, Path]:
-    """The scheme, None where only a path is given, and the path."""
+    """Return the scheme, None where only a path is given, and the path."""
     if "://" in uri:
         raise ValueError(f'imagery is read from this machine only, got "{uri}": fetch it first')
     scheme, colon, path = uri.partition(":")

@@ -51,7 +51,7 @@ class ImageHeader:
 
 
 def decode_picture(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Image:
-    """Encoded PNG, JPEG or WebP -> (H, W, 3) uint8 RGB, an alpha channel being dropped.
+    """Decode PNG, JPEG or WebP to (H, W, 3) uint8 RGB, an alpha channel being dropped.
 
     Raises UnusablePicture, a ValueError, as `check_header` does, and for what cannot be decoded.
     """
@@ -63,7 +63,7 @@ def decode_picture(encoded: bytes, max_pixels: int = MAX_PIXELS) -> Image:
 def decode_with_alpha(
     encoded: bytes, max_pixels: int = MAX_PIXELS
 ) -> tuple[Image, BoolArray | None]:
-    """`decode_picture`, and which pixels (H, W) are transparent; None where none can be."""
+    """Decode the picture, and say which pixels (H, W) are transparent; None if none can be."""
     header = check_header(encoded, max_pixels)
     if not header.alpha:
         return decode_picture(encoded, max_pixels), None
@@ -83,7 +83,7 @@ def decode_with_alpha(
 
 
 def check_header(encoded: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
-    """The header of a picture that can be decoded without harm; nothing is decoded.
+    """Return the header of a picture that can be decoded without harm; nothing is decoded.
 
     Raises UnusablePicture for what is no PNG, JPEG or WebP, is truncated, or is too large.
     """
@@ -103,7 +103,7 @@ def check_header(encoded: bytes, max_pixels: int = MAX_PIXELS) -> ImageHeader:
 
 
 def read_header(encoded: bytes) -> ImageHeader | None:
-    """Format and size of a PNG, JPEG or WebP image, None for anything else."""
+    """Return the format and size of a PNG, JPEG or WebP image, None for anything else."""
     if encoded[:8] == b"\x89PNG\r\n\x1a\n" and encoded[12:16] == b"IHDR" and len(encoded) >= 26:
         alpha = encoded[25] in (4, 6) or _transparent_colour(encoded) is not None
         return ImageHeader(0, _big(encoded, 16, 4), _big(encoded, 20, 4), alpha)
@@ -115,7 +115,7 @@ def read_header(encoded: bytes) -> ImageHeader | None:
 
 
 def _decoded(encoded: bytes, header: ImageHeader, flags: int) -> NDArray[Any]:
-    """Pixels as OpenCV gives them, of the size that the header says."""
+    """Return pixels as OpenCV gives them, of the size that the header says."""
     complaint = ""
     try:
         if header.format == 1:
@@ -139,7 +139,9 @@ def _decoded(encoded: bytes, header: ImageHeader, flags: int) -> NDArray[Any]:
 
 
 def _is_complete(encoded: bytes) -> bool:
-    """Whether the image's end is there: decoders fill a missing end with grey and say nothing."""
+    """Return whether the image's end is there: decoders fill a missing end with grey and say
+    nothing.
+    """
     if encoded.startswith(b"\x89PNG"):
         return b"IEND" in encoded[-64:]
     if encoded.startswith(b"\xff\xd8"):
@@ -150,7 +152,7 @@ def _is_complete(encoded: bytes) -> bool:
 
 
 def _kind(encoded: bytes) -> str:
-    """What bytes are instead of a picture, as far as their start tells."""
+    """Name what bytes are instead of a picture, as far as their start tells."""
     kinds = (
         (b"\x1f\x8b", ", but compressed by gzip, as vector tiles are"),
         (b"\x1a", ", but a vector tile (MVT)"),
@@ -161,7 +163,7 @@ def _kind(encoded: bytes) -> str:
 
 
 def _transparent_colour(encoded: bytes) -> bytes | None:
-    """The content of the PNG chunk tRNS, None without one before the pixels."""
+    """Return the content of the PNG chunk tRNS, None without one before the pixels."""
     at = 8
     while at + 8 <= len(encoded):
         length, kind = _big(encoded, at, 4), encoded[at + 4 : at + 8]
@@ -174,7 +176,7 @@ def _transparent_colour(encoded: bytes) -> bytes | None:
 
 
 def _has_colour(pixels: NDArray[Any], colour: bytes | None, depth: int) -> BoolArray | None:
-    """Which pixels (H, W) of a grey or BGR image have the colour that tRNS names.
+    """Return which pixels (H, W) of a grey or BGR image have the colour that tRNS names.
 
     depth  bits a channel in the file; fewer than eight are stretched when they are decoded
     """

@@ -34,7 +34,7 @@ OUTLINE_SAMPLES = 65
 
 
 def crop_pixels(size_m: float, gsd: float) -> int:
-    """Pixels a side of a crop. Raises ValueError for a size or gsd that makes none."""
+    """Return pixels a side of a crop. Raises ValueError for a size or gsd that makes none."""
     if not (math.isfinite(size_m) and math.isfinite(gsd) and gsd > 0 and size_m / gsd >= 1):
         raise ValueError(
             f"a crop needs a positive gsd and at least one pixel, got {size_m} m at {gsd} m/px"
@@ -47,7 +47,9 @@ def crop_pixels(size_m: float, gsd: float) -> int:
 
 
 def level_for(level_gsds: Sequence[float], gsd: float) -> int:
-    """Index of the coarsest level that is no coarser than asked, or else of the finest one."""
+    """Return the index of the coarsest level that is no coarser than asked, or else of the finest
+    one.
+    """
     fine_enough = [i for i, own in enumerate(level_gsds) if own <= gsd * COARSER]
     if fine_enough:
         return max(fine_enough, key=lambda index: level_gsds[index])
@@ -55,7 +57,7 @@ def level_for(level_gsds: Sequence[float], gsd: float) -> int:
 
 
 def samples_per_pixel(pixels: int, gsd: float, source_gsd: float, source: str) -> int:
-    """Samples a side of one crop pixel, so that they lie no more than SPACING source pixels
+    """Return samples a side of one crop pixel, so that they lie no more than SPACING source pixels
     apart. Raises ValueError naming `source` for a crop of more than MAX_SAMPLES a side.
     """
     samples = math.ceil(gsd / source_gsd / SPACING)
@@ -70,9 +72,9 @@ def samples_per_pixel(pixels: int, gsd: float, source_gsd: float, source: str) -
 def control_points(
     centre: LatLon, size_m: float, offset_m: tuple[float, float] = (0.0, 0.0), yaw: float = 0.0
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """x, y (m right and up of the middle) over a crop whose u axis lies `yaw` from east (rad);
-    lat, lon (degrees) where imagery that shows places `offset_m` beside their place has them.
-    Each of shape (CONTROL_POINTS^2,).
+    """Return x, y (m right and up of the middle) over a crop whose u axis lies `yaw` from east
+    (rad); lat, lon (degrees) where imagery that shows places `offset_m` beside their place has
+    them. Each of shape (CONTROL_POINTS^2,).
     """
     ticks = np.linspace(-0.5, 0.5, CONTROL_POINTS) * size_m
     x, y = (axis.ravel() for axis in np.meshgrid(ticks, ticks))
@@ -84,7 +86,7 @@ def control_points(
 def fit_pixels(
     x: FloatArray, y: FloatArray, u: FloatArray, v: FloatArray, size_m: float
 ) -> FloatArray:
-    """Coefficients (6, 2) of (1, x, y, x^2, xy, y^2) -> pixel (u, v), by least squares.
+    """Fit coefficients (6, 2) of (1, x, y, x^2, xy, y^2) -> pixel (u, v), by least squares.
 
     What third order leaves out is under a millimetre for crops of a kilometre, in
     Web-Mercator up to 70 degrees of latitude and in the projections of survey offices.
@@ -99,7 +101,7 @@ def fit_pixels(
 
 
 def wrapped(values: FloatArray, middle: float, period: float) -> FloatArray:
-    """The same values modulo `period`, each within half of it from `middle`: across the
+    """Return the same values modulo `period`, each within half of it from `middle`: across the
     antimeridian a coordinate jumps by a turn, and the crop goes on.
     """
     near: FloatArray = middle + np.remainder(values - middle + period / 2.0, period) - period / 2.0
@@ -113,7 +115,7 @@ def mercator_fit(
     offset_m: tuple[float, float] = (0.0, 0.0),
     yaw: float = 0.0,
 ) -> FloatArray:
-    """`fit_pixels` to the Web-Mercator pixels at `zoom`."""
+    """Fit as `fit_pixels` does, to the Web-Mercator pixels at `zoom`."""
     x, y, lat, lon = control_points(centre, size_m, offset_m, yaw)
     px, py = mercator_pixel(lat, lon, zoom)
     centre_px, _ = mercator_pixel(centre.lat, centre.lon, zoom)
@@ -124,7 +126,7 @@ def mercator_fit(
 def sample_positions(
     fit: FloatArray, count: int, spacing_m: float
 ) -> tuple[Float32Array, Float32Array, int, int]:
-    """Where the count x count samples of a crop lie in the source's pixels.
+    """Return where the count x count samples of a crop lie in the source's pixels.
 
     Returns (count, count) u and v, in pixels of the window whose first pixel is the returned
     (column, row) of the source. In the window pixel centres are whole numbers; in the source
@@ -160,12 +162,12 @@ def _axis_positions(
 
 
 def touched_pixels(position: Float32Array) -> int:
-    """Pixels of the window that bilinear sampling at `position` touches."""
+    """Return pixels of the window that bilinear sampling at `position` touches."""
     return math.ceil(float(position.max())) + 1
 
 
 def resampled(window: Image, u: Float32Array, v: Float32Array, pixels: int) -> Image:
-    """The crop (pixels, pixels, ...) of bilinear samples of `window` at u, v, averaged where
+    """Return the crop (pixels, pixels, ...) of bilinear samples of `window` at u, v, averaged where
     there are several to a pixel.
     """
     image = cv2.remap(window, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -107,7 +107,7 @@ class SatmapImagery:
         return self._sidecar.georeferencing_sigma_m
 
     def levels(self) -> list[Level]:
-        """The one resolution of the images."""
+        """Return the one resolution of the images."""
         corners = np.concatenate([self._corners, self._corners + SIDE])
         lat, lon = mercator_latlon(corners[:, 0], corners[:, 1], ZOOM)
         box = Box(float(lon.min()), float(lat.min()), float(lon.max()), float(lat.max()))
@@ -123,7 +123,8 @@ class SatmapImagery:
                 yield self._frame(index), str(error)
 
     def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
-        """The square of round(size_m / gsd) pixels a side around `centre`, as Imagery has it.
+        """Return the square of round(size_m / gsd) pixels a side around `centre`, as Imagery has
+        it.
 
         Raises MissingImagery where no image covers it or the nearest one cannot be decoded,
         ValueError for a size or gsd that makes no crop.
@@ -133,8 +134,8 @@ class SatmapImagery:
         return SatelliteCrop(crop, centre, gsd, self.attribution, yaw)
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
-        """The place, as "lat,lon", where no image covers the crop, or the image that cannot serve;
-        that image is decoded.
+        """Return the place, as "lat,lon", where no image covers the crop, or the image that cannot
+        serve; that image is decoded.
         """
         try:
             self._window(centre, size_m, gsd)
@@ -145,7 +146,7 @@ class SatmapImagery:
     def _window(
         self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0
     ) -> tuple[Image, Float32Array, Float32Array]:
-        """The pixels (H, W, 3) that a crop touches, and where its samples lie in them."""
+        """Return the pixels (H, W, 3) that a crop touches, and where its samples lie in them."""
         index, fit = self._nearest(centre, size_m, gsd, yaw)
         pixels = crop_pixels(size_m, gsd)
         own = ground_sample_distance(centre.lat, ZOOM)
@@ -165,7 +166,7 @@ class SatmapImagery:
     def _nearest(
         self, centre: LatLon, size_m: float, gsd: float, yaw: float
     ) -> tuple[int, FloatArray]:
-        """The image for a crop, and the crop's fit to its pixels."""
+        """Return the image for a crop, and the crop's fit to its pixels."""
         side = crop_pixels(size_m, gsd) * gsd
         fit = mercator_fit(centre, side, ZOOM, self._sidecar.offset_m, yaw)
         world = TILE_SIZE * 2.0**ZOOM
@@ -185,13 +186,13 @@ class SatmapImagery:
         return index, fit
 
     def _gap(self, tile: Tile) -> str:
-        """What of an image is no imagery, "" where all of it is."""
+        """Say which part of an image is no imagery; "" where all of it is."""
         if tile.transparent is not None:
             return "transparent" if tile.transparent.all() else "transparent in part"
         return str(tile.colour) if tile.colour and self._is_gap(tile.colour) else ""
 
     def _is_gap(self, found: OneColour) -> bool:
-        """Whether a colour is no imagery; among drawn maps it is."""
+        """Return whether a colour is no imagery; among drawn maps it is."""
         if found.drawn and self._photographs is None:
             self._photographs = are_photographs(self._some_images())
         return not found.drawn or bool(self._photographs)
@@ -220,7 +221,7 @@ class SatmapImagery:
 
 
 def _places(folder: Path, files: list[Path]) -> Iterator[tuple[float, float]]:
-    """Latitude and longitude of the OXTS record of each image."""
+    """Yield the latitude and longitude of the OXTS record of each image."""
     beside = folder.resolve().parent
     for file in files:
         record = Path(*file.parts[-3:-1]) / "oxts" / "data" / f"{file.stem}.txt"

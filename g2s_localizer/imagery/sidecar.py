@@ -68,19 +68,19 @@ class Sidecar:
 
     @property
     def offset_m(self) -> tuple[float, float]:
-        """Metres east and north of a place where the imagery shows it."""
+        """Return metres east and north of a place to where the imagery shows it."""
         return self.offset_east_m, self.offset_north_m
 
 
 def sidecar_file(store: Path) -> Path:
-    """Where the sidecar of the folder or file `store` lies."""
+    """Return where the sidecar of the folder or file `store` lies."""
     if store.is_dir():
         return store / SIDECAR_NAME
     return store.with_name(f"{store.name}.{SIDECAR_NAME}")
 
 
 def read_sidecar(store: Path) -> Sidecar:
-    """The sidecar of the folder or file `store`; one that knows nothing where there is none.
+    """Return the sidecar of the folder or file `store`; one that knows nothing where there is none.
 
     Raises ValueError naming the sidecar's file and what is wrong in it.
     """

@@ -43,26 +43,28 @@ class Imagery(Protocol):
 
     @property
     def attribution(self) -> str:
-        """Whose imagery it is; "" where the store does not say."""
+        """Return whose imagery it is; "" where the store does not say."""
 
     @property
     def offset_m(self) -> tuple[float, float]:
-        """Metres east and north of a place where the source shows it; crops are without it."""
+        """Return metres east and north of a place to where the source shows it; crops are without
+        it.
+        """
 
     @property
     def georeferencing_sigma_m(self) -> float | None:
-        """Standard deviation (m per axis) of where crops show things; None where unknown."""
+        """Return standard deviation (m per axis) of where crops show things; None where unknown."""
 
     def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
-        """The square of round(size_m / gsd) pixels a side around `centre`, north-up or with its u
-        axis `yaw` from east (rad); turned or not, it is resampled once.
+        """Return the square of round(size_m / gsd) pixels a side around `centre`, north-up or with
+        its u axis `yaw` from east (rad); turned or not, it is resampled once.
 
         Raises MissingImagery where the store does not cover it, ValueError for a size or gsd
         that makes no crop.
         """
 
     def levels(self) -> list[Level]:
-        """What there is, resolution by resolution."""
+        """Return the resolutions that there are, each with its box."""
 
     def check(self) -> Iterator[tuple[str, str]]:
         """Read and decode all of it: the name of each part, and what is wrong with it or "".
@@ -71,7 +73,7 @@ class Imagery(Protocol):
         """
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
-        """Names of the parts that the north-up `crop` would lack; () where it has all.
+        """Return names of the parts that the north-up `crop` would lack; () where it has all.
 
         Each part is looked into once, transparent and damaged ones being missing too; where that
         would take too long, along a long route, only whether it is there. Raises ValueError as

@@ -84,7 +84,7 @@ class LocalizerBridge(SensorInput):
         return self._localizer.read_ahead
 
     def on_image(self, msg: Image | CompressedImage, info: CameraInfo) -> Outgoing | None:
-        """The answer to an image and its CameraInfo; None for an image that cannot be read."""
+        """Return answer to an image and its CameraInfo; None for an image that cannot be read."""
         self.received["image"] += 1
         try:
             image = image_from(msg)
@@ -116,7 +116,7 @@ class LocalizerBridge(SensorInput):
         return self._watch.judge(prior)
 
     def _said_with_datum(self, estimate: Estimate) -> Estimate:
-        """The estimate, if it is in the frame of map that all others will be in."""
+        """Return the estimate, if it is in the frame of map that all others will be in."""
         with self._lock:
             if self._priors.warning:
                 warnings = (*estimate.warnings, self._priors.warning)
@@ -130,7 +130,7 @@ class LocalizerBridge(SensorInput):
         return replace(estimate, rejection=Rejection.NO_PRIOR, detail=detail)
 
     def _camera(self, info: CameraInfo, image: NDArray[np.uint8]) -> Camera | Panorama | str:
-        """The camera of an image, or why there is none."""
+        """Return the camera of an image, or why there is none."""
         try:
             camera = self._cameras.read(info, self._extrinsic(info.header.frame_id))
             if image.shape[:2] != (camera.height, camera.width):

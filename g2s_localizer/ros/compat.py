@@ -26,7 +26,7 @@ class CvBridge:
     """cv_bridge.CvBridge for the pictures that the localizer publishes."""
 
     def cv2_to_imgmsg(self, cvim: NDArray[np.uint8], encoding: str = "passthrough") -> Image:
-        """(H, W) or (H, W, C) uint8 -> sensor_msgs/Image of an encoding of as many channels."""
+        """Convert (H, W) or (H, W, C) uint8 to a sensor_msgs/Image of as many channels."""
         channels = cvim.shape[2] if cvim.ndim == 3 else 1
         # An array.array is taken as it is; a NumPy array or bytes would be copied value by value.
         return Image(
@@ -86,7 +86,9 @@ class TimeSynchronizer:
 
 
 def quaternion_from_euler(ai: float, aj: float, ak: float) -> tuple[float, float, float, float]:
-    """tf_transformations: roll, pitch, yaw about the fixed axes x, y, z (rad) -> x, y, z, w."""
+    """Convert roll, pitch, yaw about the fixed axes x, y, z (rad) to x, y, z, w, as
+    tf_transformations.
+    """
     cr, sr = math.cos(ai / 2), math.sin(ai / 2)
     cp, sp = math.cos(aj / 2), math.sin(aj / 2)
     cy, sy = math.cos(ak / 2), math.sin(ak / 2)

@@ -33,7 +33,7 @@ def time_message(stamp: int) -> Time:
 
 
 def matrix_from_transform(transform: Any) -> FloatArray:
-    """geometry_msgs/Transform -> homogeneous (4, 4)."""
+    """Convert geometry_msgs/Transform to homogeneous (4, 4)."""
     T = np.eye(4)
     T[:3, :3] = matrix_from_quaternion(transform.rotation)
     T[:3, 3] = transform.translation.x, transform.translation.y, transform.translation.z
@@ -41,7 +41,7 @@ def matrix_from_transform(transform: Any) -> FloatArray:
 
 
 def pose_message(pose: Pose2D, covariance: FloatArray) -> PoseWithCovariance:
-    """Pose in the plane with covariance (3, 3); z, roll and pitch are said to be unknown."""
+    """Return pose in the plane with covariance (3, 3); z, roll and pitch are said to be unknown."""
     msg = PoseWithCovariance()
     msg.pose.position.x, msg.pose.position.y = pose.x, pose.y
     x, y, z, w = tf_transformations.quaternion_from_euler(0.0, 0.0, pose.yaw)
@@ -54,7 +54,7 @@ def pose_message(pose: Pose2D, covariance: FloatArray) -> PoseWithCovariance:
 
 
 def pose_stamped_message(estimate: Estimate, frame_id: str) -> PoseWithCovarianceStamped:
-    """~/pose of an accepted estimate, at the stamp of the image."""
+    """Return ~/pose of an accepted estimate, at the stamp of the image."""
     if not estimate.accepted or estimate.pose is None or estimate.covariance is None:
         raise ValueError(f"a rejected estimate is not published as a pose: {estimate.reason}")
     header = Header(stamp=time_message(estimate.stamp_ns), frame_id=frame_id)
@@ -74,7 +74,7 @@ def registration_message(
     attribution: str,
     checkpoint: str,
 ) -> Any:
-    """~/registration of any estimate; image_size is (width, height)."""
+    """Return ~/registration of any estimate; image_size is (width, height)."""
     from g2s_localizer.msg import Registration
 
     msg = Registration()
@@ -105,12 +105,12 @@ def registration_message(
 
 
 def rejection_code(rejection: Rejection | None) -> int:
-    """The constant of Registration.msg: 0 for none, else the place among the members from 1."""
+    """Return constant of Registration.msg: 0 for none, else the place among the members from 1."""
     return 0 if rejection is None else 1 + list(Rejection).index(rejection)
 
 
 def image_message(pixels: NDArray[np.uint8], header: Header, encoding: str, width: int) -> Image:
-    """Rows of bytes -> sensor_msgs/Image."""
+    """Convert rows of bytes to sensor_msgs/Image."""
     # An array.array is taken as it is; a NumPy array or bytes would be copied value by value.
     data = array("B", np.ascontiguousarray(pixels).tobytes())
     step = width * CHANNELS[encoding]

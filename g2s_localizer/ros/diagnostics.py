@@ -66,7 +66,7 @@ class Diagnostics:
         self._reported_s: float | None = None
 
     def start(self, now_s: float) -> None:
-        """A new life from now on: the node has become active."""
+        """Forget all that was recorded: the node has become active."""
         with self._lock:
             self._clear()
             self._answered_s = self._reported_s = now_s
@@ -79,7 +79,7 @@ class Diagnostics:
         from_arrival_s: float = math.nan,
         from_stamp_s: float = math.nan,
     ) -> None:
-        """An image was answered; prior_age_s: from the newest fix to the image; from_arrival_s,
+        """Record an answer; prior_age_s: from the newest fix to the image; from_arrival_s,
         from_stamp_s: to the answer, besides the work alone.
         """
         with self._lock:
@@ -98,7 +98,7 @@ class Diagnostics:
                 self._rejected_in_a_row += 1
 
     def record_replaced(self) -> None:
-        """A newer image took the place of one that nobody had worked on."""
+        """Count an image that a newer one replaced before anybody worked on it."""
         with self._lock:
             self._replaced += 1
 
@@ -120,7 +120,7 @@ class Diagnostics:
         why_silent: str = "",
         pairing: Mapping[str, str] | None = None,
     ) -> DiagnosticStatus:
-        """The state since `start`; levels and rate look at what changed since the last call.
+        """Return the state since `start`; levels and rate look at what changed since the last call.
 
         unpublished  a sentence for each topic that nobody publishes
         why_silent   why no image can be answered, as far as the images tell

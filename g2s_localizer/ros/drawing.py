@@ -26,7 +26,7 @@ ELLIPSE_SIGMAS = 2.0
 
 
 def draw_score_map(grid: ScoreGrid) -> Picture:
-    """(H, W) uint8, row 0 = north: probability over that of the best cell."""
+    """Draw (H, W) uint8, row 0 = north: probability over that of the best cell."""
     log_probability = grid.log_probability.astype(np.float64)
     best = np.max(log_probability, initial=-np.inf, where=np.isfinite(log_probability))
     ratio = np.exp(np.where(np.isfinite(log_probability), log_probability - best, -np.inf))
@@ -34,7 +34,7 @@ def draw_score_map(grid: ScoreGrid) -> Picture:
 
 
 def draw_overlay(estimate: Estimate, crop: SatelliteCrop) -> Picture:
-    """(H, W, 3) uint8 RGB: the crop with prior, pose, their 2-sigma ellipses and attribution."""
+    """Draw (H, W, 3) uint8 RGB: the crop with prior, pose, 2-sigma ellipses and attribution."""
     scale = max(1, -(-OVERLAY_SIDE // crop.image.shape[1]))
     enlarged = cv2.resize(crop.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     picture = np.asarray(enlarged, np.uint8)

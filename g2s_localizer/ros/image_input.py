@@ -89,14 +89,14 @@ class ImageInput:
         self._newest_ns = {name: ns for name, ns in self._newest_ns.items() if ns <= later_ns}
 
     def values(self) -> dict[str, str]:
-        """What /diagnostics says of the pairing."""
+        """Return the entries of /diagnostics on the pairing."""
         return {
             "images with their camera_info": str(self.received["pairs"]),
             "newest image - newest camera_info (s)": f"{self._difference_s():.3f}",
         }
 
     def silence(self) -> str:
-        """Why no image can be answered, as far as what has arrived tells."""
+        """Return why no image can be answered, as far as what has arrived tells."""
         images, infos = self._since_pair["image"], self._since_pair["camera_info"]
         if time.monotonic() - self._paired_s < RECENT_S:
             return "images arrive with their CameraInfo, and none of them is answered"

@@ -235,7 +235,7 @@ class LocalizerNode(LifecycleNode):
             self._images.clear(now_ns)
 
     def _answer(self, bridge: LocalizerBridge, item: Arrival) -> None:
-        """What the worker does with an image."""
+        """Localize one image and publish the answer, in the worker's thread."""
         image, info, arrived_s = item
         outgoing = bridge.on_image(image, info)
         if outgoing is None:
@@ -300,7 +300,7 @@ class LocalizerNode(LifecycleNode):
         self._images = self._worker = None
 
     def _release(self) -> None:
-        """Back to unconfigured, from wherever a transition has come to."""
+        """Release everything that configuring has made, from wherever a transition has come to."""
         self._stop_worker()
         for subscription in self._sensor_subscriptions:
             self.destroy_subscription(subscription)

@@ -15,7 +15,7 @@ _FLAGS = ("--params-file", "--param-file")
 
 
 def for_other_nodes(arguments: Sequence[str], node: str) -> str:
-    """A sentence on parameter files that hold nothing for `node`, a fully qualified name.
+    """Return a sentence on parameter files that hold nothing for `node`, a fully qualified name.
 
     arguments  of the process, as ROS reads them (`--params-file FILE`)
     """
@@ -31,7 +31,9 @@ def for_other_nodes(arguments: Sequence[str], node: str) -> str:
 
 
 def _names(file: Path) -> list[str]:
-    """Node names of a parameter file; none where it cannot be read, which ROS has said by then."""
+    """Return node names of a parameter file; none where it cannot be read, which ROS has said by
+    then.
+    """
     try:
         tree = read_yaml(file)
     except (OSError, ValueError):
@@ -48,7 +50,7 @@ def _walk(tree: Any, above: str) -> Iterator[str]:
 
 
 def _matches(name: str, node: str) -> bool:
-    """`*` stands for one part of a name, `**` for any number of them."""
+    """Match a node's name; `*` stands for one part of it, `**` for any number of them."""
     parts = {"/**": r"(/[^/]+)*", "/*": r"/[^/]+"}
     pattern = re.sub(r"/\*\*|/\*|[^/]+|/", lambda one: parts.get(one[0]) or re.escape(one[0]), name)
     return re.fullmatch(pattern, node) is not None

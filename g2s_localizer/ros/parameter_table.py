@@ -46,7 +46,7 @@ class Specification:
         return descriptor
 
     def fault(self, value: Any) -> str | None:
-        """What rclpy's own check of type and range does not see."""
+        """Say what is wrong with a value that rclpy's own check of type and range lets pass."""
         if self.choices and value not in self.choices:
             return f"{self.name} must be one of {', '.join(self.choices)}, got '{value}'"
         if self.frame_id and (not value.strip() or value.startswith("/")):

@@ -91,7 +91,7 @@ class Parameters:
             self._declare(spec, overrides.get(spec.name))
 
     def read(self) -> NodeConfig:
-        """Raises UnusableParameters naming all that is missing or wrong, each with its value."""
+        """Return configuration. Raises UnusableParameters naming all that is missing or wrong."""
         values = {spec.name: self[spec.name] for spec in SPECIFICATIONS}
         faults = [*self._faults.values(), *self._missing(values)]
         if not values["imagery.offline"]:
@@ -163,7 +163,7 @@ class Parameters:
         )
 
     def _missing(self, values: Mapping[str, Any]) -> Iterator[str]:
-        """What has no default, and was not given."""
+        """Yield a sentence for each parameter that has no default and was not given."""
         missing = []
         if not values["imagery.uri"].strip() and "imagery.uri" not in self._faults:
             missing.append("imagery.uri is empty: give a folder or file of imagery")
@@ -182,7 +182,7 @@ class Parameters:
         return self._node.get_parameter(name).value
 
     def check(self, parameters: Sequence[Parameter], configured: bool) -> SetParametersResult:
-        """The node's on-set callback; a value set anew clears the fault of the old one."""
+        """Return the node's on-set callback; a value set anew clears the fault of the old one."""
         for parameter in parameters:
             spec = self._by_name.get(parameter.name)
             if spec is None:
@@ -223,7 +223,7 @@ def _belongs_to_rclpy(name: str) -> bool:
 
 
 def _are_integers(value: Any) -> bool:
-    """[0, 0, 0] in YAML where [0.0, 0.0, 0.0] is meant."""
+    """Return whether YAML has [0, 0, 0] where [0.0, 0.0, 0.0] is meant."""
     return isinstance(value, (list, array)) and all(type(number) is int for number in value)
 
 

@@ -17,7 +17,7 @@ MAX_NAMED = 3
 
 
 def unpublished(node: Node, subscriptions: Iterable[Any]) -> list[str]:
-    """One sentence for every subscription of `node` that no publisher serves, with the cause."""
+    """Say for every subscription of `node` without a publisher what the cause may be."""
     return [said for one in subscriptions if (said := _fault(node, one.topic_name, one.msg_type))]
 
 
@@ -40,7 +40,7 @@ def with_publishers(node: Node, conflicts: Mapping[str, str], images: Any) -> li
 
 
 def type_name(message: type[Any]) -> str:
-    """package/msg/Name of a message class."""
+    """Return package/msg/Name of a message class."""
     return f"{message.__module__.partition('.')[0]}/msg/{message.__name__}"
 
 
@@ -63,7 +63,7 @@ def _fault(node: Node, topic: str, message: type[Any]) -> str | None:
 
 
 def _published(node: Node, wanted: str) -> str:
-    """Topics of this type that others publish."""
+    """Return topics of this type that others publish."""
     own = f"{node.get_fully_qualified_name()}/"
     topics = [
         topic

@@ -25,5 +25,5 @@ class WatchedSensors(SensorInput):
 
     @property
     def heading_confirmed(self) -> bool:
-        """Whether the vehicle was seen to drive where the heading points."""
+        """Return whether the vehicle was seen to drive where the heading points."""
         return self._watch.heading_confirmed

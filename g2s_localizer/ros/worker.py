@@ -50,7 +50,7 @@ class NewestWorker(Generic[Item]):
             self._condition.notify()
 
     def wake(self) -> None:
-        """Something that `is_ready` looks at has changed."""
+        """Ask `is_ready` again, since something that it looks at has changed."""
         with self._condition:
             self._condition.notify()
 
@@ -71,7 +71,7 @@ class NewestWorker(Generic[Item]):
                 self._on_error(error)
 
     def _take(self) -> Item | None:
-        """The newest item once it is ready or overdue; None when stopping."""
+        """Return the newest item once it is ready or overdue; None when stopping."""
         with self._condition:
             while self._newest is None and not self._stopping:
                 self._condition.wait()

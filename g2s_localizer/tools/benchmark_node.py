@@ -62,8 +62,8 @@ def node_cost(
     config: LocalizerConfig,
     runs: int,
 ) -> dict[str, list[float]]:
-    """Milliseconds of `runs` images through a bridge whose crop is cached: `total` from the bytes
-    that DDS delivers to those that it sends, `processor` of all threads meanwhile.
+    """Return milliseconds of `runs` images through a bridge whose crop is cached: `total` from the
+    bytes that DDS delivers to those that it sends, `processor` of all threads meanwhile.
 
     The vehicle stands and every image (H, W, 3) differs from the one before, as a camera's do.
     Raises ValueError for a network that the localizer does not take, or one whose images do not

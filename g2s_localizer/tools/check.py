@@ -106,7 +106,7 @@ def _draw(
 
 @contextmanager
 def _unheard_node(arguments: Sequence[str]) -> Iterator[Node]:
-    """A node that has the parameters and remappings of ROS, and that no other one discovers."""
+    """Yield a node that has ROS's parameters and remappings, and that no other one discovers."""
     range_name = "ROS_AUTOMATIC_DISCOVERY_RANGE"
     before = os.environ.get(range_name)
     os.environ[range_name] = "OFF"
@@ -191,7 +191,7 @@ def _check_area(
 
 
 def _remap(text: str) -> str:
-    """NAME=TOPIC as ROS has it."""
+    """Return NAME=TOPIC as ROS has it."""
     name, equals, topic = text.partition("=")
     if not (name and equals and topic):
         raise argparse.ArgumentTypeError(f"must be NAME=TOPIC, got {text}")

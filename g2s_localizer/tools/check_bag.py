@@ -119,7 +119,7 @@ class BagCheck:
             self._judge_route(imagery, model)
 
     def _check_topics(self, reader: BagReader) -> dict[tuple[str, str], str]:
-        """Names in the node by (topic, type); what the bag lacks is said."""
+        """Return names in the node by (topic, type); what the bag lacks is said."""
         names = {}
         for one in self._wanted:
             kind = type_name(one.kind)
@@ -158,7 +158,7 @@ class BagCheck:
             self._without[f"{prior[0].name} ({prior[1]})"] += 1
 
     def _extrinsic(self, camera_frame: str) -> NDArray[np.float64]:
-        """T_base_camera (4, 4) at the ground, as the node would have it."""
+        """Return T_base_camera (4, 4) at the ground, as the node would have it."""
         bridge = self._config.bridge
         if self._config.extrinsic_source == "parameters":
             return bridge.T_base_camera()

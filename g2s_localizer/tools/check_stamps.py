@@ -43,12 +43,12 @@ class Stamps:
 
     @property
     def behind_s(self) -> float:
-        """Seconds from stamp to recording, median."""
+        """Return seconds from stamp to recording, median."""
         return float(np.median(self._behind_ns)) * 1e-9
 
     @property
     def fault(self) -> str:
-        """What is wrong with the order of the stamps; "" for nothing."""
+        """Say what is wrong with the order of the stamps; "" for nothing."""
         if not any(self.all_ns):
             return "all stamps are 0: the driver does not fill in header.stamp"
         steps = np.diff(np.array(self.all_ns)) * 1e-9

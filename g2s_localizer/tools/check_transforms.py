@@ -42,7 +42,7 @@ class StaticTransforms:
         return T
 
     def _up(self, frame: str) -> tuple[str, FloatArray]:
-        """The root above a frame, and the frame's pose in it."""
+        """Return the root above a frame, and the frame's pose in it."""
         T = np.eye(4)
         for _ in range(MAX_LINKS):
             if frame not in self._parents:

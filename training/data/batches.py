@@ -61,7 +61,7 @@ class DistantBatchSampler(Sampler[list[int]]):
         self._epoch, self._start = epoch, start
 
     def __len__(self) -> int:
-        """Batches of the whole epoch on this rank."""
+        """Return batches of the whole epoch on this rank."""
         return len(self._batches()) // self._ranks
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -102,7 +102,7 @@ class DistantBatchSampler(Sampler[list[int]]):
     def _gather(
         self, parts: Sequence[list[int]], size: int, of_other_drives: bool
     ) -> Iterator[list[int]]:
-        """Full batches, first come first served; what does not fit waits for the next one."""
+        """Yield full batches, first come first served; what does not fit waits for the next one."""
         pool = deque(parts)
         while pool:
             batch, taken, waiting = list(pool.popleft()), [], []

@@ -20,7 +20,7 @@ class ProcessImagery:
         self._process, self._opened = os.getpid(), open_imagery(uri)
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else that Imagery has."""
+        """Return everything else that Imagery has."""
         if name.startswith("_"):
             raise AttributeError(name)
         if self._process != os.getpid():

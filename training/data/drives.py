@@ -32,7 +32,7 @@ class Crops(Protocol):
     """What of Imagery pairs are cut from."""
 
     def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
-        """As Imagery has it; whatever it raises makes that sample Unreadable."""
+        """Crop as Imagery does; whatever it raises makes that sample Unreadable."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class LabelledDrive:
                 raise ValueError(f"{self.name}: {len(poses)} {what} for {len(self.frames)} images")
 
     def taken(self, chosen: Sequence[int]) -> LabelledDrive:
-        """The drive with some of its images, by their places in `frames`."""
+        """Return the drive with some of its images, by their places in `frames`."""
 
         def some(poses: Sequence[Pose2D] | None) -> list[Pose2D] | None:
             return None if poses is None else [poses[i] for i in chosen]
@@ -77,7 +77,7 @@ class LabelledDrive:
         )
 
     def motions(self) -> FloatArray:
-        """(N - 1, 3) each frame's pose in the one before it (m, m, rad), by odometry. Raises
+        """Return (N - 1, 3) each frame's pose in the one before it (m, m, rad), by odometry. Raises
         ValueError for a drive without.
         """
         if self.track is None:
@@ -87,8 +87,8 @@ class LabelledDrive:
 
 
 def pieces(drive: LabelledDrive, spacing_m: float, count: int) -> list[LabelledDrive]:
-    """The drive in pieces of about `count` images that lie `spacing_m` apart along the way, so
-    that odometry's drift stays small in each and a standing vehicle is seen once.
+    """Return the drive in pieces of about `count` images that lie `spacing_m` apart along the way,
+    so that odometry's drift stays small in each and a standing vehicle is seen once.
     """
     length = np.hypot(*drive.motions()[:, :2].T)
     travelled = np.concatenate([[0.0], np.cumsum(length)])
@@ -183,7 +183,7 @@ class DriveDataset:
         )
 
     def _frame(self, index: int) -> tuple[LabelledDrive, int]:
-        """The drive of a sample, and the place of its image among the drive's frames."""
+        """Return the drive of a sample, and the place of its image among the drive's frames."""
         drive = self.drives[self.group(index)]
         return drive, index - self._ends[self.group(index)] + len(drive.frames)
 
@@ -200,7 +200,7 @@ class _NoImage(Exception):
 
 
 def _places(drive: LabelledDrive) -> NDArray[np.float64]:
-    """(N, 3) the labels on a sphere of the Earth's size (m): near on it is near."""
+    """Return (N, 3) the labels on a sphere of the Earth's size (m): near on it is near."""
     places = [drive.frame.to_latlon(label.x, label.y) for label in drive.labels]
     lat, lon = np.radians([(place.lat, place.lon) for place in places]).reshape(-1, 2).T
     unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)

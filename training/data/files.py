@@ -18,13 +18,13 @@ _MAX_NAMED = 5
 
 
 def name_some(names: Sequence[str]) -> str:
-    """'a, b, c, d, e and 7 more'"""
+    """Join names to 'a, b, c, d, e and 7 more'."""
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
     return f"{', '.join(names[:_MAX_NAMED])}{more}"
 
 
 def said(error: Exception) -> str:
-    """What an error says of one file, in a line: its kind too where the words are a library's."""
+    """Return an error's text in one line, with its type where the words are a library's."""
     words = " ".join(str(error).split())
     if isinstance(error, (OSError, ValueError)) and words:
         return words
@@ -44,7 +44,7 @@ def report_missing(missing: Sequence[str], total: int, listed_in: Path | str, ro
 
 
 def read_picture(file: Path) -> NDArray[np.uint8]:
-    """A PNG or JPEG as (H, W, 3) uint8 RGB.
+    """Return a PNG or JPEG as (H, W, 3) uint8 RGB.
 
     Raises FileNotFoundError, and ValueError naming the file that cannot be decoded, as when it is
     truncated or larger than any picture.

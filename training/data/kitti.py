@@ -43,7 +43,7 @@ class SplitLine:
 
 
 def read_split(file: Path) -> list[SplitLine]:
-    """Raises ValueError naming the line that is none of a split list."""
+    """Read a split list. Raises ValueError naming a line that is none of one."""
     lines = []
     for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         if not text.strip():
@@ -70,13 +70,16 @@ def read_split(file: Path) -> list[SplitLine]:
 
 
 def drawn_lines(drive: str, frames: Sequence[int], seeds: Sequence[int]) -> list[SplitLine]:
-    """A line for each frame of a drive and each seed, whose numbers follow from frame and seed."""
+    """Return a line for each frame of a drive and each seed, whose numbers follow from frame and
+    seed.
+    """
     plain = [SplitLine(drive, frame, None) for frame in frames]
     return [replace(line, noise=_draw(line, seed)) for line in plain for seed in seeds]
 
 
 def prior_from_noise(truth: Pose2D, draw: Sequence[float], noise: PriorNoise) -> Pose2D:
-    """The prior of a pair from the three numbers (x, y, t) that the papers draw or list for it.
+    """Return the prior of a pair from the three numbers (x, y, t) that the papers draw or list for
+    it.
 
     The papers turn the satellite image so that the true heading points right (+u) and centre it
     on the camera; shift it by (x, y) times `position_m`; turn it by t times `yaw_deg`. What they
@@ -187,7 +190,7 @@ def _truth(drive: KittiDrive, record: int, frame: LocalFrame, paper: bool) -> Po
 
 
 def _paper_camera(camera: Camera) -> Camera:
-    """On its base_link, the road below it."""
+    """Return the papers' camera, on a base_link on the road below it."""
     T_base_camera = np.array(
         [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, PAPER_CAMERA[2]], [0, 0, 0, 1]], np.float64
     )

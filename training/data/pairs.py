@@ -87,7 +87,7 @@ class PictureImagery:
         self._file, self._gsd = file, gsd
 
     def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
-        """As Imagery has it. Raises MissingImagery where the picture does not cover the crop."""
+        """Crop as Imagery does. Raises MissingImagery where the picture does not cover the crop."""
         image = _picture(self._file)
         height, width = image.shape[:2]
         pixels = crop_pixels(size_m, gsd)
@@ -134,7 +134,7 @@ def pairs_dataset(
     noise: PriorNoise,
     seeds: Sequence[int],
 ) -> DriveDataset:
-    """The pairs of a folder as a PairDataset: each a drive of views at azimuths from the
+    """Return the pairs of a folder as a PairDataset: each a drive of views at azimuths from the
     panorama's middle column, with one prior for each seed. Raises as `read_pairs`.
     """
     views = [azimuth for azimuth in azimuths_deg for _ in seeds]

@@ -17,7 +17,7 @@ from training.data.sample import PriorNoise
 def require_prior_fits(
     model: ModelConfig, noise: PriorNoise, *, along_heading: bool, aligned: bool
 ) -> None:
-    """Raises ValueError naming the numbers when an offset plus the reach leaves the crop.
+    """Raise ValueError naming the numbers when an offset plus the reach leaves the crop.
 
     along_heading  whether the noise is along the vehicle's axes (as in the KITTI lists) or the
                    map's

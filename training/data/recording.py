@@ -145,7 +145,7 @@ class _InfoReader:
         self._T = config.T_base_camera()
 
     def read(self, info: Any) -> None:
-        """Raises ValueError for a CameraInfo that says nothing."""
+        """Read the bag's camera. Raises ValueError for a CameraInfo that says nothing."""
         camera = self._reader.read(info, self._T)
         if self.known is None:
             self.known = camera
@@ -188,7 +188,7 @@ class _Encodings:
 
 
 def _topics(config: BagConfig) -> list[tuple[str, tuple[str, ...]]]:
-    """Topics that are read, with the types that they may have."""
+    """Return topics that are read, with the types that they may have."""
     fix, odometry = ("sensor_msgs/msg/NavSatFix",), ("nav_msgs/msg/Odometry",)
     kinds = [
         (config.image, ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")),

@@ -59,7 +59,7 @@ class BagImages:
         self._process, self._reader = -1, BagReader(bag)
 
     def __call__(self, number: int) -> NDArray[np.uint8]:
-        """Raises ValueError naming the bag, the topic and the number."""
+        """Decode an image. Raises ValueError naming the bag, the topic and the number."""
         logged, place = self._images[number].logged, self._images[number].place
         try:
             reader = self._open()
@@ -124,7 +124,7 @@ def _labelled(bag: Path, imagery: Imagery, config: BagConfig, missing: list[str]
 def _agreeing_fixes(
     bag: Path, recording: Recording, config: BagConfig
 ) -> tuple[LocalFrame, list[GeodeticFix]]:
-    """The fixes that agree with those beside them, and the frame at the most central of them."""
+    """Return fixes that agree with those beside them, and the frame at the most central of them."""
     fixes = sorted(
         (GeodeticFix(stamp, place, spread) for stamp, place, spread in recording.fixes),
         key=lambda fix: fix.stamp_ns,
@@ -155,7 +155,7 @@ def _agreeing_fixes(
 def _priors(
     recording: Recording, config: BagConfig, frame: LocalFrame, fixes: Sequence[GeodeticFix]
 ) -> list[Prior | str]:
-    """For each image its prior, or why there is none, as the node would have had them."""
+    """Return for each image its prior, or why there is none, as the node would have had them."""
     antenna_x, antenna_y = config.antenna_offset
     buffer = PriorBuffer(
         frame,

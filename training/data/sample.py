@@ -78,7 +78,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
-        """What a DataLoader with pin_memory=True calls."""
+        """Pin the tensors, as a DataLoader with pin_memory=True asks."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Any) -> Batch:
@@ -88,7 +88,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample | Unreadable]) -> Batch:
-    """The samples as one batch; those that could not be read are left out and named in it.
+    """Return the samples as one batch; those that could not be read are left out and named in it.
 
     The batch may be smaller than asked, and empty. Raises ValueError when panoramas and pinhole
     images meet.
@@ -122,32 +122,32 @@ class PairDataset(Protocol):
 
     @property
     def labels(self) -> list[Pose2D]:
-        """The weak labels, each in the frame of its drive (or satellite tile)."""
+        """Return the weak labels, each in the frame of its drive (or satellite tile)."""
 
     @property
     def truths(self) -> list[Pose2D] | None:
-        """Exact poses in the frames of the labels, for scoring; None where nobody knows."""
+        """Return exact poses in the frames of the labels, for scoring; None where nobody knows."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample | Unreadable: ...
 
     def name(self, index: int) -> str:
-        """Of the drive (or city) and the frame, as the files have them."""
+        """Return the names of the drive (or city) and the frame, as the files have them."""
 
     def group(self, index: int) -> int:
-        """The drive (or city) that a sample comes from."""
+        """Return the drive (or city) that a sample comes from."""
 
     def apart(self, index: int, others: Sequence[int], spacing_m: float) -> bool:
-        """Whether the sample shows no place that one of the others shows.
+        """Return whether the sample shows no place that one of the others shows.
 
         Drives: its label lies at least `spacing_m` from theirs. Satellite tiles: they have none
         in common, and `spacing_m` is not asked.
         """
 
     def widened(self, pixels: int) -> PairDataset:
-        """The same samples with `pixels` of satellite a side, around the same places and of the
-        same metres per pixel; what has no imagery so wide is Unreadable.
+        """Return the same samples with `pixels` of satellite a side, around the same places and of
+        the same metres per pixel; what has no imagery so wide is Unreadable.
         """
 
 

@@ -23,7 +23,7 @@ class Part:
 
     @classmethod
     def share(cls, dataset: PairDataset, share: float, seed: int) -> Part:
-        """A random share (0..1] of the samples, at least one, in their order."""
+        """Return a random share (0..1] of the samples, at least one, in their order."""
         if not 0.0 < share <= 1.0:
             raise ValueError(f"the share of the data must lie in (0, 1], got {share}")
         order = np.random.default_rng(seed).permutation(len(dataset))
@@ -31,7 +31,7 @@ class Part:
 
     @classmethod
     def spread(cls, dataset: PairDataset, most: int) -> Part:
-        """All samples, or `most` of them that are spread evenly over the dataset's order."""
+        """Return all samples, or `most` of them that are spread evenly over the dataset's order."""
         count = min(most, len(dataset))
         return cls(
             dataset, np.linspace(0, max(len(dataset) - 1, 0), count).round().astype(int).tolist()

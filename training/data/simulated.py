@@ -35,7 +35,7 @@ class SimulatedDrive:
     truths: list[Pose2D]
 
     def labelled(self, noise: PriorNoise) -> LabelledDrive:
-        """The drive with labels that carry `noise`, drawn once from its seed."""
+        """Return the drive with labels that carry `noise`, drawn once from its seed."""
         labels = noise.labels(self.truths, seed=(self.seed, 7))
         drive = self.drive
         return LabelledDrive(
@@ -47,12 +47,12 @@ class SimulatedDrive:
 def simulated_dataset(
     drives: Sequence[SimulatedDrive], model: ModelConfig, noise: PriorNoise
 ) -> DriveDataset:
-    """Pairs of all drives, whose worlds have nothing in common."""
+    """Return the pairs of all drives, whose worlds have nothing in common."""
     return DriveDataset([drive.labelled(noise) for drive in drives], model)
 
 
 def open_drive(folder: Path, seed: int) -> SimulatedDrive:
-    """The drive that `training.simulate --out folder --seed seed` wrote."""
+    """Return the drive that `training.simulate --out folder --seed seed` wrote."""
     drive = KittiDrive(folder, f"2011_09_26_drive_{seed % 10000:04d}_sync")
     frame = LocalFrame(drive.latlon(drive.frames[0]))
     imagery = ProcessImagery(f"slippy:{folder / 'imagery'}")
@@ -66,7 +66,7 @@ def open_drive(folder: Path, seed: int) -> SimulatedDrive:
 def open_drives(
     folder: Path, difficulty: str, seeds: Sequence[int], frames: int, rate: float
 ) -> list[SimulatedDrive]:
-    """The drives of `seeds`, one process a core simulating those that are missing.
+    """Return the drives of `seeds`, one process a core simulating those that are missing.
 
     Raises RuntimeError with the simulator's own words when it fails.
     """

@@ -20,7 +20,7 @@ class Track:
         self.xy, self._yaw = poses[:, :2], np.unwrap(poses[:, 2])
 
     def covers(self, stamp: int, max_gap_s: float = math.inf) -> bool:
-        """Whether two poses no farther apart in time than that enclose the stamp."""
+        """Return whether two poses no farther apart in time than that enclose the stamp."""
         if not self._stamps[0] <= stamp <= self._stamps[-1]:
             return False
         after = max(int(np.searchsorted(self._stamps, stamp)), 1)
@@ -53,7 +53,7 @@ def truth_track(poses: Sequence[Stamped], fix: tuple[int, LatLon], frame: LocalF
 
 
 def _datum(place: LatLon, x: float, y: float) -> LatLon:
-    """Origin of the ENU map in which `place` lies at x, y (m)."""
+    """Return the origin of the ENU map in which `place` lies at x, y (m)."""
     datum = place
     for _ in range(4):  # each leaves some 1e-7 of what is still wrong per metre of x and y
         found = LocalFrame(datum).to_xy(place)
@@ -62,6 +62,6 @@ def _datum(place: LatLon, x: float, y: float) -> LatLon:
 
 
 def odometry_track(recorded: Sequence[Stamped]) -> Track:
-    """Of stamps (ns) and poses in the frame of odometry; of a repeated stamp the first counts."""
+    """Make a track of stamps (ns) and poses of odometry; of a repeated stamp the first counts."""
     stamps, first = np.unique([stamp for stamp, _ in recorded], return_index=True)
     return Track(stamps, np.array([pose for _, pose in recorded])[first])

@@ -77,18 +77,18 @@ class VigorLabel:
 
     @property
     def camera_xy(self) -> tuple[float, float]:
-        """Metres east and north of the positive tile's centre."""
+        """Return metres east and north of the positive tile's centre."""
         row, column = self.offsets[0]
         return -column * GSD[self.city], -row * GSD[self.city]
 
 
 def read_satellite_list(folder: Path) -> list[str]:
-    """Names of a city's tiles, in the order of its satellite_list.txt."""
+    """Return names of a city's tiles, in the order of its satellite_list.txt."""
     return (folder / "satellite_list.txt").read_text(encoding="utf-8").split()
 
 
 def read_labels(file: Path, satellites: list[str]) -> list[VigorLabel]:
-    """Labels of the city that the file's folder names.
+    """Return labels of the city that the file's folder names.
 
     Raises ValueError naming the line that is none, or a tile that is not in the list.
     """
@@ -191,8 +191,8 @@ class VigorDataset:
         )
 
     def widened(self, pixels: int) -> VigorDataset:
-        """As PairDataset says, from the tiles around each. Raises ValueError naming a tile whose
-        name gives no place.
+        """Widen as PairDataset says, by the tiles around each. Raises ValueError naming a tile
+        whose name gives no place.
         """
         wide = copy(self)
         wide._wide = pixels
@@ -223,7 +223,7 @@ class VigorDataset:
         )
 
     def _satellite(self, label: VigorLabel) -> NDArray[np.uint8]:
-        """The tile, or what lies around it too, with as many pixels as are wanted."""
+        """Return the tile, or what lies around it too, with as many pixels as are wanted."""
         size = self._wide or self._satellite_size
         if self._wide is None:
             image = self._read_tile(label.city, self._tile(label))
@@ -243,7 +243,7 @@ class VigorDataset:
         return self._satellites[label.city][label.tiles[0]]
 
     def _absent(self, city: str, labels: list[VigorLabel]) -> list[str]:
-        """For each label that lacks a file, the first one that it lacks."""
+        """Return for each label that lacks a file the first one that it lacks."""
         there = {
             kind: {file.name for file in (self._root / city / kind).glob("*")}
             for kind in ("panorama", "satellite")
@@ -258,6 +258,6 @@ class VigorDataset:
 
 
 def _roll(label: VigorLabel, rotation_range: float, width: int, seed: int) -> int:
-    """Columns to the right."""
+    """Return by how many columns a panorama is rolled to the right."""
     rng = np.random.default_rng([seed, zlib.crc32(label.panorama.encode())])
     return round(float(rng.uniform(-1.0, 1.0)) * rotation_range / 360.0 * width)

@@ -58,7 +58,7 @@ def calibrate(network: Network, dataset: PairDataset) -> None:
 
 
 def _scales(network: Network, dataset: PairDataset, truths: list[Pose2D]) -> torch.Tensor:
-    """(2,) of position and yaw at the peak: the smallest of `_SCALES` that holds its share."""
+    """Return (2,) scales of position and yaw: the smallest of `_SCALES` that hold their share."""
     poses, within, beyond, true = [], [], [], []
     for found in predict(network, dataset):
         if not isinstance(found, Unreadable):
@@ -90,7 +90,7 @@ def _scales(network: Network, dataset: PairDataset, truths: list[Pose2D]) -> tor
 
 
 def _log_likelihoods(found: Prediction, label: Pose2D, truth: Pose2D) -> NDArray[np.float64]:
-    """Of the true cell, at each of the temperatures."""
+    """Return the log-likelihood of the true cell at each of the temperatures."""
     scores = found.score_map.log_probability.double().cpu()
     rows, columns = scores.shape
     cell = found.score_map.cell_m

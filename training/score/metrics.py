@@ -16,7 +16,8 @@ FloatArray = NDArray[np.float64]
 
 
 def vehicle_errors(estimates: Sequence[Pose2D], truths: Sequence[Pose2D]) -> FloatArray:
-    """(N, 3) longitudinal, lateral (m) and yaw (rad) errors, along and across the TRUE heading.
+    """Return (N, 3) longitudinal, lateral (m) and yaw (rad) errors, along and across the TRUE
+    heading.
 
     Positive: the estimate lies ahead, to the left, turned counter-clockwise.
     """
@@ -28,7 +29,7 @@ def vehicle_errors(estimates: Sequence[Pose2D], truths: Sequence[Pose2D]) -> Flo
 def squared_mahalanobis(
     estimates: Sequence[Pose2D], covariances: ArrayLike, truths: Sequence[Pose2D]
 ) -> FloatArray:
-    """(N,) normalised squared position errors (NEES) under covariances (N, 3, 3), map axes."""
+    """Return normalised squared position errors (N,) under covariances (N, 3, 3), map axes."""
     offset = np.array(
         [(e.x - t.x, e.y - t.y) for e, t in zip(estimates, truths, strict=True)]
     ).reshape(-1, 2)
@@ -38,13 +39,15 @@ def squared_mahalanobis(
 
 
 def coverage(nees: FloatArray, share: float) -> float:
-    """Share of the squared Mahalanobis distances inside the ellipse that should hold `share`."""
+    """Return the share of the squared Mahalanobis distances inside the ellipse that should hold
+    `share`.
+    """
     return float(np.mean(nees <= -2.0 * math.log(1.0 - share))) if len(nees) else math.nan
 
 
 def yaw_coverage(errors: FloatArray, covariances: ArrayLike, share: float) -> float:
-    """Share of the headings' errors (column 2 of `vehicle_errors`) inside the interval that
-    should hold `share`, by the variances in covariances (N, 3, 3).
+    """Return the share of the headings' errors (column 2 of `vehicle_errors`) inside the interval
+    that should hold `share`, by the variances in covariances (N, 3, 3).
     """
     if not len(errors):
         return math.nan
@@ -54,7 +57,7 @@ def yaw_coverage(errors: FloatArray, covariances: ArrayLike, share: float) -> fl
 
 
 def summarise(errors: FloatArray, nees: FloatArray) -> dict[str, float]:
-    """The table's figures from `vehicle_errors` (N, 3) and NEES (N,); NaN when N = 0.
+    """Return the table's figures from `vehicle_errors` (N, 3) and NEES (N,); NaN when N = 0.
 
     offset_*   median of the signed error: what is left when the scatter is taken away
     anees      mean NEES over its two degrees of freedom: 1 when the covariance is honest

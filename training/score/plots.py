@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 
 
 def draw_all(folder: Path, scores: Scores, groups: Sequence[int], title: str) -> None:
-    """error_cdf.png, error_over_time.png and worst.png in `folder`.
+    """Draw error_cdf.png, error_over_time.png and worst.png in `folder`.
 
     groups: of each pair, the drive it comes from.
     """

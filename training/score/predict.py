@@ -60,7 +60,7 @@ class Prediction:
 
     @property
     def covariance(self) -> NDArray[np.float64]:
-        """(3, 3), of all places together."""
+        """Return the covariance (3, 3) of all places together."""
         return self.within + self.beyond
 
 
@@ -74,7 +74,7 @@ def predict(
     workers: int | None = None,
     progress: str = "predicting",
 ) -> Iterator[Prediction | Unreadable]:
-    """One prediction for each pair, in order; pairs that cannot be read are passed on.
+    """Yield one prediction for each pair, in order; pairs that cannot be read are passed on.
 
     yaw_range (rad): as in `register`. region: the places, from the label, that the covariance
     takes for possible, None: all. batch: pairs that are encoded together and are in memory, None:
@@ -107,7 +107,7 @@ def predict(
 
 @torch.inference_mode()
 def _register(network: Network, pairs: Batch, yaw_range: float | None) -> list[Registration]:
-    """As the node does, but for images and crops that are encoded together."""
+    """Register as the node does, but for images and crops that are encoded together."""
     pairs = pairs.to(network.temperature.device)
     camera = CameraInput(pairs.K, pairs.T_base_camera)
     satellite = network.encode_satellite(pairs.satellite)
@@ -121,7 +121,9 @@ def _register(network: Network, pairs: Batch, yaw_range: float | None) -> list[R
 
 
 def _one(features: Any, i: int) -> Any:
-    """The i-th of B images' features, as a batch of one: tensors (B, ...), whatever holds them."""
+    """Return the i-th of B images' features, as a batch of one: tensors (B, ...), whatever holds
+    them.
+    """
     if isinstance(features, Tensor):
         return features[i : i + 1]
     if is_dataclass(features) and not isinstance(features, type):

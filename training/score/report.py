@@ -45,7 +45,7 @@ class Scene:
 def score_recording(
     bag: Path, recording: Path, registration_msg: Path
 ) -> tuple[dict[str, float], Scene]:
-    """Figures of a recording of ~/pose and ~/registration made while `bag` was replayed.
+    """Return figures of a recording of ~/pose and ~/registration made while `bag` was replayed.
 
     Raises ValueError when the recording holds no registration.
     """
@@ -100,7 +100,7 @@ def score_recording(
 
 
 def draw_report(path: Path, scene: Scene, tiles: Path, report: dict[str, Any]) -> None:
-    """Imagery with truth, GNSS fixes, published poses and their 95 % ellipses, as PNG."""
+    """Draw imagery with truth, GNSS fixes, published poses and their 95 % ellipses, as PNG."""
     low, high = scene.truth.min(axis=0) - _MARGIN_M, scene.truth.max(axis=0) + _MARGIN_M
     centre, half = (low + high) / 2, float((high - low).max() / 2)
     crop = open_imagery(f"slippy:{tiles}").crop(

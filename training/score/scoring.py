@@ -47,7 +47,7 @@ class Answers:
 
     @cached_property
     def errors(self) -> FloatArray:
-        """(N, 3) longitudinal, lateral (m), yaw (rad)."""
+        """Return (N, 3) longitudinal, lateral (m), yaw (rad)."""
         return vehicle_errors(self.poses, self.truths)
 
     @property
@@ -93,18 +93,18 @@ class Scores:
     unreadable: list[Unreadable] = field(default_factory=list)
 
     def figures(self) -> dict[str, float]:
-        """Of the network before any gate, with what gate and confidence make of it."""
+        """Return the network's figures before any gate, and those of gate and confidence."""
         found = self.methods[NETWORK].figures
         frames = found.pop("frames")
         everything = np.arange(len(self.confidence))
         return {**found, **self._uncertain(everything), "frames": frames}
 
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Of some of the figures, by `bootstrap` over places."""
+        """Return intervals of some of the figures, by `bootstrap` over places."""
         return bootstrap(self.places, self._uncertain)
 
     def _uncertain(self, chosen: NDArray[np.int64]) -> dict[str, float]:
-        """The figures that have intervals, of some answers."""
+        """Return the figures that have intervals, of some answers."""
         network = self.methods[NETWORK]
         errors = network.errors[chosen]
         published = np.isin(network.indices, self.methods[GATED].indices)[chosen]
@@ -125,7 +125,7 @@ def score(
     worst: int = 0,
     limits: GateConfig | None = None,
 ) -> Scores:
-    """Every pair of a dataset whose truth is known, no more of them in memory than `predict` has.
+    """Score every pair of a dataset whose truth is known, no more in memory than `predict` has.
 
     noise: of the labels, whose variance is the prior's in the gate and the baselines.
     Raises ValueError when nobody knows the truth, or no pair can be read.
@@ -195,7 +195,9 @@ class _Answer:
 
 
 def _places(dataset: PairDataset, indices: Sequence[int]) -> NDArray[np.int64]:
-    """(N,) the number of the place of each pair: a new one begins PLACE_M from where it began."""
+    """Return (N,) the number of the place of each pair: a new one begins PLACE_M from where it
+    began.
+    """
     places = []
     number, start = 0, indices[0]
     for index in indices:
@@ -215,7 +217,7 @@ def _together(answers: Sequence[_Answer], truths: Sequence[Pose2D]) -> Answers:
 
 
 def _passes(found: Prediction, answer: _Answer, prior: Prior, limits: GateConfig) -> bool:
-    """Whether the node would publish the answer."""
+    """Return whether the node would publish the answer."""
     evidence = found.score_map.entropy, found.peak_ratio, found.correlation
     # the pairs are no sequence: each stands for itself
     presence = probability(found.evidence)

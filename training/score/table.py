@@ -62,8 +62,8 @@ def _is_report(file: Path) -> bool:
 
 
 def markdown(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, float]]) -> str:
-    """One line a method; lateral and longitudinal are along the axes of the true heading. A dash
-    stands for what no frame tells.
+    """Write one line a method; lateral and longitudinal are along the axes of the true heading. A
+    dash stands for what no frame tells.
     """
     lines = [
         f"Data: {report['data']}. Prior within ±{report['prior']['position_m']:g} m and "
@@ -84,8 +84,8 @@ def confidence_table(
     rows: Mapping[str, tuple[Mapping[str, float], Mapping[str, tuple[float, float]]]],
     places: Sequence[int] | NDArray[np.int64],
 ) -> str:
-    """One line a checkpoint: the network's figures and their intervals, from `Scores`; places: the
-    number of each frame's place.
+    """Write one line a checkpoint: the network's figures and their intervals, from `Scores`;
+    places: the number of each frame's place.
     """
     lines = [
         "All frames, published or not; in brackets 90 % intervals by bootstrap "
@@ -113,7 +113,7 @@ def _cell(key: str, value: float) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Mappings and lists of figures as JSON has them: null for what no frame tells."""
+    """Return mappings and lists of figures as JSON has them: null for what no frame tells."""
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

@@ -72,14 +72,14 @@ class Motion:
         return LEAD_M + mean * t + amplitude / frequency * (1 - math.cos(frequency * t))
 
     def position(self, t: float) -> FloatArray:
-        """(3,) m; z is the terrain's."""
+        """Return (3,) m; z is the terrain's."""
         s = self.distance(t)
         left = self.lane_left + self.wander[0] * math.sin(s / 23.0 + self.wander[1])
         x, y = self.world.network.route.line.at(s, left)[0]
         return np.array([x, y, float(self.world.terrain.height(x, y))])
 
     def attitude(self, t: float) -> FloatArray:
-        """(3,) roll, pitch, yaw in rad, KITTI's signs: left side up, front down, from east."""
+        """Return roll, pitch, yaw (rad), KITTI's signs: left side up, front down, from east."""
         before, after = self.position(t - 0.05), self.position(t + 0.05)
         step = after - before
         yaw = math.atan2(step[1], step[0])
@@ -90,7 +90,7 @@ class Motion:
         return np.array([math.atan(aside) + sway[1], -math.atan(ahead) + sway[0], yaw])
 
     def transform(self, t: float) -> FloatArray:
-        """(4, 4) base_link in the world."""
+        """Return (4, 4) base_link in the world."""
         roll, pitch, yaw = self.attitude(t)
         T = np.eye(4)
         T[:3, :3] = matrix_from_rpy(roll, pitch, yaw)
@@ -111,7 +111,7 @@ def draw_motion(world: World) -> Motion:
 
 
 def route_length(frames: int, rate: float) -> float:
-    """Metres of route that `frames` at `rate` per second need, whatever the motion."""
+    """Return metres of route that `frames` at `rate` per second need, whatever the motion."""
     return 11.0 * frames / rate + 20.0
 
 
@@ -187,7 +187,7 @@ def write_drive(
 
 
 def write_description(world: World, root: Path, difficulty: str, offset: FloatArray) -> None:
-    """world.json: what the data is, and the imagery's error, which only evaluation may use."""
+    """Write world.json: the data, and the imagery's error, which only evaluation may use."""
     description = {
         "synthetic": True,
         "seed": world.seed,
@@ -205,7 +205,7 @@ def drive_name(seed: int) -> str:
 
 
 def _oxts(motion: Motion, frame: LocalFrame, t: float) -> list[float]:
-    """The 30 numbers of an OXTS record; rates and accelerations by central differences."""
+    """Return the 30 numbers of an OXTS record; rates and accelerations by central differences."""
     h = 0.05
     position, attitude = motion.position(t), motion.attitude(t)
     place = frame.to_latlon(position[0], position[1])

@@ -61,7 +61,7 @@ class Objects:
 
 
 def footprint(x: float, y: float, half_l: float, half_w: float, yaw: float) -> FloatArray:
-    """Corners (4, 2) of a rectangle, counter-clockwise."""
+    """Return corners (4, 2) of a rectangle, counter-clockwise."""
     c, s = math.cos(yaw), math.sin(yaw)
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]], float)
     local = signs * (half_l, half_w)
@@ -69,7 +69,7 @@ def footprint(x: float, y: float, half_l: float, half_w: float, yaw: float) -> F
 
 
 def build_plots(ground: GroundMap, network: RoadNetwork, style: Style, seed: int) -> Objects:
-    """Buildings with roofs, hedges, garden trees, and the gardens and driveways they paint."""
+    """Build houses with roofs, hedges, garden trees, and paint gardens and driveways."""
     rng = stream(seed, Stream.PLOTS)
     boxes: list[list[float]] = []
     crowns: list[list[float]] = []
@@ -151,7 +151,7 @@ def _back_gardens(
     ground: GroundMap, reserved: GroundMap, style: Style, rng: np.random.Generator,
     boxes: list[list[float]], crowns: list[list[float]],
 ) -> None:  # fmt: skip
-    """Sheds, beds, gravel and trees on the land behind the houses."""
+    """Put sheds, beds, gravel and trees on the land behind the houses."""
     extent = np.array(ground.classes.shape[::-1]) * CELL_M
     for _ in range(round(float(extent.prod()) / 150.0)):
         x, y = ground.origin + rng.uniform(0.0, 1.0, 2) * extent
@@ -178,7 +178,7 @@ def _back_gardens(
 
 
 def _stands_free(ground: GroundMap, x: float, y: float) -> bool:
-    """Whether no carriageway lies within half a metre."""
+    """Return whether no carriageway lies within half a metre."""
     near = np.array([x, y]) + 0.5 * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
     return bool(np.isin(ground.at(near), _BESIDE_TRAFFIC).all())
 
@@ -186,7 +186,7 @@ def _stands_free(ground: GroundMap, x: float, y: float) -> bool:
 def plant_street(
     ground: GroundMap, network: RoadNetwork, style: Style, preset: Preset, seed: int
 ) -> Objects:
-    """Street trees and lamp posts along the sidewalks."""
+    """Return street trees and lamp posts along the sidewalks."""
     rng = stream(seed, Stream.OBJECTS)
     boxes: list[list[float]] = []
     crowns: list[list[float]] = []
@@ -225,7 +225,7 @@ def _tree(
 def park_cars(
     network: RoadNetwork, style: Style, preset: Preset, rng: np.random.Generator
 ) -> Objects:
-    """Parked vehicles of one view, along the curbs of every road."""
+    """Return parked vehicles of one view, along the curbs of every road."""
     boxes: list[list[float]] = []
     for road in network.roads:
         inside = style.parking_m / 2 if road.main and style.parking_m > 0 else 1.0
@@ -242,7 +242,7 @@ def park_cars(
 
 
 def car(rng: np.random.Generator, x: float, y: float, yaw: float) -> list[list[float]]:
-    """Body and cabin of one car of about 4.4 m."""
+    """Return the body and cabin of one car of about 4.4 m."""
     half_l, half_w = rng.uniform(1.9, 2.4), rng.uniform(0.82, 0.92)
     tone = rng.choice([30.0, 60.0, 120.0, 180.0, 225.0])
     colour = np.clip(np.full(3, tone) + rng.normal(0, 6, 3), 8, 250)
@@ -271,7 +271,7 @@ class Traffic:
     cars: list[list[list[float]]]
 
     def at(self, t: float) -> Objects:
-        """The vehicles t seconds later."""
+        """Return the vehicles t seconds later."""
         boxes = []
         for s0, left, speed, parts in zip(
             self.start, self.left, self.speed, self.cars, strict=True
@@ -291,7 +291,7 @@ class Traffic:
 def draw_traffic(
     network: RoadNetwork, style: Style, preset: Preset, rng: np.random.Generator
 ) -> Traffic:
-    """Oncoming traffic of one view."""
+    """Return oncoming traffic of one view."""
     road = network.route
     count = int(rng.poisson(preset.moving_cars * road.line.length / 100.0))
     return Traffic(

@@ -45,7 +45,7 @@ class GroundMap:
     origin: FloatArray
 
     def cells(self, points: FloatArray) -> NDArray[np.int32]:
-        """Points (N, 2) m -> fixed-point cell coordinates for OpenCV's `shift`."""
+        """Convert points (N, 2) m to fixed-point cell coordinates for OpenCV's `shift`."""
         cells = (points - self.origin) / CELL_M - 0.5
         return np.round(cells * (1 << _SHIFT)).astype(np.int32)
 
@@ -61,7 +61,7 @@ class GroundMap:
         )
 
     def at(self, points: FloatArray) -> NDArray[np.uint8]:
-        """Classes (N,) at points (N, 2) m; grass outside the map."""
+        """Return classes (N,) at points (N, 2) m; grass outside the map."""
         column, row = np.floor((points - self.origin) / CELL_M).astype(int).T
         height, width = self.classes.shape
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -70,7 +70,7 @@ class GroundMap:
 
 
 def paint_roads(ground: GroundMap, network: RoadNetwork, style: Style, seed: int) -> None:
-    """Sidewalks, verges, curbs, carriageways, parking, then markings with worn gaps."""
+    """Paint sidewalks, verges, curbs, carriageways, parking, then markings with worn gaps."""
     for road in network.roads:
         walk = road.half_width + (style.verge_m if road.main else 0.0) + style.sidewalk_m
         ground.stroke(road.line.points, 2 * walk, Ground.SIDEWALK)
@@ -136,7 +136,7 @@ def _crosswalk(ground: GroundMap, road: Road, s: float) -> None:
 
 
 def open_stretches(road: Road) -> list[tuple[float, float]]:
-    """(from, to) arc lengths of the road outside its junctions."""
+    """Return (from, to) arc lengths of the road outside its junctions."""
     stretches, s = [], 0.0
     for first, last in sorted(road.clear):
         if first > s + 4.0:

@@ -127,5 +127,5 @@ class Stream(IntEnum):
 
 
 def stream(seed: int, part: Stream) -> np.random.Generator:
-    """The generator of one part of the world of `seed`."""
+    """Return the generator of one part of the world of `seed`."""
     return np.random.default_rng([seed, int(part)])

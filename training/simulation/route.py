@@ -35,7 +35,7 @@ class Line:
         return (len(self.points) - 1) * STEP_M
 
     def at(self, s: FloatArray | float, left: FloatArray | float = 0.0) -> FloatArray:
-        """Points (M, 2) at arc length s, `left` metres to the left of the line."""
+        """Return points (M, 2) at arc length s, `left` metres to the left of the line."""
         x, y, heading = self._interpolate(np.atleast_1d(np.asarray(s, float)))
         return np.stack([x - left * np.sin(heading), y + left * np.cos(heading)], axis=1)
 
@@ -80,8 +80,8 @@ def main_half_width(style: Style) -> float:
 
 
 def draw_network(seed: int, style: Style, driven: float) -> RoadNetwork:
-    """A route with `driven` metres between its leads and with junctions (cross, T left, T right,
-    turn) along it.
+    """Return a route with `driven` metres between its leads and with junctions (cross, T left, T
+    right, turn) along it.
     """
     rng = stream(seed, Stream.ROUTE)
     length = driven + 2.0 * LEAD_M

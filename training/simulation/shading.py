@@ -29,7 +29,7 @@ _ROUGHNESS = {Ground.GRASS: 0.5, Ground.SOIL: 0.4, Ground.GRAVEL: 0.35, Ground.M
 
 
 def draw_palette(rng: np.random.Generator, spread: float) -> FloatArray:
-    """(classes, 4): RGB of 255 and roughness of each class; `spread` varies tone and season."""
+    """Draw RGB of 255 and roughness of each class, (classes, 4); `spread` varies tone, season."""
     rows = []
     for kind in Ground:
         colour = np.array(_BASE[kind], float) * math.exp(rng.normal(0.0, 0.12))
@@ -43,7 +43,7 @@ def draw_palette(rng: np.random.Generator, spread: float) -> FloatArray:
 
 @numba.njit(cache=True, inline="always")
 def hash_unit(ix: int, iy: int, seed: int) -> float:
-    """A number in [0, 1] for each pair of integers and seed."""
+    """Return a number in [0, 1] for each pair of integers and seed."""
     h = (ix * 374761393 + iy * 668265263 + seed * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 2246822519) & 0xFFFFFFFF
@@ -67,7 +67,7 @@ def value_noise(x: float, y: float, seed: int) -> float:
 
 @numba.njit(cache=True)
 def ground_tone(kind: int, x: float, y: float, seed: int, roughness: float, fine: bool) -> float:
-    """Factor on a class's colour at (x, y) m: grain, patches and stains."""
+    """Return the factor on a class's colour at (x, y) m: grain, patches and stains."""
     patch = value_noise(x / 5.0, y / 5.0, seed + 17) - 0.5
     blot = value_noise(x / 0.9, y / 0.9, seed + 31) - 0.5
     grain = value_noise(x / 0.13, y / 0.13, seed + 47 + kind) - 0.5 if fine else 0.0

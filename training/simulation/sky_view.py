@@ -78,7 +78,9 @@ def write_tiles(world: World, folder: Path) -> FloatArray:
 
 
 def _tiles(world: World, frame: LocalFrame, beyond_m: float) -> tuple[int, int, int, int]:
-    """First and last column and row (x0, y0, x1, y1) of the tiles over the world and around it."""
+    """Return first and last column and row (x0, y0, x1, y1) of the tiles over the world and around
+    it.
+    """
     low = world.ground.origin - beyond_m
     high = low + np.array(world.ground.classes.shape[::-1]) * CELL_M + 2 * beyond_m
     lat, lon = frame.to_latlon_array([low[0], high[0], low[0], high[0]],
@@ -90,7 +92,9 @@ def _tiles(world: World, frame: LocalFrame, beyond_m: float) -> tuple[int, int, 
 def _noise(
     rng: np.random.Generator, world: World, frame: LocalFrame, tiles: tuple[int, int, int, int]
 ) -> NDArray[np.float32]:
-    """Of all tiles; that over the world is drawn first and does not depend on what is around it."""
+    """Draw the noise of all tiles, that over the world first: it does not depend on what is around
+    it.
+    """
     inner = np.array(_tiles(world, frame, 0.0))
     columns, rows = (inner[2:] - inner[:2] + 1) * TILE_SIZE
     own = rng.standard_normal((rows, columns, 3), dtype=np.float32)
@@ -103,8 +107,8 @@ def _noise(
 
 
 def _tops(world: World, lean: FloatArray) -> tuple[NDArray[np.uint16], FloatArray]:
-    """Index (H, W) into the table of what is highest at each cell, 0 for open ground; the table
-    (N, 9) holds kind, RGB, id, x, y, yaw, radius.
+    """Return index (H, W) into the table of what is highest at each cell, 0 for open ground; the
+    table (N, 9) holds kind, RGB, id, x, y, yaw, radius.
     """
     objects: Objects = world.objects.plus(world.sky_look.cars)
     raster = GroundMap(np.zeros(world.ground.classes.shape, np.uint16), world.ground.origin)

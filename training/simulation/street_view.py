@@ -25,7 +25,7 @@ _AMBIENT = 0.55
 def render_street(
     world: World, camera: Camera, T_world_base: FloatArray, moving: Objects
 ) -> NDArray[np.float32]:
-    """Image (H, W, 3) RGB of 255, linear, before the camera's exposure and noise.
+    """Return image (H, W, 3) RGB of 255, linear, before the camera's exposure and noise.
 
     T_world_base (4, 4): base_link in the world's metres, z above its datum; `moving` are
     vehicles of this instant.
@@ -59,7 +59,7 @@ def render_street(
 def expose(
     image: NDArray[np.float32], rng: np.random.Generator, gain: float, noise: float
 ) -> NDArray[np.uint8]:
-    """What the camera makes of it: gain, vignetting, a little blur, noise, 8 bits."""
+    """Expose as the camera does: gain, vignetting, a little blur, noise, 8 bits."""
     height, width = image.shape[:2]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
@@ -98,7 +98,9 @@ def _crown_corners(row: FloatArray, base: float) -> FloatArray:
 
 
 def _window(camera: Camera, T: FloatArray, corners: FloatArray) -> tuple[int, int, int, int] | None:
-    """Columns and rows (from, to) that the corners span; all where some lie behind the camera."""
+    """Return columns and rows (from, to) that the corners span; all where some lie behind the
+    camera.
+    """
     points = (corners - T[:3, 3]) @ T[:3, :3]
     front = points[:, 2] > 0.3
     if not front.any():

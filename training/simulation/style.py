@@ -45,7 +45,7 @@ class Style:
 
 
 def draw_style(seed: int) -> Style:
-    """The style of world `seed`: from a village lane to a wide avenue."""
+    """Return the style of world `seed`: from a village lane to a wide avenue."""
     rng = stream(seed, Stream.STYLE)
     wide = rng.random() < 0.2
     dense = float(rng.random())

@@ -25,12 +25,12 @@ class Terrain:
     phases: FloatArray
 
     def height(self, x: ArrayLike, y: ArrayLike) -> FloatArray:
-        """Height of the ground (m) at x, y of any one shape."""
+        """Return the height of the ground (m) at x, y of any one shape."""
         angle = self._angles(x, y)
         return np.asarray((self.amplitudes * np.sin(angle)).sum(axis=-1))
 
     def slope(self, x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """dh/dx and dh/dy."""
+        """Return dh/dx and dh/dy."""
         rise = self.amplitudes * np.cos(self._angles(x, y))
         return (
             np.asarray((rise * self.wave_vectors[:, 0]).sum(axis=-1)),
@@ -43,7 +43,7 @@ class Terrain:
 
 
 def draw_terrain(seed: int, grade: float) -> Terrain:
-    """Terrain of world `seed` whose slope never exceeds `grade` (rise over run)."""
+    """Return the terrain of world `seed` whose slope never exceeds `grade` (rise over run)."""
     rng = stream(seed, Stream.TERRAIN)
     count = 4
     wave_length = rng.uniform(150.0, 450.0, count)

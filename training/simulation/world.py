@@ -66,7 +66,7 @@ class World:
 
 
 def build_world(seed: int, difficulty: str, route_m: float) -> World:
-    """The world of `seed` with `route_m` metres of route to drive.
+    """Return the world of `seed` with `route_m` metres of route to drive.
 
     Raises ValueError for an unknown difficulty.
     """

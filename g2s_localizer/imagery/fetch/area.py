@@ -25,7 +25,7 @@ _METRES_PER_DEGREE = 111_132.0
 
 
 def box_tiles(box: Box, zoom: int) -> list[TileId]:
-    """The tiles of `zoom` that share some area with the box, row by row from the north-west.
+    """Return the tiles of `zoom` that share some area with the box, row by row from the north-west.
 
     Raises ValueError when they are more than MAX_TILES.
     """
@@ -43,7 +43,7 @@ def box_tiles(box: Box, zoom: int) -> list[TileId]:
 
 
 def route_tiles(lines: Iterable[Sequence[LatLon]], buffer_m: float, zoom: int) -> list[TileId]:
-    """The tiles of `zoom` within `buffer_m` (m) of lines from place to place, row by row.
+    """Return the tiles of `zoom` within `buffer_m` (m) of lines from place to place, row by row.
 
     Nearness is taken by squares, so that a few tiles beyond come along. Raises ValueError for
     a negative buffer, and when the tiles are more than MAX_TILES.
@@ -68,7 +68,7 @@ def route_tiles(lines: Iterable[Sequence[LatLon]], buffer_m: float, zoom: int) -
 
 
 def area_km2(tiles: Sequence[TileId]) -> float:
-    """Ground that the tiles cover, in square kilometres."""
+    """Return the ground that the tiles cover, in square kilometres."""
     rows, counts = np.unique([(zoom, y) for zoom, _, y in tiles], axis=0, return_counts=True)
     total = 0.0
     for (zoom, y), count in zip(rows.tolist(), counts.tolist(), strict=True):
@@ -78,7 +78,7 @@ def area_km2(tiles: Sequence[TileId]) -> float:
 
 
 def _along(line: Sequence[LatLon], spacing_m: float) -> NDArray[np.float64]:
-    """Latitude and longitude (N, 2) of places no more than `spacing_m` apart on the line."""
+    """Return latitude and longitude (N, 2) of places no more than `spacing_m` apart on the line."""
     places = np.array([[place.lat, place.lon] for place in line], np.float64).reshape(-1, 2)
     if len(places) < 2:
         return places

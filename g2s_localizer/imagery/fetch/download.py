@@ -183,7 +183,7 @@ class Download:
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
     def _validators(self, tile: TileId) -> tuple[str, ...]:
-        """ETag and date of a stored tile; none of a damaged one, which must come anew."""
+        """Return ETag and date of a stored tile; none of a damaged one, which must come anew."""
         try:
             stored = self._store.index.read(tile)
         except UnusableTile:
@@ -220,7 +220,7 @@ class Download:
                 self._in_a_row = 0
 
     def _note_absent(self, tile: TileId, reason: str, sha256: bytes | None = None) -> None:
-        """The server answered, only not with imagery. What is stored already stays."""
+        """Note that the server answered without imagery. A tile that is stored already stays."""
         self.result.failed[tile] = reason
         self._in_a_row = 0
         if self._store.index.record(tile) is None:

@@ -48,7 +48,7 @@ _UNSAID = {
 
 
 def check_tile(encoded: bytes, content_type: str) -> ImageHeader:
-    """The header of a tile that is one: square, complete, decodable, and showing something.
+    """Return the header of a tile that is one: square, complete, decodable, and showing something.
 
     content_type  as the server declared it. Raises UnusableTile saying what it is instead.
     """
@@ -86,7 +86,7 @@ class PlaceholderTile(UnusableTile):
 
 
 def quote(text: str) -> str:
-    """A server's words, fit to be shown: no markup, no control characters, not too many."""
+    """Return a server's words, fit to be shown: no markup, no control characters, not too many."""
     words = " ".join(re.sub(r"<[^>]*>", " ", text).split())
     shown = "".join(character for character in words if character.isprintable())
     return shown if len(shown) <= MAX_QUOTED else f"{shown[:MAX_QUOTED]}..."

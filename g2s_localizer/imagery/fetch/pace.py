@@ -38,12 +38,12 @@ class Pace:
             self.requests += 1
 
     def pause(self, seconds: float) -> None:
-        """Nobody's turn comes within `seconds` from now: the server has asked for quiet."""
+        """Let no request start within `seconds` from now: the server has asked for quiet."""
         self._next = max(self._next, time.monotonic() + seconds)
 
 
 def backoff(attempt: int, first_s: float, max_s: float) -> float:
-    """Seconds to wait before the next attempt, `attempt` counting those that failed from 1.
+    """Return seconds to wait before the next attempt, `attempt` counting those that failed from 1.
 
     Full jitter: uniform from 0 to what doubles every time, so that clients which failed together
     do not come back together.
@@ -52,7 +52,7 @@ def backoff(attempt: int, first_s: float, max_s: float) -> float:
 
 
 def retry_after(header: str, now: float) -> float | None:
-    """Seconds that a Retry-After header asks for, a number of them or an HTTP date.
+    """Return seconds that a Retry-After header asks for, a number of them or an HTTP date.
 
     now   seconds since 1970. None for a header that says neither.
     """

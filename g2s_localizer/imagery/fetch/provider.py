@@ -147,7 +147,7 @@ class Provider:
             raise ValueError("api_key_env must be the name of an environment variable")
 
     def _check_coordinates(self) -> None:
-        """Tiles and their boxes are in Web Mercator; what the address says of others is refused."""
+        """Refuse addresses that name another system than Web Mercator for tiles or their boxes."""
         text = unquote(self.url)
         said = [name for name in _EPSG.findall(text) if int(name[:9]) not in _WEB_MERCATOR]
         for name, value in parse_qsl(urlsplit(self.url).query, keep_blank_values=True):
@@ -161,12 +161,14 @@ class Provider:
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
-        """Host names that a request may go to."""
+        """Return host names that a request may go to."""
         return frozenset({plain_host(str(urlsplit(self.url).hostname)), *self.hosts})
 
     @property
     def allowed_origins(self) -> frozenset[tuple[str, int]]:
-        """Hosts and ports that a request may go to: url's own, and those of `hosts` by https."""
+        """Return hosts and ports that a request may go to: url's own, and those of `hosts` by
+        https.
+        """
         parts = urlsplit(self.url)
         own = parts.port or (443 if parts.scheme == "https" else 80)
         host = plain_host(str(parts.hostname))
@@ -174,7 +176,7 @@ class Provider:
 
     @property
     def refusal(self) -> str | None:
-        """Why its tiles may not be stored, None where they may."""
+        """Return why its tiles may not be stored, None where they may."""
         for owner, ending in FORBIDDEN_HOSTS.items():
             for host in sorted(self.allowed_hosts):
                 if re.search(rf"(^|\.)({ending})$", host):
@@ -190,7 +192,7 @@ class Provider:
         return None
 
     def tile_url(self, zoom: int, x: int, y: int, key: str = "") -> str:
-        """Where the tile is; `key` is escaped."""
+        """Return where the tile is; `key` is escaped."""
         values: dict[str, int | str] = {"key": quote(key, safe="")}
         if self.kind == "wms":
             side = 2.0 * _HALF_WORLD_M / 2**zoom
@@ -205,7 +207,7 @@ class Provider:
 
 
 def read_provider(file: Path) -> Provider:
-    """The provider that a YAML file describes.
+    """Return the provider that a YAML file describes.
 
     Raises ValueError naming the file and what is wrong in it, FileNotFoundError for an absent one.
     """
@@ -239,7 +241,7 @@ def _is_host(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine."""
+    """Return whether a host name or address is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -58,7 +58,7 @@ class StoreStatus:
 
     @property
     def wanted(self) -> list[TileId]:
-        """What a fetch has to ask for."""
+        """Return the tiles that a fetch has to ask for."""
         return [*self.damaged, *self.unknown, *self.expired]
 
 
@@ -256,7 +256,9 @@ def _used(path: Path) -> float:
 
 
 def _lock(folder: Path) -> int:
-    """Descriptor of the locked lock file; the kernel lets go of it however the process ends."""
+    """Return the descriptor of the locked lock file; the kernel lets go of it however the process
+    ends.
+    """
     handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -69,20 +69,20 @@ class Coordinates:
         self._middle, self._period = middle[0], _period(system)
 
     def from_latlon(self, lat: FloatArray, lon: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Degrees -> easting or longitude, northing or latitude; inf where there is none."""
+        """Convert degrees to easting or longitude, northing or latitude; inf without one."""
         east, north = self._transformer.transform(lon, lat)
         if self._period is not None:
             east = wrapped(east, self._middle, self._period)
         return np.asarray(east, np.float64), np.asarray(north, np.float64)
 
     def to_latlon(self, east: FloatArray, north: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Inverse of `from_latlon`."""
+        """Convert easting or longitude, northing or latitude to degrees."""
         lon, lat = self._transformer.transform(east, north, direction="INVERSE")
         return np.asarray(lat, np.float64), np.asarray(lon, np.float64)
 
 
 def _horizontal(system: CRS) -> CRS:
-    """The part that is a map: heights play no role."""
+    """Return the part that is a map: heights play no role."""
     if system.is_compound:
         system = system.sub_crs_list[0]
     if not (system.is_projected or system.is_geographic):
@@ -91,7 +91,7 @@ def _horizontal(system: CRS) -> CRS:
 
 
 def _period(system: CRS) -> float | None:
-    """What a turn around the Earth adds to the first coordinate, None where it does not add."""
+    """Return the first coordinate's increase in a turn around the Earth, None where it has none."""
     operation = system.coordinate_operation
     method = operation.method_name if operation is not None else ""
     if system.is_geographic:

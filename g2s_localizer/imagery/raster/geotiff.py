@@ -96,14 +96,14 @@ class GeoTiffImagery:
 
     @property
     def georeferencing_sigma_m(self) -> float | None:
-        """That of the sidecar; else, where PROJ lacks the grid that ties the coordinate system
+        """Return the sidecar's; else, where PROJ lacks the grid that ties the coordinate system
         to WGS 84 best, the accuracy it states for the operation used instead.
         """
         stated = self._sidecar.georeferencing_sigma_m
         return self._coordinates.accuracy_m if stated is None else stated
 
     def levels(self) -> list[Level]:
-        """The raster and its overviews."""
+        """Return the raster and its overviews."""
         width, height = self._raster.sizes[0]
         ticks = np.linspace(0.0, 1.0, 9)
         border = np.array(
@@ -149,7 +149,8 @@ class GeoTiffImagery:
         return str(found) if found and self._is_gap(found) else ""
 
     def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
-        """The square of round(size_m / gsd) pixels a side around `centre`, as Imagery has it.
+        """Return the square of round(size_m / gsd) pixels a side around `centre`, as Imagery has
+        it.
 
         One resampling of the coarsest level (the raster or an overview) that is no coarser
         than asked, or of the finest one; each crop pixel is the mean of as many bilinear
@@ -165,7 +166,7 @@ class GeoTiffImagery:
         return SatelliteCrop(crop, centre, gsd, self.attribution, yaw)
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
-        """The place, as "lat,lon", of what `crop` would miss.
+        """Name the place, as "lat,lon", of imagery that `crop` would miss.
 
         The pixels are read; after MAX_LOOKED_INTO of them in all, only what lies outside the
         raster or was never written is found.
@@ -184,7 +185,7 @@ class GeoTiffImagery:
         return ()
 
     def _pixels(self, centre: LatLon, gsd: float, window: _Window) -> Image:
-        """The pixels (H, W, 3) of a window all of whose samples are imagery."""
+        """Return the pixels (H, W, 3) of a window all of whose samples are imagery."""
         self._refuse_absent(centre, gsd, window)
         image, transparent = self._raster.read(window.level, window.part)
         if transparent.any():
@@ -205,13 +206,13 @@ class GeoTiffImagery:
         return image
 
     def _is_gap(self, found: OneColour) -> bool:
-        """Whether a colour is no imagery; in a drawn map it is."""
+        """Return whether a colour is no imagery; in a drawn map it is."""
         if found.drawn and self._photographs is None:
             self._photographs = are_photographs(self._samples())
         return not found.drawn or bool(self._photographs)
 
     def _samples(self) -> Iterator[Image]:
-        """Some pictures of the raster, spread over it."""
+        """Yield some pictures of the raster, spread over it."""
         width, height = self._raster.sizes[0]
         side = min(SAMPLE_SIDE, width, height)
         for u, v in product((1, 3, 5), repeat=2):
@@ -222,7 +223,7 @@ class GeoTiffImagery:
 
     @contextmanager
     def _as_missing(self, centre: LatLon) -> Iterator[None]:
-        """Whatever goes wrong with the raster is imagery that is missing at a place."""
+        """Raise MissingImagery, which names the place, for whatever goes wrong with the raster."""
         try:
             yield
         except UnusableTile as error:
@@ -237,7 +238,9 @@ class GeoTiffImagery:
     def _window(
         self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MAX_SAMPLES
     ) -> _Window:
-        """most: samples a side; fewer than the crop has lie farther apart within its outline."""
+        """Find the pixels that a crop needs. most: samples a side; fewer lie farther apart in its
+        outline.
+        """
         pixels = crop_pixels(size_m, gsd)
         side = pixels * gsd
         x, y, lat, lon = control_points(centre, side, self._sidecar.offset_m, yaw)

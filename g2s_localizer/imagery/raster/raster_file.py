@@ -115,7 +115,7 @@ class RasterFile:
             raise ValueError(f"{file} has a grid without an area: {full.transform!r}")
 
     def absent(self, level: int, window: PixelWindow) -> BoolArray:
-        """Which pixels (height, width) of the window the file does not hold, by its index.
+        """Return which pixels (height, width) of the window the file does not hold, by its index.
 
         Raises UnusableTile when that cannot be read.
         """
@@ -136,8 +136,8 @@ class RasterFile:
         return absent
 
     def read(self, level: int, window: PixelWindow) -> tuple[Image, BoolArray]:
-        """Pixels (height, width, 3) of the window, zeros beyond the raster's border, and which
-        of them are nodata or transparent. Raises UnusableTile saying why they cannot be read.
+        """Return pixels (height, width, 3) of the window, zeros beyond the raster's border, and
+        which of them are nodata or transparent. Raises UnusableTile saying why they cannot be read.
         """
         left, top, right, bottom = self._inside(level, window)
         part = self._rasterio.windows.Window(
@@ -152,7 +152,7 @@ class RasterFile:
         return image, transparent
 
     def parts(self) -> Iterator[tuple[str, PixelWindow]]:
-        """All of the raster, block by block; strips, which may be thin, several at once."""
+        """Yield all of the raster, block by block; strips, which may be thin, several at once."""
         (high, wide), (width, height) = self._levels[0].block_shapes[0], self.sizes[0]
         rows = high if high >= STRIP_ROWS else -(-STRIP_ROWS // high) * high
         for top in range(0, height, rows):
@@ -161,7 +161,9 @@ class RasterFile:
                 yield name, PixelWindow(left, top, min(wide, width - left), min(rows, height - top))
 
     def has_graded_alpha(self, level: int, window: PixelWindow) -> bool:
-        """Whether a good part of the alpha band is neither 0 nor 255, as an infrared band is."""
+        """Return whether a good part of the alpha band is neither 0 nor 255, as an infrared band
+        is.
+        """
         if self.alpha_band is None:
             return False
         left, top, right, bottom = self._inside(level, window)
@@ -183,7 +185,7 @@ class RasterFile:
             raise UnusableTile(f"cannot be read: {error}") from error
 
     def _inside(self, level: int, window: PixelWindow) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom in the window of what lies in the raster."""
+        """Return left, top, right and bottom in the window of what lies in the raster."""
         width, height = self.sizes[level]
         return (
             max(-window.column, 0),
@@ -193,7 +195,9 @@ class RasterFile:
         )
 
     def _mark_unwritten(self, absent: BoolArray, level: int, window: PixelWindow) -> None:
-        """A sparse TIFF has blocks without a place in the file, which GDAL reads as black."""
+        """Mark blocks of a sparse TIFF that have no place in the file, and that GDAL reads as
+        black.
+        """
         dataset = self._levels[level]
         high, wide = dataset.block_shapes[0]
         # GDAL shows one tall strip row by row, but knows its place only by its own number.
@@ -213,7 +217,7 @@ class RasterFile:
                         absent[max(top, 0) : top + high, max(left, 0) : left + wide] = True
 
     def _covered(self, sources: IntArray, level: int, window: PixelWindow) -> BoolArray:
-        """Pixels (height, width) of the window that lie in the rectangle of a VRT's source."""
+        """Return which pixels (height, width) of the window lie in a VRT's source."""
         shrink = np.array(self.sizes[level] * 2) / np.array(self.sizes[0] * 2)
         corners = np.rint(sources * shrink).astype(np.int64) - [window.column, window.row] * 2
         corners = corners.clip(0, [window.width, window.height] * 2)
@@ -224,7 +228,7 @@ class RasterFile:
 
 
 def _colour_bands(dataset: Any, file: Path) -> list[int]:
-    """Numbers of the red, green and blue band."""
+    """Return numbers of the red, green and blue band."""
     kinds = [interpretation.name for interpretation in dataset.colorinterp]
     named = [kinds.index(name) + 1 for name in ("red", "green", "blue") if kinds.count(name) == 1]
     if len(named) < 3 and len(kinds) == 3 and not set(kinds) & {"red", "green", "blue", "alpha"}:

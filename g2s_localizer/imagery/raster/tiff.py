@@ -66,7 +66,7 @@ def check_tiff(path: Path, what: str) -> dict[tuple[int, int], int]:
 
 
 def check_beside(path: Path, what: str) -> None:
-    """`check_tiff` for the files that GDAL takes for overviews and masks of `path`.
+    """Apply `check_tiff` to the files that GDAL takes for overviews and masks of `path`.
 
     They must lie in its folder, or in that of the file that it is a link to.
     """
@@ -97,7 +97,7 @@ class _Directory:
 
 
 def _directories(stream: BinaryIO) -> Iterator[_Directory]:
-    """All directories of the file."""
+    """Yield all directories of the file."""
     stream.seek(0)
     head = stream.read(16)
     order = "<" if head[:1] == b"I" else ">"

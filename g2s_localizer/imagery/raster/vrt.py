@@ -40,7 +40,7 @@ _ALLOWED: dict[str, set[str]] = {
 
 
 def read_vrt(file: Path) -> list[IntArray]:
-    """Where the sources of each band lie: (N, 4) left, top, right, bottom in pixels.
+    """Read where the sources of each band lie: (N, 4) left, top, right, bottom in pixels.
 
     Raises ValueError naming `file` and what in it is not allowed, or the source that is absent,
     lies outside the folder of `file`, or is no TIFF.

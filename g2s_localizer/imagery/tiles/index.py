@@ -144,7 +144,9 @@ class TileIndex:
         return tuple(found)
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
-        """Column and row of the stored tiles of `zoom`, from the west, then from the north."""
+        """Yield the column and row of the stored tiles of `zoom`, from the west, then from the
+        north.
+        """
         after, side = (-1, -1), 1 << zoom
         while True:
             page = self.query(
@@ -158,7 +160,7 @@ class TileIndex:
             after = page[-1]
 
     def record(self, tile: TileId) -> TileRecord | None:
-        """What is known of a tile, None where it is not listed, or listed with nonsense."""
+        """Return the record of a tile, None where it is not listed, or listed with nonsense."""
         found = self.query(
             "SELECT format, pixels, bytes, sha256, etag, last_modified, fetched, expires"
             " FROM tiles WHERE zoom = ? AND x = ? AND y = ?",
@@ -171,7 +173,7 @@ class TileIndex:
         return None
 
     def absence(self, tile: TileId, now: float) -> str | None:
-        """Why the tile is known to be absent, None where that is not known or no longer."""
+        """Return why the tile is known to be absent, None where that is not known or no longer."""
         found = self.query(
             "SELECT reason FROM absent WHERE zoom = ? AND x = ? AND y = ? AND until > ?", *tile, now
         )
@@ -192,12 +194,12 @@ class TileIndex:
             self._database.execute("DELETE FROM absent WHERE zoom = ? AND x = ? AND y = ?", tile)
 
     def path(self, tile: TileId, tile_format: int) -> Path:
-        """The file of a tile."""
+        """Return the file of a tile."""
         zoom, x, y = tile
         return self._folder / f"{zoom:d}" / f"{x:d}" / f"{y:d}{SUFFIXES[tile_format]}"
 
     def read(self, tile: TileId, used_again_s: float = USED_AGAIN_S) -> bytes | None:
-        """The bytes of a tile as they were fetched, None for one that is not in the index.
+        """Return the bytes of a tile as they were fetched, None for one that is not in the index.
 
         Raises UnusableTile when the file is gone, unreadable, or not what was fetched. The file's
         access time says when it was last used, for the eviction of what was not.
@@ -217,7 +219,7 @@ class TileIndex:
     def _content(
         self, tile: TileId, record: TileRecord, used_again_s: float
     ) -> tuple[bytes, str | None]:
-        """What the tile's file holds, and what is wrong with it."""
+        """Return the bytes of the tile's file, and the fault in them, None without one."""
         path = self.path(tile, record.format)
         try:
             encoded = read_file(path, MAX_TILE_BYTES, self._real)

@@ -42,7 +42,7 @@ class MBTilesStore:
         self.attribution = str(notice[0][0] or "") if notice else ""
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
-        """Column and row of the stored tiles of `zoom`, in no particular order."""
+        """Yield the column and row of the stored tiles of `zoom`, in no particular order."""
         # A page at a time, found by the index: the first comes without reading the others.
         page, last = [(-1, -1)], (-1, -1)
         while page:
@@ -62,7 +62,7 @@ class MBTilesStore:
             last = page[-1] if page else last
 
     def has(self, zoom: int, x: int, y: int) -> bool:
-        """Whether the tile is there, without reading it; not where the file is broken."""
+        """Return whether the tile is there, without reading it; not where the file is broken."""
         try:
             found = self._query(
                 "SELECT 1 FROM tiles"
@@ -76,7 +76,7 @@ class MBTilesStore:
         return bool(found)
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
-        """The encoded tile, None where there is none. Raises UnusableTile for a broken one."""
+        """Return encoded tile, None where there is none. Raises UnusableTile for a broken one."""
         found = self._query(
             "SELECT CASE WHEN length(tile_data) <= ? THEN tile_data ELSE length(tile_data) END"
             " FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ? LIMIT 1",
@@ -94,7 +94,7 @@ class MBTilesStore:
         return content
 
     def _find_zooms(self) -> Iterator[int]:
-        """Each by a look-up: DISTINCT would read the index of every tile."""
+        """Yield zooms, each by a look-up: DISTINCT would read the index of every tile."""
         zoom = -1
         while zoom < MAX_ZOOM:
             # A zoom that is no whole number would be found for ever.
@@ -121,5 +121,5 @@ def _is_place(zoom: int, x: int, row: int) -> bool:
 
 
 def _flip(zoom: int, row: int) -> int:
-    """Row counted from the other side; its own inverse."""
+    """Count the row from the other side; its own inverse."""
     return (1 << zoom) - 1 - row

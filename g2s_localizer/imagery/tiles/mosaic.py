@@ -101,7 +101,7 @@ class TileMosaic:
             raise ValueError(f"{store.name} holds no tile that can be decoded{first}")
 
     def _size_of(self, zoom: int, faults: list[str]) -> int | None:
-        """Pixels a side of the first square tile of `zoom` that can be decoded."""
+        """Return pixels a side of the first square tile of `zoom` that can be decoded."""
         tiles = self._store.tiles(zoom)
         try:
             ends = time.monotonic() + OPEN_S
@@ -121,7 +121,7 @@ class TileMosaic:
         return None
 
     def pixels(self, window: TileWindow) -> Image:
-        """The pixels (height, width, 3) of the window, columns wrapped at the antimeridian.
+        """Return the pixels (height, width, 3) of the window, columns wrapped at the antimeridian.
 
         Raises MissingImagery naming the tiles that are absent, damaged, transparent within the
         window, or much of one colour there.
@@ -146,7 +146,7 @@ class TileMosaic:
         return mosaic
 
     def missing(self, window: TileWindow) -> tuple[str, ...]:
-        """The tiles that `pixels` would name, as far as tiles are still looked into."""
+        """Return the tiles that `pixels` would name, as far as tiles are still looked into."""
         zoom, names, flat = window.zoom, list[str](), dict[tuple[int, int], float]()
         for x, y in self._tiles_of(window):
             known = self._look(zoom, x % (1 << zoom), y)
@@ -172,7 +172,7 @@ class TileMosaic:
         return tuple(names)
 
     def fault(self, zoom: int, x: int, y: int) -> str:
-        """What is wrong with a tile, "" where nothing is."""
+        """Say what is wrong with a tile; "" where nothing is."""
         try:
             tile = self._decoded(zoom, x, y)
         except UnusableTile as error:
@@ -182,7 +182,7 @@ class TileMosaic:
         return str(tile.colour) if tile.colour and self._is_gap(tile.colour, zoom) else ""
 
     def _look(self, zoom: int, x: int, y: int) -> _Known | None:
-        """What is known of a tile; None after MAX_LOOKED_INTO of them."""
+        """Look into a tile, if nobody has yet; None after MAX_LOOKED_INTO of them."""
         known = self._known.get((zoom, x, y))
         if known is None and len(self._known) < MAX_LOOKED_INTO:
             try:
@@ -203,7 +203,7 @@ class TileMosaic:
             raise UnusableTile(f"{found.share:.1%} of it {found}")
 
     def _one_coloured(self, window: TileWindow, pixels: Image) -> dict[str, str]:
-        """The tiles with a large share of the colour that much of a window has."""
+        """Return the tiles with a large share of the colour that much of a window has."""
         found = one_colour(pixels)
         if found is None or not self._is_gap(found, window.zoom):
             return {}
@@ -219,7 +219,7 @@ class TileMosaic:
         }
 
     def _is_gap(self, found: OneColour, zoom: int) -> bool:
-        """Whether a colour is no imagery; in a store of drawn maps it is."""
+        """Return whether a colour is no imagery; in a store of drawn maps it is."""
         if self._rendered:
             return False
         if not found.drawn:
@@ -235,14 +235,14 @@ class TileMosaic:
                 yield self._decoded(zoom, x, y).image
 
     def _hint(self, window: TileWindow, reasons: dict[str, str]) -> str:
-        """Where the store's tiles are, when all that are needed are absent."""
+        """Return where the store's tiles are, when all that are needed are absent."""
         tiles = [(x % (1 << window.zoom), y) for x, y in self._tiles_of(window)]
         if len(reasons) < len(tiles) or set(reasons.values()) != {ABSENT}:
             return ""
         return self._whereabouts.hint(window.zoom, tiles)
 
     def _tiles_of(self, window: TileWindow) -> Iterator[tuple[int, int]]:
-        """Column and row of the tiles of a window; columns go on beyond the antimeridian."""
+        """Yield column and row of the tiles of a window; columns go on past the antimeridian."""
         size = self.sizes[window.zoom]
         for y in range(window.row // size, (window.row + window.height - 1) // size + 1):
             last = (window.column + window.width - 1) // size
@@ -250,7 +250,7 @@ class TileMosaic:
                 yield x, y
 
     def _overlap(self, window: TileWindow, x: int, y: int) -> tuple[Slices, Slices]:
-        """The pixels that a tile and a window share, in the tile and in the window."""
+        """Return the pixels that a tile and a window share, in the tile and in the window."""
         size = self.sizes[window.zoom]
         left, top = x * size - window.column, y * size - window.row
         u0, v0 = max(left, 0), max(top, 0)
@@ -284,7 +284,7 @@ class TileMosaic:
 
 
 def _blocks(window: TileWindow) -> Iterator[tuple[TileWindow, Slices]]:
-    """Parts of a window, and where they lie in it."""
+    """Yield parts of a window, and where they lie in it."""
     for rows, columns in blocks(window.width, window.height):
         first = window.column + columns.start, window.row + rows.start
         size = columns.stop - columns.start, rows.stop - rows.start

@@ -101,21 +101,21 @@ class PMTilesStore:
         self.attribution = self._read_attribution(notes, notes_length)
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
-        """Column and row of the stored tiles of `zoom`, along the Hilbert curve."""
+        """Yield the column and row of the stored tiles of `zoom`, along the Hilbert curve."""
         yield from (
             _xy_from_id(zoom, tile)
             for tile in self._ids(self._root, _first_id(zoom), _first_id(zoom + 1))
         )
 
     def has(self, zoom: int, x: int, y: int) -> bool:
-        """Whether the tile is there, without reading it; not where its directory is broken."""
+        """Return whether the tile is there, without reading it; False for a broken directory."""
         try:
             return self._find(zoom, x, y) is not None
         except UnusableTile:
             return False
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
-        """The encoded tile, None where there is none. Raises UnusableTile for a broken file."""
+        """Return encoded tile, None where there is none. Raises UnusableTile for a broken file."""
         found = self._find(zoom, x, y)
         if found is None:
             return None
@@ -128,7 +128,7 @@ class PMTilesStore:
             raise UnusableTile(str(error)) from error
 
     def _find(self, zoom: int, x: int, y: int) -> tuple[int, int] | None:
-        """Position and length of a tile in the file."""
+        """Return the position and length of a tile in the file."""
         if not (zoom in self.zooms and 0 <= x < 1 << zoom and 0 <= y < 1 << zoom):
             return None
         tile = _id_from_xy(zoom, x, y)
@@ -149,7 +149,7 @@ class PMTilesStore:
         raise UnusableTile(f"directories nested more than {_MAX_LEVELS} deep")
 
     def _ids(self, directory: _Directory, low: int, high: int, level: int = 1) -> Iterator[int]:
-        """Stored tile ids in [low, high)."""
+        """Yield stored tile ids in [low, high)."""
         if level > _MAX_LEVELS:
             return
         first = max(int(np.searchsorted(directory.ids, low, side="right")) - 1, 0)
@@ -181,7 +181,7 @@ class PMTilesStore:
         return notice[:_MAX_NOTICE] if isinstance(notice, str) else ""
 
     def _internal(self, position: int, length: int) -> bytes:
-        """A directory or the metadata, inflated."""
+        """Return a directory or the metadata, inflated."""
         if length > _MAX_INFLATED:
             raise _Broken(f"a directory or metadata of {length} bytes")
         content = self._bytes(position, length)
@@ -215,7 +215,7 @@ def _inflated(content: bytes, most: int) -> bytes:
 
 
 def _parsed(content: bytes) -> _Directory:
-    """The count, then ids as differences, runs, lengths and offsets, all as varints."""
+    """Return the count, then ids as differences, runs, lengths and offsets, all as varints."""
     if np.count_nonzero(np.frombuffer(content, np.uint8) < 0x80) > 1 + 4 * _MAX_ENTRIES:
         raise _Broken(f"a directory of more than {_MAX_ENTRIES} entries")
     numbers = _varints(content)
@@ -236,7 +236,7 @@ def _parsed(content: bytes) -> _Directory:
 
 
 def _varints(content: bytes) -> IntArray:
-    """Little-endian groups of seven bits, the highest bit saying that more follow."""
+    """Return little-endian groups of seven bits, the highest bit saying that more follow."""
     raw = np.frombuffer(content, np.uint8)
     ends = np.flatnonzero(raw < 0x80)
     if not raw.size or not ends.size or ends[-1] != raw.size - 1:
@@ -250,7 +250,7 @@ def _varints(content: bytes) -> IntArray:
 
 
 def _first_id(zoom: int) -> int:
-    """Tiles of all coarser zooms together."""
+    """Return tiles of all coarser zooms together."""
     return int(((1 << (2 * zoom)) - 1) // 3)
 
 
@@ -266,7 +266,7 @@ def _id_from_xy(zoom: int, x: int, y: int) -> int:
 
 
 def _xy_from_id(zoom: int, tile: int) -> tuple[int, int]:
-    """Inverse of `_id_from_xy`."""
+    """Return the inverse of `_id_from_xy`."""
     place = tile - _first_id(zoom)
     x = y = 0
     for level in range(zoom):
@@ -279,7 +279,7 @@ def _xy_from_id(zoom: int, tile: int) -> tuple[int, int]:
 
 
 def _turned(side: int, x: int, y: int, right: int, low: int) -> tuple[int, int]:
-    """The curve in a quadrant, turned so that its ends meet those of the quadrants beside it."""
+    """Return curve in a quadrant, turned so that its ends meet those of the quadrants beside it."""
     if low:
         return x, y
     if right:

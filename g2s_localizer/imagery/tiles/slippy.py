@@ -53,7 +53,7 @@ class SlippyStore:
             raise ValueError(f"the index of tiles in {folder} cannot be read: {error}") from error
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
-        """Column and row of the stored tiles of `zoom`, in no particular order."""
+        """Yield the column and row of the stored tiles of `zoom`, in no particular order."""
         try:
             if self._index:
                 yield from self._index.tiles(zoom)
@@ -68,7 +68,7 @@ class SlippyStore:
             raise UnusableTile(f"the tiles of zoom {zoom} cannot be listed: {error}") from error
 
     def has(self, zoom: int, x: int, y: int) -> bool:
-        """Whether the tile is there, without reading it."""
+        """Return whether the tile is there, without reading it."""
         try:
             if self._index:
                 return self._index.record((zoom, x, y)) is not None
@@ -77,7 +77,7 @@ class SlippyStore:
             return False
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
-        """The encoded tile, None where there is none. Raises UnusableTile for a damaged one."""
+        """Return encoded tile, None where there is none. Raises UnusableTile for a damaged one."""
         try:
             if self._index:
                 return self._index.read((zoom, x, y))
@@ -107,7 +107,7 @@ class SlippyStore:
 
 
 def _row(name: str) -> int | None:
-    """The row in the name of a tile's file, None for another file."""
+    """Return the row in the name of a tile's file, None for another file."""
     for ending in _ENDINGS:
         row = name.removesuffix(ending)
         if row != name and row.isdecimal():

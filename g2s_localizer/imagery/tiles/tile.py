@@ -33,12 +33,12 @@ class Tile:
 
     @property
     def bytes(self) -> int:
-        """What it takes in memory."""
+        """Return its size in memory."""
         return self.image.nbytes + (0 if self.transparent is None else self.transparent.nbytes)
 
 
 def decode_tile(encoded: bytes) -> Tile:
-    """Encoded PNG, JPEG or WebP -> Tile. Raises UnusableTile saying why not."""
+    """Decode PNG, JPEG or WebP to a Tile. Raises UnusableTile saying why not."""
     try:
         image, transparent = decode_with_alpha(encoded, MAX_PIXELS)
     except UnusablePicture as error:

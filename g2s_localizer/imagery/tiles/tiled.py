@@ -75,11 +75,13 @@ class TiledImagery:
 
     @property
     def zooms(self) -> tuple[int, ...]:
-        """Those that have a tile which can be decoded."""
+        """Return the zooms that have a tile which can be decoded."""
         return tuple(self._mosaic.sizes)
 
     def levels(self) -> list[Level]:
-        """The zooms, one by one. Raises UnusableTile, a ValueError, when they cannot be listed."""
+        """Return the zooms, one by one. Raises UnusableTile, a ValueError, when they cannot be
+        listed.
+        """
         return [self._level(zoom) for zoom in self.zooms]
 
     def _level(self, zoom: int) -> Level:
@@ -97,7 +99,8 @@ class TiledImagery:
                 yield f"zoom {zoom}", str(error)
 
     def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
-        """The square of round(size_m / gsd) pixels a side around `centre`, as Imagery has it.
+        """Return the square of round(size_m / gsd) pixels a side around `centre`, as Imagery has
+        it.
 
         One resampling: each crop pixel is the mean of n x n bilinear samples of the tiles,
         n the least number that puts them no more than SPACING tile pixels apart (1 unless the
@@ -113,7 +116,7 @@ class TiledImagery:
         return SatelliteCrop(image, centre, gsd, self.attribution, yaw)
 
     def missing(self, centre: LatLon, size_m: float, gsd: float) -> tuple[str, ...]:
-        """The tiles ("z/x/y") that `crop` of the same arguments would lack.
+        """Return the tiles ("z/x/y") that `crop` of the same arguments would lack.
 
         Each tile is read once, then remembered; after MAX_LOOKED_INTO tiles only its name is
         looked up.
@@ -123,7 +126,9 @@ class TiledImagery:
     def _window(
         self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MAX_SAMPLES
     ) -> _Window:
-        """most: samples a side; fewer than the crop has lie farther apart within its outline."""
+        """Find the pixels that a crop needs. most: samples a side; fewer lie farther apart in its
+        outline.
+        """
         pixels = crop_pixels(size_m, gsd)
         zooms = list(self.zooms)
         gsds = [self._tile_gsd(centre.lat, zoom) for zoom in zooms]
@@ -139,5 +144,5 @@ class TiledImagery:
         return _Window(zoom, column, row, touched_pixels(u), touched_pixels(v), u, v)
 
     def _tile_gsd(self, lat: float, zoom: int) -> float:
-        """Metres per pixel of the stored tiles of `zoom`."""
+        """Return metres per pixel of the stored tiles of `zoom`."""
         return ground_sample_distance(lat, zoom) * TILE_SIZE / self._mosaic.sizes[zoom]

@@ -22,13 +22,15 @@ class TileStore(Protocol):
     zooms: tuple[int, ...]
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
-        """Column and row of the stored tiles of `zoom`; the first come without listing all."""
+        """Yield the column and row of the stored tiles of `zoom`; the first come without listing
+        all.
+        """
 
     def has(self, zoom: int, x: int, y: int) -> bool:
-        """Whether the tile is there, without reading it."""
+        """Return whether the tile is there, without reading it."""
 
     def read(self, zoom: int, x: int, y: int) -> bytes | None:
-        """The encoded tile, None where there is none. Raises UnusableTile saying why not."""
+        """Return the encoded tile, None where there is none. Raises UnusableTile saying why not."""
 
 
 class Whereabouts:

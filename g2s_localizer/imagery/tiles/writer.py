@@ -37,7 +37,7 @@ class Contents:
 
 @contextmanager
 def new_store(scheme: str, out: Path, contents: Contents) -> Iterator[Put]:
-    """A context manager that gives the function which puts tiles into a new store at `out`.
+    """Yield the function which puts tiles into a new store at `out`; a context manager.
 
     It stands there, with its sidecar, when the context is left without an error.
 
@@ -179,5 +179,5 @@ def _pmtiles(file: Path, contents: Contents) -> Iterator[Put]:
 
 
 def _format_names(formats: set[int]) -> str:
-    """As MBTiles call them; a mixture goes by the name of its first."""
+    """Return the name that MBTiles have for the formats; a mixture has that of its first."""
     return {0: "png", 1: "jpg", 2: "jpg", 3: "webp"}[min(formats, default=0)]

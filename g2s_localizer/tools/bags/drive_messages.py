@@ -137,13 +137,13 @@ class DriveMessages:
         )
 
     def fix(self, record: int) -> Any:
-        """NavSatFix of the antenna, which rides IMU_HEIGHT above base_link, with its noise."""
+        """Return the antenna's NavSatFix, IMU_HEIGHT above base_link, with its noise."""
         std = max(self._gnss_noise, self._value(record, "pos_accuracy"))
         altitude = self._value(record, "alt")
         return self._nav_sat_fix(record, "gnss", self._antenna(record), altitude, std)
 
     def truth_fix(self, record: int) -> Any:
-        """NavSatFix of base_link without noise."""
+        """Return NavSatFix of base_link without noise."""
         altitude = self._value(record, "alt") - IMU_HEIGHT
         accuracy = self._value(record, "pos_accuracy")
         place = self._drive.latlon(record)
@@ -166,7 +166,9 @@ class DriveMessages:
         )
 
     def odometry(self, record: int) -> Any:
-        """Twist of base_link, and the pose dead-reckoned from it: zero at the first record."""
+        """Return the twist of base_link, and the pose dead-reckoned from it: zero at the first
+        record.
+        """
         measured = self._odometry
         x, y, yaw = measured.path[record]
         xy_std, yaw_std = measured.path_std[record]
@@ -193,7 +195,7 @@ class DriveMessages:
         )
 
     def tf(self, record: int) -> Any:
-        """odom -> base_link, the pose of /odometry."""
+        """Convert odom to base_link, the pose of /odometry."""
         x, y, yaw = self._odometry.path[record]
         T = np.eye(4)
         T[:3, :3] = matrix_from_rpy(0.0, 0.0, yaw)
@@ -201,7 +203,8 @@ class DriveMessages:
         return self._transforms(int(self._drive.oxts_stamps[record]), "odom", {"base_link": T})
 
     def truth_pose(self, stamp: int) -> Any:
-        """Exact pose of base_link at `stamp` (ns) in the ENU map at the first message of /gnss/fix.
+        """Return exact pose of base_link at `stamp` (ns) in the ENU map at the first message of
+        /gnss/fix.
 
         Roll, pitch and height are those of the nearest record.
         """
@@ -228,7 +231,7 @@ class DriveMessages:
         return self._transforms(stamp, "base_link", children)
 
     def _antenna(self, record: int) -> LatLon:
-        """Where the receiver believes the antenna to be."""
+        """Return where the receiver believes the antenna to be."""
         place = self._drive.latlon(record)
         if not self._gnss_noise:
             return place
@@ -253,7 +256,7 @@ class DriveMessages:
         )
 
     def _in_imu(self, record: int, *columns: str) -> Any:
-        """Vector3 of three columns, base_link's x, y, z, in the axes of the IMU."""
+        """Return Vector3 of three columns, base_link's x, y, z, in the axes of the IMU."""
         return self._vector(self._R_base_imu.T @ [self._value(record, c) for c in columns])
 
     def _value(self, record: int, column: str) -> float:
@@ -308,5 +311,5 @@ class DriveMessages:
 
 
 def _diagonal(stds: ArrayLike) -> FloatArray:
-    """Covariance, row-major and flat, of independent components."""
+    """Return covariance, row-major and flat, of independent components."""
     return np.diag(np.square(np.asarray(stds, np.float64))).reshape(-1)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 def gauss_markov(
     times: ArrayLike, sigma: float, time_constant: float, clip: float, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Noise (N,) at `times` (N,) s, rising: stationary from the first sample on.
+    """Return noise (N,) at `times` (N,) s, rising: stationary from the first sample on.
 
     sigma          standard deviation before clipping
     time_constant  s after which the correlation has fallen to 1 / e

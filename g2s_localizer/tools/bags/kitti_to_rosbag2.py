@@ -73,7 +73,7 @@ Event = tuple[int, str, Callable[[], Any]]
 
 
 def events(drive: KittiDrive, messages: DriveMessages) -> list[Event]:
-    """(stamp ns, topic, function that makes the message) of the whole drive, in time order."""
+    """Return the drive's (stamp ns, topic, function that makes the message) in time order."""
     listed = list(_events(drive, messages))
     rank = {topic: index for index, topic in enumerate(TOPICS)}
     return sorted(listed, key=lambda event: (event[0], rank[event[1]]))

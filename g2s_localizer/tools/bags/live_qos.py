@@ -18,7 +18,7 @@ RECORDING_DEPTH = 200
 
 
 def publishing_qos(topic: str, msgtype: str, offered: Sequence[Qos]) -> QoSProfile:
-    """What to offer on a topic: what its recorded publisher did, or else what its kind does.
+    """Return the QoS to offer on a topic: its recorded publisher's, or else that of its kind.
 
     Without a recorded profile images go best effort, /tf_static stays for late subscribers
     and everything else is reliable.
@@ -35,7 +35,7 @@ def publishing_qos(topic: str, msgtype: str, offered: Sequence[Qos]) -> QoSProfi
 
 
 def recording_qos(publishers: Sequence[QoSProfile]) -> QoSProfile:
-    """The most that all of a topic's live publishers offer."""
+    """Return the most that all of a topic's live publishers offer."""
     best_effort = any(p.reliability != QoSReliabilityPolicy.RELIABLE for p in publishers)
     latched = all(p.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL for p in publishers)
     return _qos(RECORDING_DEPTH, best_effort, latched)

@@ -14,7 +14,7 @@ from rosbags.typesys.store import Typestore
 
 
 def message_class(msgtype: str) -> type[Any]:
-    """The installed class of "package/msg/Name". Raises ImportError saying what is missing."""
+    """Return installed class of "package/msg/Name". Raises ImportError saying what is missing."""
     package, _, name = msgtype.split("/")
     try:
         found: type[Any] = getattr(importlib.import_module(f"{package}.msg"), name)

@@ -11,12 +11,12 @@ from rosbags.typesys.store import Typestore
 
 
 def new_bag(out: Path, storage: StoragePlugin = StoragePlugin.MCAP) -> Writer:
-    """The unopened writer of the new folder `out`. Raises FileExistsError when it is there."""
+    """Return unopened writer of the new folder `out`. Raises FileExistsError when it is there."""
     if out.exists():
         raise FileExistsError(f"{out} exists already; a bag needs a new folder")
     return Writer(out, version=9, storage_plugin=storage)
 
 
 def jazzy_types() -> Typestore:
-    """The message types of ROS 2 Jazzy, without a ROS installation."""
+    """Return the message types of ROS 2 Jazzy, without a ROS installation."""
     return get_typestore(Stores.ROS2_JAZZY)

@@ -77,7 +77,7 @@ class Replay:
 
     @property
     def awaited(self) -> list[str]:
-        """The topics whose subscriber makes a replay worth starting: images, else any."""
+        """Return the topics whose subscriber makes a replay worth starting: images, else any."""
         images = {c.topic for c in self._connections if c.msgtype in IMAGE_TYPES}
         return sorted(images or self._publishers)
 
@@ -137,7 +137,7 @@ class Replay:
 
 
 def _playable(bag: BagReader, topics: list[str]) -> list[Connection]:
-    """Connections to publish; what cannot be is said on stderr, or an error if asked for."""
+    """Return connections to publish; what cannot be is said on stderr, or an error if asked for."""
     held = {connection.topic for connection in bag.connections}
     if unknown := sorted(set(topics) - held):
         raise ValueError(
@@ -166,7 +166,7 @@ def _playable(bag: BagReader, topics: list[str]) -> list[Connection]:
 
 
 def _unstamped(bag: BagReader, connections: list[Connection]) -> list[str]:
-    """Topics of sensors whose first messages all have the stamp 0."""
+    """Return topics of sensors whose first messages all have the stamp 0."""
     seen = {c.topic: 0 for c in connections if c.msgtype in STAMPED and c.msgcount}
     stamped: set[str] = set()
     for connection, _, data in bag.messages([c for c in connections if c.topic in seen]):

@@ -74,7 +74,7 @@ def convert_store(uri: str, scheme: str, out: Path) -> int:
 
 
 def _along_the_curve(tiles: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    """In the order of PMTiles, so that neighbours on the ground are neighbours in the file."""
+    """Sort tiles as PMTiles does, so that neighbours on the ground are neighbours in the file."""
     try:
         from pmtiles.tile import zxy_to_tileid
     except ImportError:

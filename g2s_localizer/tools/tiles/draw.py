@@ -121,7 +121,7 @@ def _png(tile: NDArray[np.uint8]) -> bytes:
 
 
 def _fixed(points: FloatArray) -> NDArray[np.int32]:
-    """Pixels of a tile, whose first one reaches from 0 to 1, as OpenCV counts its own."""
+    """Return pixels of a tile, whose first one reaches from 0 to 1, as OpenCV counts its own."""
     return np.asarray(np.rint((points * _OVERSAMPLING - 0.5) * 2**_SHIFT), np.int32)
 
 
@@ -157,13 +157,13 @@ def _cut_line(line: FloatArray) -> list[FloatArray]:
 
 
 def _extent(shape: Shape) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom in pixels."""
+    """Return left, top, right and bottom in pixels."""
     points, reach = np.concatenate(shape.parts), shape.width_px / 2.0 + 1.0
     return (*(points.min(axis=0) - reach), *(points.max(axis=0) + reach))
 
 
 def _meets(spans: FloatArray, tiles: range) -> NDArray[np.bool_]:
-    """Which of the spans (N, 2) of pixels reach into columns or rows."""
+    """Return which of the spans (N, 2) of pixels reach into columns or rows."""
     return (spans[:, 0] < tiles.stop * TILE_SIZE) & (spans[:, 1] > tiles.start * TILE_SIZE)
 
 

@@ -77,7 +77,7 @@ def add_fetch_command(subparsers: argparse._SubParsersAction[argparse.ArgumentPa
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status: 0 when the store holds everything asked for, 1 when not, 130 interrupted."""
+    """Fetch. Return 0 when the store holds everything asked for, 1 when not, 130 interrupted."""
     # What talks to servers and writes stores is not loaded for the sake of the other commands.
     try:
         from g2s_localizer.imagery.fetch.download import Download, FetchLimits

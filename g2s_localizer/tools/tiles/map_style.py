@@ -214,7 +214,7 @@ def _area_layer(tags: Tags) -> str | None:
 
 
 def _is_hidden(tags: Tags) -> bool:
-    """Whether something else lies above it."""
+    """Return whether something else lies above it."""
     return (
         tags.get("tunnel", "no") != "no"
         or tags.get("layer", "").startswith("-")

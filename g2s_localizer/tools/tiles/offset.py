@@ -51,7 +51,7 @@ def add_offset_command(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def read_disagreements(bags: Sequence[Path]) -> Disagreements:
-    """Poses minus priors of the bags' registrations, the offset then in force put back.
+    """Return poses minus priors of the bags' registrations, the offset then in force put back.
 
     So the differences are those of the imagery as it is stored, whatever its sidecar said during
     the drive. Raises ValueError for a bag that holds none, FileNotFoundError for an absent one.
@@ -88,7 +88,9 @@ def _registrations(bag: Path) -> list[Any]:
 
 
 def _row(message: Any) -> tuple[float, ...] | None:
-    """Seconds, difference (x, y), yaw of the prior, and xx, xy, yy of the sum of covariances."""
+    """Return seconds, difference (x, y), yaw of the prior, and xx, xy, yy of the sum of
+    covariances.
+    """
     if not (message.has_prior and message.has_pose and message.rejection in UNBIASED):
         return None
     pose, prior = message.pose.pose, message.prior.pose

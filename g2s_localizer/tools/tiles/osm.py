@@ -157,7 +157,7 @@ class _Reader:
 
 
 def _is_deleted(element: dict[str, str]) -> bool:
-    """Whether an editor has marked an element as no longer there."""
+    """Return whether an editor has marked an element as no longer there."""
     return element.get("action") == "delete" or element.get("visible") == "false"
 
 

@@ -54,7 +54,7 @@ class Mosaic:
 
 
 def draw_mosaic(store: TileStore, zoom: int) -> Mosaic:
-    """What `zoom` of a store looks like from afar.
+    """Draw all of `zoom` of a store, small.
 
     Cells without a tile are grey where they lie outside, hatched where tiles surround them; those
     amid others which lack some of their tiles are hatched in a corner.
@@ -92,7 +92,7 @@ def draw_mosaic(store: TileStore, zoom: int) -> Mosaic:
 
 
 def _amid(held: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Cells (H, W) that do not touch the outside: what the edge reaches over cells not held."""
+    """Return which cells (H, W) that are not held have no way to the edge of the picture."""
     padded = np.pad(held, 1)
     labels = cv2.connectedComponents((~padded).astype(np.uint8), connectivity=4)[1]
     outside = (labels == labels[0, 0]).astype(np.uint8)
@@ -103,7 +103,7 @@ def _amid(held: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _view(
     store: TileStore, zoom: int, held: list[tuple[int, int]], side: int
 ) -> tuple[Picture | None, int]:
-    """The first tile that can be decoded, made small; and how many before it could not."""
+    """Return the first tile that can be decoded, made small, and how many before it could not."""
     for index, (x, y) in enumerate(sorted(held)):
         try:
             tile = decode_tile(store.read(zoom, x, y) or b"")
@@ -120,14 +120,14 @@ def _view(
 
 
 def _hatch(view: Picture, size: int) -> Picture:
-    """Diagonal stripes over the corner of the view that lies `size` pixels along its sides."""
+    """Draw diagonal stripes over the corner of the view, `size` pixels along its sides."""
     v, u = np.indices(view.shape[:2])
     stripes = (u + v < size) & ((u + v) // max(len(view) // 8, 1) % 2 == 0)
     return np.where(stripes[:, :, None], HOLE_COLOUR, view)
 
 
 def page(found: Inventory, mosaics: list[Mosaic]) -> str:
-    """The whole HTML file: nothing in it is loaded from anywhere else."""
+    """Return the whole HTML file: nothing in it is loaded from anywhere else."""
     sigma = found.georeferencing_sigma_m
     facts = {
         "Store": f"{found.store} ({found.format}), {found.bytes / 1e6:.1f} MB",
@@ -185,7 +185,7 @@ def add_preview_command(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _is_page(file: Path) -> bool:
-    """Whether `file` is an HTML page: the one kind of file that another page may replace."""
+    """Return whether `file` is an HTML page: the one kind of file that another page may replace."""
     if not file.is_file():
         return False
     with file.open("rb") as stream:

@@ -105,7 +105,7 @@ def _joined(places: Sequence[LatLon], step_degrees: float) -> Lines:
 
 
 def _read_gpx(path: Path) -> Lines:
-    """Track segments and routes. A document type, and with it any entity, is refused."""
+    """Return track segments and routes. A document type, and with it any entity, is refused."""
     drawn: Lines = []
     parser = expat.ParserCreate(namespace_separator=" ")
 
