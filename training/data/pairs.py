@@ -91,18 +91,19 @@ class PictureImagery:
         image = _picture(self._file)
         height, width = image.shape[:2]
         pixels = crop_pixels(size_m, gsd)
+        x, y = _FRAME.to_xy(centre)
+        # Of the turned square, and the half pixel that interpolation needs.
+        half = pixels * gsd * (abs(math.cos(yaw)) + abs(math.sin(yaw))) / 2.0 + self._gsd
+        if abs(x) + half > width * self._gsd / 2.0 or abs(y) + half > height * self._gsd / 2.0:
+            lacking = {f"{x:.0f} m east, {y:.0f} m north": "the picture ends within the crop"}
+            raise MissingImagery(str(self._file), lacking, "place")
         samples = samples_per_pixel(pixels, gsd, self._gsd, str(self._file))
         fit = np.zeros((6, 2))
-        x, y = _FRAME.to_xy(centre)
         fit[0] = width / 2.0 + x / self._gsd, height / 2.0 - y / self._gsd
         # Right and up in the crop; rows of the picture run down.
         fit[1:3] = (rotation(yaw) * [[1.0], [-1.0]]).T / self._gsd
         u, v, column, row = sample_positions(fit, pixels * samples, gsd / samples)
-        right, bottom = column + touched_pixels(u), row + touched_pixels(v)
-        if column < 0 or row < 0 or right > width or bottom > height:
-            lacking = {f"{x:.0f} m east, {y:.0f} m north": "the picture ends within the crop"}
-            raise MissingImagery(str(self._file), lacking, "place")
-        window = image[row:bottom, column:right]
+        window = image[row : row + touched_pixels(v), column : column + touched_pixels(u)]
         return SatelliteCrop(resampled(window, u, v, pixels), centre, gsd, "", yaw)
 
 
