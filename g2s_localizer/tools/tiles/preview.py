@@ -92,7 +92,7 @@ def draw_mosaic(store: TileStore, zoom: int) -> Mosaic:
 
 
 def _amid(held: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which cells (H, W) that are not held have no way to the edge of the picture."""
+    """Return which cells (H, W) touch no cell that the outside reaches over cells not held."""
     padded = np.pad(held, 1)
     labels = cv2.connectedComponents((~padded).astype(np.uint8), connectivity=4)[1]
     outside = (labels == labels[0, 0]).astype(np.uint8)
