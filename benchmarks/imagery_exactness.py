@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far from its place each source of imagery shows a thing: the table of docs/.
+"""Errors of place of each source of imagery: the table of docs/.
 
 A pattern that is a formula of metres east and north of a datum is painted into every kind of
 store. Where a store's pixels lie is computed by pyproj alone (geocentric, then topocentric), on

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How honest the standard error of g2s-tiles offset is: the table of docs/map_offset.md.
+"""Coverage of the standard error of g2s-tiles offset: the table of docs/map_offset.md.
 
 python -m benchmarks.map_offset_coverage     (about two minutes; synthetic drives)
 """

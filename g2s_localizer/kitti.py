@@ -32,7 +32,7 @@ OXTS_COLUMNS = (
 _LOG = logging.getLogger(__name__)
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-"""Of images, the better one first: a drive may hold a frame as more than one."""
+"""Suffixes of images, the better one first: a drive may hold a frame as more than one."""
 
 IMU_HEIGHT = 0.93
 """Height of the OXTS unit above the road (m), from KITTI's drawing of the vehicle."""

@@ -23,7 +23,7 @@ NO_FIX = -1
 """NavSatStatus.STATUS_NO_FIX. Jazzy's -2 is what a driver leaves that fills in no status."""
 
 NULL_ISLAND_DEG = 1e-6
-"""So near to (0, 0) no vehicle drives: it is what a receiver without a fix writes."""
+"""Degrees around (0, 0) that are no fix: a receiver without one writes (0, 0)."""
 
 MAX_SPEED = 100.0
 """A vehicle faster than this (m/s) does not measure its speed in m/s."""

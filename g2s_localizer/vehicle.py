@@ -24,7 +24,7 @@ _LENGTHS = {"camera_translation": 3, "camera_rpy": 3, "antenna_offset": 2, "imu_
 
 @dataclass(frozen=True)
 class VehicleConfig:
-    """Where the sensors sit on base_link, and what they leave unsaid.
+    """Places of the sensors on base_link, and conventions that messages leave unsaid.
 
     camera_translation     of the camera (m); NaN, as camera_rpy: the transforms say where it is
     camera_rpy             roll, pitch, yaw of its body's axes, x forward (rad)

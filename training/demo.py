@@ -27,7 +27,7 @@ FRAMES = 300
 GNSS_NOISE_M = 10.0
 HEADING_NOISE_DEG = 3.0
 REPLAY_RATE = 1.0
-"""Of real time."""
+"""Factor of real time."""
 
 _ROOT = Path(__file__).resolve().parent.parent
 _BIN = Path(sys.executable).parent

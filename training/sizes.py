@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the extractors take the configured sizes: asked when a configuration is read."""
+"""Checks that the extractors take the configured sizes, when a configuration is read."""
 
 from __future__ import annotations
 

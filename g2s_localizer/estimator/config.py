@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a localizer is made of."""
+"""The parts of a localizer."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ MAX_PAUSE_S = 60.0
 """Time between two fixes that counts; more would let any two agree."""
 
 FAR_M = 100_000.0
-"""From here on a datum is said to be far: the plane at the datum departs from the ground."""
+"""Distance (m) from which a datum is said to be far: its plane departs from the ground."""
 
 MAX_DISTANCE_M = 300_000.0
-"""From here on a fix is refused: a metre of the ground is 0.1 % short in the plane."""
+"""Largest distance (m) of a fix from the datum: there a metre is 0.1 % short in the plane."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into the localizer and what comes out: NumPy only, no tensor leaves the estimator."""
+"""Input and output of the localizer: NumPy only, no tensor leaves the estimator."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ that takes it from the prior."""
 
 
 class Rejection(Enum):
-    """Why no pose is published; the value is the sentence a user reads.
+    """Reasons for which no pose is published; the value is the sentence a user reads.
 
     The order is that of the constants in msg/Registration.msg, which count from 1.
     """
@@ -91,7 +91,7 @@ class ScoreGrid:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """What the localizer says of one observation: a pose, or a rejection, or both.
+    """Answer of the localizer to one observation: a pose, or a rejection, or both.
 
     pose, covariance   base_link in the prior's frame, (3, 3) of (x, y, yaw); kept also when the
                        gate refused them, so only `accepted` makes them fit to be used

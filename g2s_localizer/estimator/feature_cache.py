@@ -19,7 +19,7 @@ Key = tuple[LatLon, int, int, int]
 """Datum, column and row of the grid, and step of the heading."""
 
 HEADINGS = 360
-"""Of a turn that a crop may be turned to: the heading of a prior is at most half a degree off."""
+"""Headings that a crop may be turned to: that of a prior is at most half a degree off."""
 
 
 @dataclass(frozen=True)

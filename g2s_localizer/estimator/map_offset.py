@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far the imagery is displaced, from what registrations say against their priors.
+"""Displacement of the imagery, from the differences of registrations and their priors.
 
 A registration minus its prior is, in map axes,
 
@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float64]
 
 MIN_SAMPLES = 100
 MIN_SECONDS = 60.0
-"""Of driving, all drives together: GNSS errors wander for longer than a few seconds."""
+"""Shortest driving (s), all drives together: GNSS errors wander for longer than seconds."""
 
 MIN_BLOCKS = 12
 """Stretches of time that a standard error is taken from, at least."""
@@ -43,7 +43,7 @@ MIN_SIGMA_M = 0.1
 """Added to the covariances: no pair of pose and prior agrees better than this."""
 
 _TUKEY = 5.12
-"""Of Tukey's biweight, in scales: 95 % of the efficiency of least squares in two dimensions."""
+"""Width of Tukey's biweight in scales: 95 % of least squares' efficiency in two dimensions."""
 
 _RAYLEIGH_MEDIAN = math.sqrt(2.0 * math.log(2.0))
 _ITERATIONS = 50
@@ -82,7 +82,7 @@ class Disagreements:
 
 @dataclass(frozen=True, eq=False)
 class MapOffset:
-    """What `estimate_map_offset` found.
+    """Result of `estimate_map_offset`.
 
     east, north     where the imagery shows things, seen from where they are (m)
     covariance      (2, 2) of (east, north), which pays for errors that wander

@@ -90,7 +90,7 @@ def positive(covariance: ArrayLike) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Travelled:
-    """How base_link moved: (2,) m in its axes at the end and its covariance, turn (rad), variance
+    """Motion of base_link: (2,) m in its axes at the end and its covariance, turn (rad), variance
     of the turn.
     """
 

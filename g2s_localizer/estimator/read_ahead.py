@@ -17,7 +17,7 @@ from g2s_localizer.imagery import Imagery
 FloatArray = NDArray[np.float64]
 
 HORIZON_S = 3.0
-"""How far ahead in time: several crops, so that one which is skipped does no harm."""
+"""Time (s) read ahead: several crops, so that one which is skipped does no harm."""
 
 BASELINE_S = 2.0
 """Priors this far apart give the velocity; closer ones give mostly the noise of GNSS."""
@@ -26,7 +26,7 @@ READ_EVERY_S = 0.5
 """Between two crops that are read, in time of driving."""
 
 NEXT_S = 0.5
-"""How far ahead the places of the next images are foretold, at least the next one."""
+"""Time (s) ahead for which places of images are predicted, at least that of the next one."""
 
 SPEEDS = (1.0, 70.0)
 """m/s. Below there is nothing ahead that is not under the vehicle; above, priors jump."""

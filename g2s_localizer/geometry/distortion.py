@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 COEFFICIENTS = {"plumb_bob": (5,), "rational_polynomial": (8, 12, 14), "equidistant": (4,)}
-"""How many numbers a model has (REP-104).
+"""Numbers of coefficients that a model may have (REP-104).
 
 plumb_bob            k1, k2, p1, p2, k3: radial and tangential, by Brown
 rational_polynomial  and k4, k5, k6 below the fraction; s1..s4 of a thin prism; tilt about x and y

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a camera sits on the vehicle, and whether that can be true."""
+"""The camera's place on the vehicle, and checks that it is possible."""
 
 from __future__ import annotations
 

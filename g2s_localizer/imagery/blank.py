@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from g2s_localizer.imagery.picture import BoolArray, Image
 
 MAX_FLAT_SHARE = 0.2
-"""Of the pixels of a picture: with this many of one colour it is no photograph of a place."""
+"""Share of one colour in a picture from which it is no photograph of a place."""
 
 MIN_DRAWN_SHARE = 0.5
-"""Of the pixels beside that colour: with this many like their neighbours the picture is a drawn
-map, whose colours are meant."""
+"""Share of the other pixels that are like their neighbours, from which the picture is a drawn map,
+whose colours are meant."""
 
 MIN_SIDE = 32
 """Pixels a side of the smallest picture that is judged."""
@@ -30,7 +30,7 @@ Slices = tuple[slice, slice]
 _EXTREMES = (0x000000, 0xFFFFFF)
 
 _ROW_STEP = 4
-"""Every so many rows are looked at."""
+"""Distance between the rows that are looked at."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the decoder of JPEG complains of: it fills what it cannot read, and the picture looks whole.
+"""Complaints of the JPEG decoder: it fills what it cannot read, and the picture looks whole.
 
 OpenCV keeps libjpeg's warnings from its caller: they are lines on the process's standard error
 and nothing else. They are read from there.
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _DAMAGE = (b"Corrupt JPEG data", b"Premature end of JPEG", b"Inconsistent progression")
-"""How libjpeg's warnings about lost data begin; its others leave the pixels as they are."""
+"""Beginnings of libjpeg's warnings about lost data; its others leave the pixels as they are."""
 
 _STDERR = 2
 

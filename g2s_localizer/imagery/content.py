@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a folder or file of imagery holds, by its content: names and suffixes may lie."""
+"""Kind of a folder or file of imagery by its content: names and suffixes may lie."""
 
 from __future__ import annotations
 

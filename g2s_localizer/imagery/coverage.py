@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a source of imagery covers the area that is planned to be driven."""
+"""Coverage of the area that is planned to be driven by a source of imagery."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class Coverage:
-    """Of how many cells of an area a crop around every place in them has all its imagery.
+    """Count of an area's cells in which every crop has all its imagery.
 
     missing   (centre of the cell, names of what it lacks) of the cells that lack some, those in
               the north first

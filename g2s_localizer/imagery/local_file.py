@@ -17,7 +17,7 @@ _KINDS = {
 
 
 class UnreadableFile(ValueError):
-    """Why a file that is there is not read."""
+    """A file that is there and may not be read, with the reason."""
 
 
 def read_file(path: Path, max_bytes: int, folder: Path | None = None) -> bytes:

@@ -15,7 +15,7 @@ from g2s_localizer.imagery.tiles.slippy import SlippyStore
 from g2s_localizer.imagery.tiles.tiled import TiledImagery
 
 SCHEMES = ("slippy", "mbtiles", "pmtiles", "geotiff", "satmap")
-"""What may stand before the colon of an imagery URI."""
+"""Words before the colon of an imagery URI."""
 
 
 def open_imagery(uri: str) -> Imagery:

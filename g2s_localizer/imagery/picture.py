@@ -29,16 +29,16 @@ OPAQUE = 128
 """Alpha of 255 from which on a pixel counts as there."""
 
 NAMES = {0: "PNG", 1: "JPEG", 3: "WebP"}
-"""What the `format` of a header is called."""
+"""Names of the `format` of a header."""
 
 
 class UnusablePicture(ValueError):
-    """Why bytes cannot serve as a picture."""
+    """Bytes that cannot serve as a picture, with the reason."""
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the first bytes of an image say.
+    """Format and size of an image, from its first bytes.
 
     format  its place in the list of suffixes in tiles/index.py
     alpha   whether some of its pixels may be transparent

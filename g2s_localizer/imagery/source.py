@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What imagery is to the rest of the package: a crop around a place, or its absence by name."""
+"""The interface of imagery: a crop around a place, or its absence by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_NAMED = 6
 
 
 class UnusableTile(ValueError):
-    """Why a tile cannot serve."""
+    """A tile that cannot serve, with the reason."""
 
 
 class MissingImagery(Exception):

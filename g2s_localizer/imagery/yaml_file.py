@@ -12,7 +12,7 @@ MAX_BYTES = 64 * 1024
 """A configuration is a few pages; what is longer is not read."""
 
 MAX_VALUES = 10_000
-"""Of a file, each alias counted with all that it stands for."""
+"""Most values of a file, each alias counted with all that it stands for."""
 
 MAX_DEPTH = 64
 

@@ -31,7 +31,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outgoing:
-    """What one image leads to: pose None when it was rejected; the image (H, W, 3) uint8 RGB with
+    """Messages and pictures of one image: pose None when it was rejected; (H, W, 3) uint8 RGB with
     its header, and its camera, None where there is no usable one.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /diagnostics says: rate, latency, age of the prior, rejections and drops by name."""
+"""Content of /diagnostics: rate, latency, age of the prior, rejections and drops by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LATENCIES = ("latency", "latency from arrival", "latency from stamp")
 MAX_LATENCIES = 200
 
 LOST_AFTER = 5
-"""This many rejections in a row: the localizer no longer knows where it is."""
+"""Rejections in a row from which the localizer no longer knows where it is."""
 
 SILENT_AFTER_S = 2.0
 """An active node that answered no image for so long is stale."""

@@ -26,7 +26,7 @@ and /diagnostics out. It runs until Ctrl-C. docs/node.md has its topics and para
 g2s-check, with the same arguments, says whether they can work."""
 
 GRACE_S = 5.0
-"""What ends in good order has ended by then, counted from the first signal."""
+"""Time (s) from the first signal that ending in good order may take."""
 
 
 def main() -> int:

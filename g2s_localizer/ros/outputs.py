@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node publishes of an answer: pose, registration, and pictures where somebody looks."""
+"""Outputs of the node: pose, registration, and pictures where somebody looks."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ AROUND_DATUM_M = 500.0
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """What the parameters say, as the parts of the node take it.
+    """Values of the parameters, as the parts of the node take them.
 
     area  whose coverage by the imagery is checked; None: it is not
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who publishes what a node listens to: the sentence that leads from silence to its cause."""
+"""Publishers of the topics that a node listens to: sentences from silence to its cause."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rclpy.node import Node
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 TRANSPORTS = {IMAGE: (COMPRESSED, "compressed"), COMPRESSED: (IMAGE, "raw")}
-"""Of a subscribed image type: the other one, and the image.transport that reads it."""
+"""The other image type for each that may be subscribed, and the image.transport that reads it."""
 
 MAX_NAMED = 3
 """Topics that are named where the type is published elsewhere."""

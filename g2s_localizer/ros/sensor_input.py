@@ -57,7 +57,7 @@ class BridgeConfig(VehicleConfig):
 
 @dataclass(frozen=True)
 class Topic:
-    """What to subscribe to, and who takes its messages; not `needed`: used where it comes."""
+    """A subscription and its callback; not `needed`: used where it comes."""
 
     kind: type[Any]
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node's topics are called under the remappings that it was given."""
+"""Names of the node's topics under the remappings that it was given."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node spends on one image, from the message to the answer: g2s-benchmark's last rows."""
+"""Cost of one image in the node, from the message to the answer: g2s-benchmark's last rows."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from g2s_localizer.tools.check_transforms import StaticTransforms
 
 @dataclass(frozen=True)
 class Setup:
-    """What the parameters say, and the topics under the remappings given."""
+    """Parameters, and the topics under the remappings given."""
 
     config: NodeConfig
     wanted: list[Wanted]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which samples share a batch: none that show the same place, the same ones for the same seed."""
+"""Batches of samples: none that show the same place, the same ones for the same seed."""
 
 from __future__ import annotations
 

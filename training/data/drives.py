@@ -29,7 +29,7 @@ _EARTH_RADIUS_M = 6371e3
 
 
 class Crops(Protocol):
-    """What of Imagery pairs are cut from."""
+    """The part of Imagery that pairs are cut from."""
 
     def crop(self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0) -> SatelliteCrop:
         """Crop as Imagery does; whatever it raises makes that sample Unreadable."""

@@ -23,7 +23,7 @@ from training.data.sample import PriorNoise
 _LOG = logging.getLogger(__name__)
 
 PAPER_CAMERA = (1.08, -0.26, 1.65)
-"""Where the papers have the camera (m): forward and left of the OXTS unit, above the road. The
+"""Place of the papers' camera (m): forward and left of the OXTS unit, above the road. The
 calibration of 2011-09-26 says 1.081, -0.250 and 1.659, and that the camera is turned by up to
 half a degree; the papers take it for level and straight."""
 

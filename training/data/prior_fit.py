@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether every offset that the prior allows can be scored.
+"""Checks that every offset which the prior allows can be scored.
 
 With an overhead view that reaches out of the crop at some true offsets, the weak loss is lowered
 by moving the features away from that side: training then runs into a growing constant error

@@ -157,7 +157,7 @@ class _InfoReader:
 
 
 class _Encodings:
-    """Which encodings of a topic's images can be read, found out on the first of each."""
+    """Encodings of a topic's images that can be read, found out on the first of each."""
 
     def __init__(self) -> None:
         self._count: Counter[str] = Counter()

@@ -42,7 +42,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """What stands in for a sample whose image or imagery cannot be read."""
+    """Placeholder of a sample whose image or imagery cannot be read."""
 
     index: int
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images belong to their crops: learned from pairs that do and from pairs made not to."""
+"""Evidence that images belong to their crops: learned from pairs that do and pairs made not to."""
 
 from __future__ import annotations
 

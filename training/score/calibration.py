@@ -24,8 +24,8 @@ _ASTRAY = 0.1
 _SHARE = 0.9
 _SCALES = np.geomspace(1.0, 100.0, 150)
 MAX_PAIRS = 500
-"""Of so many, spread over the dataset, a share of 90 % is known to 1.3 per cent (its standard
-deviation), two steps of `_SCALES`. Four times as many would halve that, for hours on a CPU."""
+"""Most pairs that calibration uses, spread over the dataset: they tell a share of 90 % to 1.3 per
+cent (one standard deviation), two steps of `_SCALES`; four times as many would take hours."""
 
 
 def calibrate(network: Network, dataset: PairDataset) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a confidence is worth: does it tell right answers from wrong ones, and is it honest."""
+"""Worth of a confidence: separation of right answers from wrong ones, and calibration."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network says of each pair of a dataset, in their order."""
+"""Predictions of a network for each pair of a dataset, in their order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SILENT_S = 5.0
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says of one pair, before any gate."""
+    """Answer of the network to one pair, before any gate."""
 
     index: int
     """of the pair in its dataset"""

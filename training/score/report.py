@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recorded run is worth: published poses and GNSS fixes against the truth of the bag."""
+"""Score of a recorded run: published poses and GNSS fixes against the truth of the bag."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILES = ("table.md", "table.json", "error_cdf.png", "error_over_time.png", "worst.png")
-"""What a report is made of."""
+"""Files of a report."""
 
 _COLUMNS = {
     "mean (m)": ("mean_m",),

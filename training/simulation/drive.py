@@ -57,7 +57,7 @@ T: -8.086759e-01 3.195559e-01 -7.997231e-01
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """Where base_link is at any time, on its lane of the route; time in s from the start."""
+    """Path of base_link, on its lane of the route; time in s from the start."""
 
     world: World
     lane_left: float

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands on the ground: buildings, trees, poles, hedges, vehicles."""
+"""Objects on the ground: buildings, trees, poles, hedges, vehicles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 
 
 class Kind(IntEnum):
-    """What a box is made of."""
+    """Material of a box."""
 
     BUILDING = 0
     ROOF = 1

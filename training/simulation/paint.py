@@ -23,7 +23,7 @@ _CROSSWALK_M = 3.0
 
 
 class Ground(IntEnum):
-    """What covers a cell of the ground."""
+    """Cover of a cell of the ground."""
 
     GRASS = 0
     SOIL = 1

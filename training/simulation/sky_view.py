@@ -30,7 +30,7 @@ ZOOM = 19
 _MESH = 64
 _CROWN = 100
 _BEYOND_M = 40.0
-"""Of grass that is drawn around the world: a picture of 250 m around any frame is whole."""
+"""Width (m) of grass that is drawn around the world: 250 m around any frame are whole."""
 _AMBIENT = 0.5
 
 

@@ -38,7 +38,7 @@ SHADOW_CELL_M = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """How one view sees the world: its colours, texture, light and the cars of its day."""
+    """Look of the world in one view: its colours, texture, light and the cars of its day."""
 
     palette: FloatArray
     texture_seed: int

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which Web-Mercator tiles an area needs: a box in degrees, or the surroundings of a route."""
+"""Web-Mercator tiles of an area: a box in degrees, or the surroundings of a route."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What a whole fetch may cost.
+    """Limits of a whole fetch.
 
     request         what one request may
     attempts        for one tile
@@ -63,7 +63,7 @@ class FetchLimits:
 
 @dataclass
 class FetchResult:
-    """What a fetch did; it grows while the fetch goes on.
+    """Result of a fetch, which grows while the fetch goes on.
 
     fetched, renewed   tiles stored, and stored ones that the server says are unchanged
     bytes              of the tiles fetched

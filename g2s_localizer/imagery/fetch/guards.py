@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server sent in place of a tile: told from its bytes, before anything decodes them."""
+"""Checks of a server's reply by its bytes, before anything decodes them."""
 
 from __future__ import annotations
 

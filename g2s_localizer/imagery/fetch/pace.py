@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast a fetch may ask: requests per second, a budget, pauses that the server asks for."""
+"""Pace of a fetch: requests per second, a budget, pauses that the server asks for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 
 
 class BudgetSpent(Exception):
-    """As many requests as were allowed have been made."""
+    """The budget of requests is spent."""
 
 
 class Pace:

@@ -30,7 +30,7 @@ _VALIDATOR = 200
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What one request may cost.
+    """Limits of one request.
 
     connect_s, read_s   seconds to connect, and between two pieces of the answer
     total_s             seconds from the first byte sent to the last one received
@@ -54,7 +54,7 @@ class RequestLimits:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a request.
+    """Outcome of a request.
 
     kind       tile: a body that may be one; unchanged: the stored tile is still right;
                absent: the server has none; failed

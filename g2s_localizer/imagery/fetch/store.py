@@ -48,7 +48,7 @@ class RepeatedTile(PlaceholderTile):
 
 @dataclass
 class StoreStatus:
-    """What a store holds of the tiles asked for; every tile is in one of the five."""
+    """State of the tiles asked for in a store; every tile is in one of the five."""
 
     fresh: list[TileId] = field(default_factory=list)
     expired: list[TileId] = field(default_factory=list)

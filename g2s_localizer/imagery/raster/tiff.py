@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a TIFF keeps to itself and to bounds: GDAL reads in its tags where else overviews may be.
+"""Checks that a TIFF keeps to itself and to bounds: GDAL follows tags that name other files.
 
 The metadata item OVERVIEW_FILE sends GDAL to any data set it can open, one on a network
 included, as soon as overviews are asked for. So the tags are read here before GDAL is let in.
@@ -83,7 +83,7 @@ def check_beside(path: Path, what: str) -> None:
 
 @dataclass(frozen=True)
 class _Directory:
-    """What the tags of one image in a TIFF say; `metadata` is GDAL's piece of XML."""
+    """Tags of one image in a TIFF; `metadata` is GDAL's piece of XML."""
 
     size: tuple[int, int]
     block: tuple[int, int]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a GDAL virtual raster (VRT) may say here: a mosaic of TIFF files below its own folder.
+"""GDAL virtual rasters (VRT) as far as they are read: mosaics of TIFF files below their own folder.
 
 A VRT can name any data set that GDAL opens, a web service or a program among them. Before GDAL
 sees the file, everything in it must be on the short list of what `gdalbuildvrt` writes.

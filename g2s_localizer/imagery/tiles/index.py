@@ -59,7 +59,7 @@ PRAGMA user_version = 1;
 
 @dataclass(frozen=True)
 class TileRecord:
-    """What the index knows of a stored tile.
+    """Entry of the index on a stored tile.
 
     format         place of the file's suffix in SUFFIXES
     pixels         side of the square

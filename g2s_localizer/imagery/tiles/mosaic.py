@@ -56,7 +56,7 @@ class TileWindow:
 
 @dataclass(frozen=True)
 class _Known:
-    """What is remembered of a tile.
+    """Memory of a tile that was looked into.
 
     fault     why it cannot serve at all, "" where it can
     has_gaps  some of it is transparent or of one colour

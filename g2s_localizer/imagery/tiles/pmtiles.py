@@ -200,7 +200,7 @@ class PMTilesStore:
 
 
 class _Broken(Exception):
-    """What is wrong with the file."""
+    """A fault of the file."""
 
 
 def _inflated(content: bytes, most: int) -> bytes:

@@ -22,7 +22,7 @@ _ENDINGS = tuple(
     for scale in ("", "@2x")
     for suffix in (*SUFFIXES, *(suffix.upper() for suffix in SUFFIXES))
 )
-"""What may follow the row in the name of a tile's file: some servers say that it is a large one."""
+"""Endings of a tile's file after its row: some servers say that it is a large one."""
 
 
 class SlippyStore:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a store of encoded tiles is, and where its tiles are when none is where it should be."""
+"""The interface of a store of encoded tiles, and the whereabouts of tiles that are elsewhere."""
 
 from __future__ import annotations
 

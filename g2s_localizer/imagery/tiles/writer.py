@@ -27,7 +27,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Contents:
-    """What a store says of its tiles as a whole."""
+    """Description of a store's tiles as a whole."""
 
     sidecar: Sidecar
     zooms: tuple[int, ...]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a vehicle driving a KITTI drive would have published: records to ROS messages.
+"""ROS messages of a vehicle on a KITTI drive, from its records.
+What discovery needs after one side of a connection has seen the other, and the last messages to
 
 The messages are those of a rosbags type store, so no ROS installation is needed.
 """

@@ -31,7 +31,7 @@ TICK_NS = 10_000_000
 """Bag time between two messages of /clock, at most."""
 
 SETTLE_S = 0.5
-"""What discovery needs after one side of a connection has seen the other, and the last
+"""Time (s) of discovery after one side of a connection has seen the other, and for the last
 messages to leave the process."""
 
 STAMPED = (

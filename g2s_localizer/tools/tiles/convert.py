@@ -18,7 +18,7 @@ from g2s_localizer.imagery.tiles.tiled import TiledImagery
 from g2s_localizer.imagery.tiles.writer import Contents, new_store
 
 SUFFIXES = {".mbtiles": "mbtiles", ".pmtiles": "pmtiles", "": "slippy"}
-"""What a store is written as whose URI names no scheme."""
+"""Scheme of a store to be written whose URI names none, by its suffix."""
 
 Commands = argparse._SubParsersAction
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CONTACT_ENV = "G2S_CONTACT"
 
 TYPICAL_BYTES = 20_000
-"""Of an orthophoto's tile as JPEG, until the store knows better: an assumption."""
+"""Assumed size of an orthophoto's tile as JPEG, until the store knows better."""
 
 MIN_TILES_KNOWN = 20
 """Tiles from which on their mean size is believed."""

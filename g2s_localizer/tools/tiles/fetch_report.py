@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a fetch did and what it could not: the closing words of g2s-tiles fetch."""
+"""Report of a fetch: the closing words of g2s-tiles fetch."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Commands = argparse._SubParsersAction
 
 @dataclass(frozen=True)
 class Inventory:
-    """What g2s-tiles info says of a store; bytes: of its files, with what is beside the pixels."""
+    """Facts of g2s-tiles info on a store; bytes: of its files, with what is beside the pixels."""
 
     store: str
     format: str

@@ -14,7 +14,7 @@ from g2s_localizer.tools.tiles.osm import Way
 FloatArray = NDArray[np.float64]
 
 LONGEST_M = 100_000.0
-"""Of a dashed line."""
+"""Longest dashed line (m)."""
 
 
 def rings(ways: Sequence[Way]) -> list[Way]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a map is drawn, in which order and colour: the one style of g2s-tiles draw."""
+"""Style of g2s-tiles draw: the elements drawn, their order and colours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 Colour = tuple[int, int, int]
 
 GROUND: Colour = (118, 122, 92)
-"""Of what no element of the map describes."""
+"""Colour of places that no element of the map describes."""
 
 _ASPHALT, _PAVING, _WHITE, _KERB = (92, 92, 96), (160, 152, 144), (235, 235, 228), (176, 172, 166)
 
@@ -85,12 +85,12 @@ LINES: tuple[tuple[str, dict[str, float], str], ...] = (
 """OpenStreetMap: key, width (m) of each value where no tag says it, and layer of a line."""
 
 MAX_POINTS = 30_000_000
-"""Of all that is drawn: half a gigabyte."""
+"""Most points of all that is drawn: half a gigabyte."""
 
 LANE_M = 3.25
 MAX_LANES = 16
 WIDTHS_M = (0.1, 100.0)
-"""Of a line: what is tagged beyond is taken for a mistake."""
+"""Widths (m) of a line: what is tagged beyond is taken for a mistake."""
 
 SIDEWALK_M = 2.0
 

@@ -20,7 +20,8 @@ FloatArray = NDArray[np.float64]
 Tags = dict[str, str]
 
 MAX_BYTES = 256 * 1024 * 1024
-"""Of a file: what is read of it takes about five times as much memory. A city has some 100 MB."""
+"""Largest file (bytes): what is read of it takes about five times as much memory. A city has some
+100 MB."""
 
 
 @dataclass(frozen=True)

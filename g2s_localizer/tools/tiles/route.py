@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a drive went or is to go: the lines of a bag's GNSS fixes, or of a GPX file."""
+"""Route of a drive: the lines of a bag's GNSS fixes, or of a GPX file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECORDED_STEP_DEGREES = 0.005
 an outlier, or the receiver was off in between."""
 
 DRAWN_STEP_DEGREES = 0.05
-"""Of a GPX file, which may be drawn by hand with places only where the road bends."""
+"""The same for a GPX file, which may be drawn by hand with places only where the road bends."""
 
 _USUAL_STEPS = 20.0
 """A line whose places are far from each other throughout is joined up to so many of its steps."""
