@@ -63,6 +63,7 @@ class HeadingSearch:
 
     def __init__(self) -> None:
         self._looks: deque[_Look] = deque(maxlen=LOOKS)
+        self._found: Finding | None = None
         self._strangers = self._rest = self._in_vain = 0
 
     def asks(self, evidence: float, confirmed: bool) -> bool:
@@ -84,11 +85,17 @@ class HeadingSearch:
         """
         if self._looks and not 0 <= stamp_ns - self._looks[-1].stamp_ns < MAX_AGE_S * 1e9:
             self._looks.clear()
+            self._found = None
         if evidence < MIN_EVIDENCE:
             self._in_vain += 1
             return
         self._in_vain = 0
         self._looks.append(_Look(stamp_ns, told, wrap_angle(found - told), sigma))
+        alike = max((self._like(look) for look in self._looks), key=len)
+        if len(alike) >= ALIKE and not any(look.agrees for look in alike):
+            self._found = self._turned(alike)
+        elif sum(look.agrees for look in list(self._looks)[-ALIKE:]) > 1:
+            self._found = None
 
     @property
     def confirmed(self) -> bool:
@@ -97,10 +104,15 @@ class HeadingSearch:
 
     @property
     def finding(self) -> Finding | None:
-        """Return by how much the heading is wrong, None while the searches do not agree on it."""
-        alike = max((self._like(look) for look in self._looks), key=len, default=[])
-        if len(alike) < ALIKE or any(look.agrees for look in alike):
-            return None
+        """Return by how much the heading is wrong, None where nothing shows.
+
+        It holds until searches find the heading where it was told: those that find yet another
+        one have found a wrong place.
+        """
+        return self._found
+
+    def _turned(self, alike: list[_Look]) -> Finding:
+        """Return the finding of searches that turned the heading alike."""
         turns = np.array([look.turn for look in alike])
         told = np.array([look.told for look in alike])
 

@@ -40,8 +40,9 @@ def test_a_heading_that_few_searches_find_elsewhere_is_not_wrong(turns):
     assert searched(turns).finding is None
 
 
-def test_one_search_that_finds_a_wrong_place_ends_no_finding():
-    assert searched([54, 55, 54, -120]).finding and searched([54, 55, 54, -120, 56]).finding
+@pytest.mark.parametrize("then", [[-120], [-120, 56, -125, 30], [-120, -50, 170, 90, 2]])
+def test_searches_that_find_wrong_places_end_no_finding(then):
+    assert searched([54, 55, 54, *then]).finding
 
 
 def test_a_finding_ends_when_the_heading_is_found_where_it_is_told():
