@@ -23,12 +23,12 @@ WINDOW_S = 4.0
 TOLERANCE_M, TOLERANCE_SHARE = 1.5, 0.03
 """Poses agree within so much, and such a share of the way between them."""
 
-FASTEST_M_S, SPEED_STEP_M_S = 60.0, 0.5
+MAX_SPEED_M_S, SPEED_STEP_M_S = 60.0, 0.5
 
 SPEED_SLACK_M_S, SPEED_SLACK_SHARE = 1.0, 0.25
 """The speed of the last seconds is that of the window within so much, and such a share of it."""
 
-LEAST = 3
+MIN_COMPARISONS = 3
 """So many comparisons tell something."""
 
 AGREEING, DISAGREEING = 2.5, -1.5
@@ -93,17 +93,17 @@ class Agreement:
             agree = np.hypot(along - way, across) <= TOLERANCE_M + TOLERANCE_SHARE * way
             # Without the one that has given the speed and so agrees by construction.
             count = int(compared.sum()) - 1
-            if count >= LEAST:
+            if count >= MIN_COMPARISONS:
                 shares.append(max(int((agree & compared).sum()) - 1, 0) / count)
         way = speed * seconds
-        enough = ((way >= WAY_M[0]) & (way <= WAY_M[1])).sum() > LEAST
+        enough = ((way >= WAY_M[0]) & (way <= WAY_M[1])).sum() > MIN_COMPARISONS
         return max(shares) if enough else None
 
     def _speed(self) -> float | None:
         """Return the speed (m/s) that most pairs of the window give, None where few give any."""
-        if sum(len(given) for _, given in self._speeds) < LEAST:
+        if sum(len(given) for _, given in self._speeds) < MIN_COMPARISONS:
             return None
         speeds = np.concatenate([given for _, given in self._speeds])
-        bins = np.arange(0.0, FASTEST_M_S + SPEED_STEP_M_S, SPEED_STEP_M_S)
+        bins = np.arange(0.0, MAX_SPEED_M_S + SPEED_STEP_M_S, SPEED_STEP_M_S)
         counts = np.convolve(np.histogram(speeds, bins)[0], np.ones(5), mode="same")
         return float(bins[int(counts.argmax())] + SPEED_STEP_M_S / 2.0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from g2s_localizer.estimator.estimate import Rejection
 from g2s_localizer.estimator.finding import Finding
-from g2s_localizer.estimator.heading_watch import LEAST_ANGLE, likely_causes
+from g2s_localizer.estimator.heading_watch import MIN_ANGLE, likely_causes
 from g2s_localizer.geometry.pose import wrap_angle
 
 FloatArray = NDArray[np.float64]
@@ -51,7 +51,7 @@ class _Look:
 
     @property
     def agrees(self) -> bool:
-        return abs(self.turn) <= max(LEAST_ANGLE, 3.0 * self.sigma)
+        return abs(self.turn) <= max(MIN_ANGLE, 3.0 * self.sigma)
 
 
 class HeadingSearch:

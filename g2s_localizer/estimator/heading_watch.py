@@ -46,13 +46,13 @@ published anyway."""
 DRIFT_M_S = 0.4
 """Slow errors of fixes change by no more (m/s), else than by what their scatter shows."""
 
-LEAST_SCATTER = 4
+MIN_SCATTER_STRETCHES = 4
 """Stretches from which the scatter of the fixes is told."""
 
-LEAST_PROGRESS = 0.3
+MIN_PROGRESS = 0.3
 """Share of the sum of all displacements that is left as way: less is the noise of standing."""
 
-LEAST_ANGLE = math.radians(8.0)
+MIN_ANGLE = math.radians(8.0)
 """A smaller disagreement lies within what compasses do; the search for the heading covers it."""
 
 _CONSTANT = math.radians(0.05)
@@ -181,10 +181,10 @@ class HeadingWatch:
         seen = []
         for stretches in self._windows():
             course = _course(stretches, _ahead(stretches))
-            least = max(LEAST_ANGLE, 3.0 * max(stretch.sigma_yaw for stretch in stretches))
+            least = max(MIN_ANGLE, 3.0 * max(stretch.sigma_yaw for stretch in stretches))
             limit = AHEAD_LIMIT if course.is_ahead else ASIDE_LIMIT
             path_m = sum(float(np.hypot(*stretch.moved)) for stretch in stretches)
-            shows = abs(course.angle) > least and course.length > LEAST_PROGRESS * path_m
+            shows = abs(course.angle) > least and course.length > MIN_PROGRESS * path_m
             seen.append(_Seen(tuple(stretches), course, course.deviation / limit if shows else 0.0))
         return max(seen, key=lambda one: one.excess)
 
@@ -210,7 +210,7 @@ def _course(stretches: Sequence[_Stretch], directions: Sequence[FloatArray]) -> 
     noise = sigma_m * math.sqrt(2.0 + float(np.square(np.diff(p, axis=0)).sum()))
     count = len(stretches)
     angle = math.atan2(across, along)
-    if count >= LEAST_SCATTER and abs(angle) <= _ASIDE:
+    if count >= MIN_SCATTER_STRETCHES and abs(angle) <= _ASIDE:
         # Few stretches tell their own scatter badly.
         scatter = (1.0 + 2.0 / count) * math.sqrt(float(turned.var(axis=0, ddof=1).sum()) / 2.0)
         seconds = sum(stretch.seconds for stretch in stretches)

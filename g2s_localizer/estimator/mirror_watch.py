@@ -6,7 +6,7 @@ from __future__ import annotations
 DECIDED = 4.0
 """Log-odds beyond which the question is asked again only now and then."""
 
-LIMIT = 6.0
+MAX_LOG_ODDS = 6.0
 SHARE = 0.5
 """Share of one image's evidence that counts: those after each other show nearly the same place."""
 
@@ -41,7 +41,7 @@ class MirrorWatch:
         """
         if max(evidence, mirrored) > 0.0:
             self._log_odds += SHARE * (mirrored - evidence)
-        self._log_odds = min(max(self._log_odds, -LIMIT), LIMIT)
+        self._log_odds = min(max(self._log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)
         self._asked += 1
         if abs(self._log_odds) > DECIDED or self._asked % IN_A_ROW == 0:
             self._rest, self._asked = REST, 0

@@ -15,10 +15,10 @@ WINDOW_S = 180.0
 BLOCK_S = 15.0
 """Errors of fixes this far apart are taken for different ones; closer ones are one error."""
 
-LEAST_BLOCKS = 4
-LEAST_WAY_M = 100.0
-LEAST_OFFSET_M = 2.0
-LIMIT = 3.0
+MIN_BLOCKS = 4
+MIN_WAY_M = 100.0
+MIN_OFFSET_M = 2.0
+MAX_DEVIATION = 3.0
 """Standard errors of the mean."""
 
 
@@ -52,16 +52,16 @@ class OffsetWatch:
         if not self._seen:
             return None
         stamps, places, offsets = (np.array(column) for column in zip(*self._seen, strict=True))
-        if np.ptp(places, axis=0).max() < LEAST_WAY_M:
+        if np.ptp(places, axis=0).max() < MIN_WAY_M:
             return None
         blocks = ((stamps - stamps[0]) // BLOCK_S).astype(int)
         means = np.array([offsets[blocks == block].mean(axis=0) for block in np.unique(blocks)])
-        if len(means) < LEAST_BLOCKS:
+        if len(means) < MIN_BLOCKS:
             return None
         mean = means.mean(axis=0)
         error = means.std(axis=0, ddof=1) / np.sqrt(len(means))
         length = float(np.hypot(*mean))
-        if length < LEAST_OFFSET_M or length < LIMIT * float(np.hypot(*error)):
+        if length < MIN_OFFSET_M or length < MAX_DEVIATION * float(np.hypot(*error)):
             return None
         return Finding(
             None,

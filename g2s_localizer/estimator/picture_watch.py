@@ -14,14 +14,14 @@ from g2s_localizer.estimator.finding import Finding
 _STRIDE = 8
 """Every eighth pixel of every eighth row: enough to tell two pictures apart."""
 
-LEAST_IMAGES = 3
+MIN_IMAGES = 3
 """So many pictures in a row that look the same are no accident."""
 
-LEAST_CHANGE = 0.25
+MIN_CHANGE = 0.25
 """Mean absolute difference (of 255) below which two pictures are the same one: sensor noise alone
 makes a larger one."""
 
-LEAST_WAY_M = 3.0
+MIN_WAY_M = 3.0
 """A standing camera sees the same for ever; so far driven, it must not."""
 
 IDENTICAL_LIMIT, SIMILAR_LIMIT = 1.0, 3.0
@@ -60,14 +60,14 @@ class PictureWatch:
             return None
         self._images += 1
         start, here = self._first.prior, observation.prior
-        if start.frame.datum != here.frame.datum or self._images < LEAST_IMAGES:
+        if start.frame.datum != here.frame.datum or self._images < MIN_IMAGES:
             return None
-        way_m, least_m = driven_m, LEAST_WAY_M
+        way_m, least_m = driven_m, MIN_WAY_M
         if way_m is None:
             way_m = math.hypot(here.pose.x - start.pose.x, here.pose.y - start.pose.y)
             variance = np.trace(start.covariance[:2, :2] + here.covariance[:2, :2]) / 2.0
             limit = IDENTICAL_LIMIT if self._identical else SIMILAR_LIMIT
-            least_m = max(LEAST_WAY_M, limit * math.sqrt(float(variance)))
+            least_m = max(MIN_WAY_M, limit * math.sqrt(float(variance)))
         if way_m <= least_m:
             return None
         seconds = (observation.stamp_ns - self._first.stamp_ns) * 1e-9
@@ -85,4 +85,4 @@ class PictureWatch:
             return True
         change = float(np.abs(before.astype(np.int16) - pixels).mean())
         self._identical = False
-        return change < LEAST_CHANGE
+        return change < MIN_CHANGE

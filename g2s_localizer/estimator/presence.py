@@ -15,7 +15,7 @@ and count by their share of it."""
 CHANGE = 0.05
 """Probability that the vehicle leaves the imagery, or comes back, between independent images."""
 
-LIMIT = 6.0
+MAX_LOG_ODDS = 6.0
 """Largest log-odds that one image gives and that are kept, so that a doubt is heard in time."""
 
 
@@ -37,7 +37,7 @@ class Presence:
         A stamp that is not newer than the last one, or much newer, begins anew: the same image
         twice has the same answer.
         """
-        evidence = min(max(evidence, -LIMIT), LIMIT)
+        evidence = min(max(evidence, -MAX_LOG_ODDS), MAX_LOG_ODDS)
         apart_s = math.inf if self._stamp_ns is None else (stamp_ns - self._stamp_ns) * 1e-9
         if 0.0 < apart_s < FORGOTTEN_S:
             share = min(apart_s / INDEPENDENT_S, 1.0)
@@ -47,7 +47,7 @@ class Presence:
             self._log_odds = math.log(here / (1.0 - here)) + share * evidence
         else:
             self._log_odds = evidence
-        self._log_odds = min(max(self._log_odds, -LIMIT), LIMIT)
+        self._log_odds = min(max(self._log_odds, -MAX_LOG_ODDS), MAX_LOG_ODDS)
         self._stamp_ns = stamp_ns
         return self._log_odds
 

@@ -14,13 +14,13 @@ from g2s_localizer.estimator.finding import Finding
 from g2s_localizer.geometry.pose import wrap_angle
 
 IMAGES = 12
-LEAST_IMAGES = 8
+MIN_IMAGES = 8
 WINDOW_S = 12.0
 
-LEAST_TURN = math.radians(8.0)
+MIN_TURN = math.radians(8.0)
 """A smaller turn, or one within three standard deviations of the heading, is its noise."""
 
-LARGEST_SCATTER = math.radians(2.0)
+MAX_SCATTER = math.radians(2.0)
 """Median distance from the median: wrong places turn the heading in all directions."""
 
 _TELLING = (None, Rejection.AT_BORDER, Rejection.INNOVATION)
@@ -55,14 +55,14 @@ class TurnWatch:
         recent = [
             (turn, sigma) for at, turn, sigma in self._turns if abs(stamp_ns - at) < WINDOW_S * 1e9
         ]
-        if len(recent) < LEAST_IMAGES:
+        if len(recent) < MIN_IMAGES:
             return self._found
         turns, sigmas = np.array(recent).T
         middle = float(np.median(turns))
         scatter = float(np.median(np.abs(turns - middle)))
-        if scatter > LARGEST_SCATTER:
+        if scatter > MAX_SCATTER:
             return self._found
-        limit = max(LEAST_TURN, 3.0 * float(sigmas.max()))
+        limit = max(MIN_TURN, 3.0 * float(sigmas.max()))
         if abs(middle) > limit:
             self._found = _finding(turns, middle)
         elif abs(middle) < limit / 2.0:

@@ -24,8 +24,8 @@ from g2s_localizer.model.presets import Network, build_network
 from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 
 FORMAT = "g2s_localizer checkpoint 1"
-_LARGEST_BYTES = 512 * 1024 * 1024
-_LARGEST_JSON_BYTES = 1024 * 1024
+_MAX_BYTES = 512 * 1024 * 1024
+_MAX_JSON_BYTES = 1024 * 1024
 _MAX_NAMED = 3
 """Differences of a kind that a message spells out."""
 _MESSAGE = 400
@@ -69,7 +69,7 @@ def load_checkpoint(path: Path, sha256: str = "") -> tuple[Network, str]:
     """
     json_path = path.with_suffix(".json")
     _refuse_other_kinds(path, json_path)
-    described, payload = _read(json_path, _LARGEST_JSON_BYTES), _read(path, _LARGEST_BYTES)
+    described, payload = _read(json_path, _MAX_JSON_BYTES), _read(path, _MAX_BYTES)
     description = _parse(json_path, described)
     digest = hashlib.sha256(payload).hexdigest()
     _check_pin(path, sha256, digest, hashlib.sha256(described).hexdigest())
@@ -102,9 +102,7 @@ def load_checkpoint(path: Path, sha256: str = "") -> tuple[Network, str]:
 def read_provenance(path: Path) -> dict[str, Any]:
     """Return what `save_checkpoint` was told; raises CheckpointError without a JSON."""
     file = path.with_suffix(".json")
-    provenance: dict[str, Any] = _parse(file, _read(file, _LARGEST_JSON_BYTES)).get(
-        "provenance", {}
-    )
+    provenance: dict[str, Any] = _parse(file, _read(file, _MAX_JSON_BYTES)).get("provenance", {})
     return provenance
 
 

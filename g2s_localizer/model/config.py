@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from g2s_localizer.model.limits import (
-    MOST_CROP_PIXELS,
+    MAX_CROP_PIXELS,
     check_activations,
     check_field,
     check_search,
@@ -204,10 +204,10 @@ class ModelConfig:
     def _check_size(self) -> None:
         """Refuse what only several fields together make too large."""
         side = self.crop_m / self.gsd
-        if side > MOST_CROP_PIXELS:
+        if side > MAX_CROP_PIXELS:
             raise ValueError(
                 f"crop_m {self.crop_m} and gsd {self.gsd} make a crop of {side:.0f} pixels a side; "
-                f"the limit is {MOST_CROP_PIXELS}"
+                f"the limit is {MAX_CROP_PIXELS}"
             )
         channels = self.width if self.is_own else _PAPER_CHANNELS
         check_activations("crop_m and gsd", side**2, channels)

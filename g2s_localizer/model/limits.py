@@ -29,13 +29,13 @@ _KINDS: dict[str, Any] = {
     "bool": bool,
 }
 
-MOST_CROP_PIXELS = 2048
+MAX_CROP_PIXELS = 2048
 """Along a side."""
 
-MOST_VALUES = 2**26
+MAX_VALUES = 2**26
 """Of the finest features of an image or a crop: 256 MB of them."""
 
-MOST_SCORES = 2**30
+MAX_SCORES = 2**30
 """Products of one search over a whole turn: ten times those of the shipped network."""
 
 _SHOWN = 80
@@ -60,18 +60,18 @@ def check_field(name: str, kind: str, value: Any, may_be_zero: bool) -> None:
 
 def check_activations(names: str, pixels: float, channels: int) -> None:
     """Raise ValueError where `names` together make a picture of too many values."""
-    if pixels * channels > MOST_VALUES:
+    if pixels * channels > MAX_VALUES:
         raise ValueError(
-            f"{names}: {pixels:.0f} pixels of {channels} channels are more than {MOST_VALUES}"
+            f"{names}: {pixels:.0f} pixels of {channels} channels are more than {MAX_VALUES}"
         )
 
 
 def check_search(yaw_step_deg: float, features: int, cells: int) -> None:
     """Raise ValueError where a search over a whole turn takes too much; `cells` along a side."""
-    if 360.0 / yaw_step_deg * features * cells**2 > MOST_SCORES:
+    if 360.0 / yaw_step_deg * features * cells**2 > MAX_SCORES:
         raise ValueError(
             f"yaw_step_deg {yaw_step_deg}, features {features} and {cells} cells a side: a whole "
-            f"turn takes more than {MOST_SCORES} products"
+            f"turn takes more than {MAX_SCORES} products"
         )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from g2s_localizer.estimator.presence import LIMIT, Presence, probability
+from g2s_localizer.estimator.presence import MAX_LOG_ODDS, Presence, probability
 
 SECOND = 10**9
 
@@ -33,7 +33,7 @@ def test_images_that_show_nearly_the_same_count_by_their_share():
 def test_a_doubt_is_heard_within_a_second_after_a_long_healthy_drive():
     presence = Presence()
     for k in range(1000):
-        presence.update(k * SECOND // 10, LIMIT)
+        presence.update(k * SECOND // 10, MAX_LOG_ODDS)
     for k in range(1000, 1010):
         presence.update(k * SECOND // 10, -3.0)
     assert probability(presence._log_odds) < 0.5

@@ -20,7 +20,7 @@ from training.loop.interruption import leave_signals_to_the_parent
 
 _LOG = logging.getLogger(__name__)
 
-_MOST_IN_A_ROW = 8
+_MAX_IN_A_ROW = 8
 """Batches that cannot be read, one after another, before the data counts as unusable."""
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ def endless(
                 complete = replace(batch, skipped=tuple(skipped))
                 yield complete.to(device, non_blocking=True), Position(epoch, start)
                 skipped, in_a_row = [], 0
-            elif (in_a_row := in_a_row + 1) == _MOST_IN_A_ROW:
+            elif (in_a_row := in_a_row + 1) == _MAX_IN_A_ROW:
                 raise ValueError(
                     f"{len(batch)} pairs of a batch can be read: {_reasons(skipped)}; so were the "
                     f"{in_a_row - 1} batches before it"

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 
-LARGEST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 """Of the file, and of what it unpacks to; a published checkpoint has 50 MB."""
 
 _OLDEST_TORCH = (2, 10)
@@ -25,7 +25,7 @@ _OLDEST_TORCH = (2, 10)
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which programs that save more than the tensors put them."""
 
-_MOST_WRAPPERS = 4
+_MAX_WRAPPERS = 4
 """A file may hold a mapping that holds itself."""
 
 _COMPILED = "_orig_mod."
@@ -99,8 +99,8 @@ def _refuse_large(path: Path) -> None:
                 size = max(size, sum(entry.file_size for entry in archive.infolist()))
         except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
             raise ValueError(f"not a file of plain tensors: it is damaged ({error})") from None
-    if size > LARGEST_BYTES:
-        raise ValueError(f"{size} bytes, over {LARGEST_BYTES}")
+    if size > MAX_BYTES:
+        raise ValueError(f"{size} bytes, over {MAX_BYTES}")
 
 
 def _why(error: Exception) -> str:
@@ -124,8 +124,8 @@ def _unwrapped(state: Any) -> tuple[dict[str, Tensor], list[str]]:
         if len(held) > 1:
             raise ValueError(f"holds several: {', '.join(map(repr, held))}; save one of them alone")
         keys.append(held[0])
-        if len(keys) > _MOST_WRAPPERS:
-            raise ValueError(f"more than {_MOST_WRAPPERS} mappings in each other, no tensors")
+        if len(keys) > _MAX_WRAPPERS:
+            raise ValueError(f"more than {_MAX_WRAPPERS} mappings in each other, no tensors")
         state = state[held[0]]
     if not isinstance(state, Mapping) or not state:
         raise ValueError(f"holds a {type(state).__name__}, not tensors by name")

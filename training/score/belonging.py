@@ -36,7 +36,7 @@ _TURNED = (math.radians(20.0), math.radians(340.0))
 _APART_M = 150.0
 _STEPS = 50
 _RIDGE = 1e-2
-_LEAST = 20
+_MIN_COUNT = 20
 
 
 class Contradicted:
@@ -105,10 +105,10 @@ def learn_belonging(network: Network, dataset: PairDataset) -> str:
     )
     answers = _answers(network, Contradicted(dataset))
     wrong = np.array([features for features, error in answers if error >= RIGHT_M])
-    if len(right) < _LEAST or len(wrong) < _LEAST:
+    if len(right) < _MIN_COUNT or len(wrong) < _MIN_COUNT:
         return (
             f"no evidence: {len(right)} right answers and {len(wrong)} wrong ones to contradicted "
-            f"pairs are too few to tell them apart, at least {_LEAST} of each are needed"
+            f"pairs are too few to tell them apart, at least {_MIN_COUNT} of each are needed"
         )
     weights = _logistic(right, wrong)
     floor = float(np.quantile(right[:, 0], FLOOR_SHARE))

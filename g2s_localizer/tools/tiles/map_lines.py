@@ -13,7 +13,7 @@ from g2s_localizer.tools.tiles.osm import Way
 
 FloatArray = NDArray[np.float64]
 
-LONGEST_M = 100_000.0
+MAX_LINE_M = 100_000.0
 """Longest dashed line (m)."""
 
 
@@ -70,11 +70,11 @@ def dashes(
 ) -> list[FloatArray]:
     """Return the painted rectangles (4, 2) of a dashed line (N, 2) of `gsd` metres per pixel.
 
-    Raises ValueError for a line of more than LONGEST_M.
+    Raises ValueError for a line of more than MAX_LINE_M.
     """
     lengths = np.hypot(*np.diff(line, axis=0).T) * gsd
     along = np.concatenate([[0.0], np.cumsum(lengths)])
-    if along[-1] > LONGEST_M:
+    if along[-1] > MAX_LINE_M:
         raise ValueError(f"a dashed line is {along[-1]:.0f} m long: a node of it lies far off")
     starts = np.arange(0.0, along[-1], dash_m + gap_m)
     at = np.stack([starts, np.minimum(starts + dash_m, along[-1])], axis=1)
