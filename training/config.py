@@ -11,8 +11,9 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from g2s_localizer.estimator.localizer import PRECISIONS
 from g2s_localizer.imagery.yaml_file import read_yaml
-from g2s_localizer.model import ModelConfig
+from g2s_localizer.model import ModelConfig, model_config
 from g2s_localizer.model.config import LIFT
+from g2s_localizer.model.presets import read_model_config
 from training.data.config import UNKNOWN, DataConfig, require, require_heading_sought
 from training.loop.devices import AUTO
 from training.settings import merged, with_settings
@@ -120,7 +121,7 @@ class TrainingConfig:
     seed: int = 0
     precision: str = AUTO
     device: str = AUTO
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=model_config)
     init_from: str = ""
     vgg16: str = ""
     keep_checkpoints: bool = False
@@ -224,7 +225,7 @@ def _build(kind: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise ValueError(f"{name} must be a mapping, got {values!r}")
     if kind is ModelConfig:
-        return _made(lambda: ModelConfig.from_dict(values), name)
+        return _made(lambda: read_model_config(values), name)
     types = get_type_hints(kind)
     unknown = [key for key in values if key not in types]
     if unknown:

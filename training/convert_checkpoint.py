@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from g2s_localizer.model import ModelConfig, PaperNet, save_checkpoint
+from g2s_localizer.model import PaperNet, model_config, save_checkpoint
 from g2s_localizer.model.config import PAPER_KITTI, PAPER_VIGOR
+from g2s_localizer.model.paper.config import PaperConfig
 from training.loop.state_dict import read_state_dict
 from training.paper.checkpoint import CheckpointMismatch, Translated, translate
 
@@ -23,7 +24,7 @@ _MAX_NAMED = 3
 """Differences of a kind that a message spells out."""
 
 
-def convert(source: Path, target: Path, config: ModelConfig) -> tuple[Translated, tuple[str, ...]]:
+def convert(source: Path, target: Path, config: PaperConfig) -> tuple[Translated, tuple[str, ...]]:
     """Write `target` (.safetensors) and its .json from the published checkpoint `source`.
 
     Returns what was written, and what was changed on the way, a sentence for each.
@@ -82,9 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.target.suffix != ".safetensors":
         parser.error(f"OUT must end in .safetensors, got {arguments.target}")
     try:
-        config = ModelConfig(
-            preset=arguments.preset, **{k: v for k, v in given.items() if v is not None}
-        )
+        config = model_config(arguments.preset, **{k: v for k, v in given.items() if v is not None})
         translated, notes = convert(arguments.source, arguments.target, config)
     except CheckpointMismatch as error:
         print(f"{arguments.source}: not a checkpoint of {arguments.preset}:", file=sys.stderr)

@@ -16,7 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ import torch
 
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.kitti import KittiDrive
-from g2s_localizer.model import ModelConfig, Network, load_checkpoint
+from g2s_localizer.model import Network, load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from training.config import read_data_config
 from training.data.config import HEADINGS, UNKNOWN
@@ -105,8 +105,7 @@ def open_dataset(
     if arguments.crop_m is not None:
         if not network.config.is_own:
             raise ValueError(f"the crop of the preset {network.config.preset} cannot be widened")
-        values = {**asdict(network.config), "crop_m": arguments.crop_m}
-        network.config = ModelConfig.from_dict(values)
+        network.config = replace(network.config, crop_m=arguments.crop_m)
         require_sizes(network.config)
     model = network.config
     noise = PriorNoise(arguments.position_m, arguments.yaw_deg)

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from g2s_localizer.model import CameraInput, ModelConfig, PaperNet, ScoreMap
+from g2s_localizer.model import CameraInput, ModelConfig, PaperNet, ScoreMap, model_config
 from g2s_localizer.model.config import PAPER_KITTI, PAPER_VIGOR
 from g2s_localizer.model.correlation import correlate, correlate_all, satellite_spectrum
 from g2s_localizer.model.paper.network import FeatureRows, normalised
@@ -101,7 +101,7 @@ def forward_camera(K: Tensor | None, ahead: Tensor, left: Tensor, height: float)
 def kitti_arrays(file: Arrays) -> dict[str, Tensor]:
     """Every array of a KITTI file, computed here; inputs are read from the file."""
     level = _level(file)
-    network = network_for(ModelConfig(preset=PAPER_KITTI, level=level))
+    network = network_for(model_config(PAPER_KITTI, level=level))
     config, A = network.config, network.config.satellite_cells
     ground = image_of(file["ground_phase"].tolist(), config.ground_height, config.ground_width)
     satellite = image_of(file["satellite_phase"].tolist(), 512, 512)
@@ -201,7 +201,7 @@ def _stage0(
 def vigor_arrays(file: Arrays) -> dict[str, Tensor]:
     """Every array of a VIGOR file, computed here; inputs are read from the file."""
     level = _level(file)
-    network = network_for(ModelConfig(preset=PAPER_VIGOR, level=level))
+    network = network_for(model_config(PAPER_VIGOR, level=level))
     config, A = network.config, network.config.satellite_cells
     ground = image_of(file["ground_phase"].tolist(), config.ground_height, config.ground_width)
     satellite = image_of(file["satellite_phase"].tolist(), 512, 512)

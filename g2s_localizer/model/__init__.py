@@ -7,7 +7,7 @@ from g2s_localizer.model.config import ModelConfig
 from g2s_localizer.model.lift.network import LiftNet
 from g2s_localizer.model.paper.network import PaperNet
 from g2s_localizer.model.preprocess import prepare_ground, prepare_satellite, wrong_camera
-from g2s_localizer.model.presets import Network, build_network
+from g2s_localizer.model.presets import Network, build_network, model_config
 from g2s_localizer.model.registration import CameraInput, Registration, RegistrationNet
 from g2s_localizer.model.score_map import Mode, ScoreMap
 
@@ -25,6 +25,7 @@ __all__ = [
     "ScoreMap",
     "build_network",
     "load_checkpoint",
+    "model_config",
     "prepare_ground",
     "prepare_satellite",
     "save_checkpoint",

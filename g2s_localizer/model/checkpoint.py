@@ -19,8 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from g2s_localizer.model.calibrated import UNCALIBRATED
-from g2s_localizer.model.config import ModelConfig
-from g2s_localizer.model.presets import Network, build_network
+from g2s_localizer.model.presets import Network, build_network, read_model_config
 from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 
 FORMAT = "g2s_localizer checkpoint 1"
@@ -79,7 +78,7 @@ def load_checkpoint(path: Path, sha256: str = "") -> tuple[Network, str]:
             f"{str(description.get('sha256'))[:80]}"
         )
     try:
-        config = ModelConfig.from_dict(description["model"])
+        config = read_model_config(description["model"])
         # Without memory or arithmetic: what it takes must be in the file first.
         with torch.device("meta"):
             wanted = build_network(config).state_dict()

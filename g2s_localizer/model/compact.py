@@ -5,18 +5,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from g2s_localizer.model.calibrated import CalibratedNet
-from g2s_localizer.model.config import ModelConfig
+from g2s_localizer.model.config import COMPACT, SearchConfig
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
 from g2s_localizer.model.preprocess import standardise
 from g2s_localizer.model.projection import ground_to_overhead
 from g2s_localizer.model.registration import CameraInput, Registration
 from g2s_localizer.model.unet import CompactUNet, feature_intrinsics
+
+
+@dataclass(frozen=True)
+class CompactConfig(SearchConfig):
+    preset: str = COMPACT
+
+    formerly: ClassVar[dict[str, Any]] = {**SearchConfig.formerly, "extractor": "unet"}
 
 
 class RotationNet(nn.Module):
@@ -68,9 +76,10 @@ class SatelliteFeatures:
 class G2SNet(CalibratedNet):
     """The network of the compact preset: two extractors, rotation by search, translation."""
 
+    config: CompactConfig
     any_heading = False
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: CompactConfig) -> None:
         super().__init__(config)
         self.ground_extractor = CompactUNet(config.width, config.levels, config.features)
         self.satellite_extractor = CompactUNet(config.width, config.levels, config.features)

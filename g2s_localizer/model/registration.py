@@ -90,7 +90,10 @@ class Registration:
 class RegistrationNet(Protocol):
     """What the localizer asks of a network."""
 
-    config: ModelConfig
+    @property
+    def config(self) -> ModelConfig:
+        """What it was built from."""
+
     precision: torch.dtype
     """type the extractors compute in; geometry and correlation are always float32"""
     correlation_floor: Tensor

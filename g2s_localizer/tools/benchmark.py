@@ -36,11 +36,12 @@ from g2s_localizer.model import (
     Network,
     build_network,
     load_checkpoint,
+    model_config,
     prepare_ground,
     prepare_satellite,
 )
-from g2s_localizer.model.config import PRESETS
 from g2s_localizer.model.folding import fold_batch_norm
+from g2s_localizer.model.presets import PRESETS
 
 STAGES = (
     "preprocess",
@@ -225,7 +226,7 @@ def _load(arguments: argparse.Namespace) -> Network:
     if arguments.checkpoint is not None:
         return load_checkpoint(arguments.checkpoint)[0]
     torch.manual_seed(0)
-    return build_network(ModelConfig(preset=arguments.preset)).eval()
+    return build_network(model_config(arguments.preset)).eval()
 
 
 def _count(text: str) -> int:

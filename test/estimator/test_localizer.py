@@ -20,11 +20,11 @@ from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.geometry.pose import rotate_covariance
 from g2s_localizer.imagery import open_imagery
 from g2s_localizer.imagery.sidecar import Sidecar, write_sidecar
-from g2s_localizer.model import G2SNet, ModelConfig, build_network, save_checkpoint
+from g2s_localizer.model import G2SNet, build_network, model_config, save_checkpoint
 from g2s_localizer.model.checkpoint import CheckpointError
 
 PLACE = LatLon(49.01, 8.42)
-TINY = ModelConfig(
+TINY = model_config(
     width=4, levels=3, features=4, crop_m=48.0, reach_m=12.0, gsd=0.5, ground_height=64,
     ground_width=128,
 )  # fmt: skip
@@ -179,7 +179,7 @@ def test_a_heading_that_nobody_knows_is_looked_for_all_around(config, tmp_path):
     values = {**vars(TINY), "preset": "lift", "yaw_step_deg": 6.0}
     checkpoint = tmp_path / "lift.safetensors"
     torch.manual_seed(0)
-    save_checkpoint(checkpoint, build_network(ModelConfig(**values)), {})
+    save_checkpoint(checkpoint, build_network(model_config(**values)), {})
     lift = Localizer.from_config(dataclasses.replace(config, checkpoint=str(checkpoint)))
     known, opposite = (
         lift.localize(observation(yaw=yaw, yaw_sigma=2.0)).pose for yaw in (0.4, 0.4 + np.pi)
@@ -208,7 +208,7 @@ def test_a_missing_checkpoint_is_named(config):
 @pytest.fixture(scope="module")
 def panoramic(config):
     """A localizer whose network takes panoramas and the heading as it is."""
-    model = ModelConfig(
+    model = model_config(
         preset="paper-vigor", crop_m=102.4, gsd=0.8, ground_height=32, ground_width=64, share=True
     )
     torch.manual_seed(0)

@@ -16,12 +16,12 @@ from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.imagery.tiles.slippy import SlippyStore
 from g2s_localizer.imagery.tiles.tiled import TiledImagery
-from g2s_localizer.model import G2SNet, ModelConfig
+from g2s_localizer.model import G2SNet, model_config
 
 FRAME = LocalFrame(LatLon(49.01, 8.42))
 SIZE_M, GSD, SNAP_M = 70.0, 0.25, 4.0
 SPEED = 15.0
-TINY = ModelConfig(
+TINY = model_config(
     width=4, levels=3, features=4, crop_m=48.0, reach_m=12.0, gsd=0.5, ground_height=64,
     ground_width=128,
 )  # fmt: skip

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from g2s_localizer.geometry import LatLon
-from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
+from g2s_localizer.model import G2SNet, model_config, save_checkpoint
 
 KARLSRUHE = LatLon(49.011212, 8.422885)
-TINY = ModelConfig(
+TINY = model_config(
     width=4, levels=3, features=4, crop_m=48.0, reach_m=12.0, gsd=0.5, ground_height=64,
     ground_width=128,
 )  # fmt: skip

@@ -5,15 +5,17 @@ import math
 import resource
 import struct
 import time
+from dataclasses import asdict
 
 import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from g2s_localizer.model import G2SNet, ModelConfig, load_checkpoint, save_checkpoint
+from g2s_localizer.model import G2SNet, load_checkpoint, model_config, save_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED, CheckpointError
+from g2s_localizer.model.presets import PRESETS, read_model_config
 
-TINY = ModelConfig(width=4, levels=3, features=4, crop_m=24.0, reach_m=6.0, gsd=0.5)
+TINY = model_config(width=4, levels=3, features=4, crop_m=24.0, reach_m=6.0, gsd=0.5)
 
 
 @pytest.fixture
@@ -117,6 +119,14 @@ def test_unknown_configuration_keys_are_refused_by_name(checkpoint):
     path.write_text(json.dumps(description))
     with pytest.raises(CheckpointError, match="unknown keys .*: depth"):
         load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_description_of_the_time_when_presets_had_one_configuration_is_read(preset):
+    config = model_config(preset)
+    assert read_model_config({**asdict(config), **config.formerly}) == config
+    with pytest.raises(ValueError, match="no field of the preset"):
+        read_model_config({"preset": preset, next(iter(config.formerly)): 7})
 
 
 def describe(path, **changes):

@@ -4,9 +4,9 @@ import math
 import pytest
 import torch
 
-from g2s_localizer.model import G2SNet, ModelConfig
+from g2s_localizer.model import G2SNet, model_config
 
-SMALL = ModelConfig(
+SMALL = model_config(
     width=4,
     levels=3,
     features=4,
@@ -69,4 +69,4 @@ def test_the_score_map_covers_the_search_window(network, images):
 )
 def test_a_configuration_out_of_range_is_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
-        ModelConfig(**changes)
+        model_config(**changes)

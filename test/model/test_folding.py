@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from g2s_localizer.model import CameraInput, ModelConfig, build_network
+from g2s_localizer.model import CameraInput, build_network, model_config
 from g2s_localizer.model.folding import fold_batch_norm
 
 
@@ -27,9 +27,9 @@ def seasoned(config):
 @pytest.mark.parametrize(
     "config",
     [
-        ModelConfig(),
-        ModelConfig(preset="lift"),
-        ModelConfig(preset="lift", extractor="efficientnet-lite0"),
+        model_config(),
+        model_config(preset="lift"),
+        model_config(preset="lift", extractor="efficientnet-lite0"),
     ],
     ids=["compact", "lift", "efficientnet"],
 )

@@ -38,13 +38,13 @@ from g2s_localizer.geometry import LatLon, LocalFrame, Pose2D
 from g2s_localizer.geometry.geodesy import mercator_pixel
 from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.messages import camera_from, image_from
-from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
+from g2s_localizer.model import G2SNet, model_config, save_checkpoint
 from g2s_localizer.ros.conversions import image_message, time_message
 
 ROOT = Path(__file__).parents[2]
 PLACE = LatLon(49.01, 8.42)
 SECOND = 1_000_000_000
-TINY = ModelConfig(
+TINY = model_config(
     width=4, levels=3, features=4, crop_m=48.0, reach_m=12.0, gsd=0.5, ground_height=64,
     ground_width=128,
 )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.kitti import KittiDrive
-from g2s_localizer.model import G2SNet, ModelConfig, save_checkpoint
+from g2s_localizer.model import G2SNet, model_config, save_checkpoint
 from g2s_localizer.ros.conversions import stamp_ns
 from g2s_localizer.tools.tiles.draw import draw_map
 
@@ -51,7 +51,7 @@ def test_the_one_image_of_a_real_drive_gets_one_registration_with_its_prior(
     profile = repository / "config" / "fastdds.xml"
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(profile))
     # Untrained: what is claimed is the way from file to answer, not the answer.
-    save_checkpoint(tmp_path / "untrained.safetensors", G2SNet(ModelConfig()), {})
+    save_checkpoint(tmp_path / "untrained.safetensors", G2SNet(model_config()), {})
     checkpoint = str(tmp_path / "untrained.safetensors")
     # The one image comes before the first fix.
     changes = {"imagery.uri": imagery, "checkpoint": checkpoint, "prior.max_wait_s": 2.0}

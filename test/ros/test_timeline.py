@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 
 from g2s_localizer.estimator.estimate import Estimate, Observation, Rejection
 from g2s_localizer.estimator.localizer import SNAP_M
-from g2s_localizer.model import ModelConfig
+from g2s_localizer.model import model_config
 from g2s_localizer.ros.bridge import BridgeConfig, LocalizerBridge
 from g2s_localizer.ros.conversions import stamp_ns
 from g2s_localizer.ros.worker import NewestWorker
@@ -54,7 +54,7 @@ class Clockwork:
     def localize(self, observation: Observation) -> Estimate:
         prior = observation.prior
         sigma = math.sqrt(np.linalg.eigvalsh(prior.covariance[:2, :2])[1])
-        if 2.0 * sigma > ModelConfig(preset="lift").search_m - SNAP_M / 2.0:
+        if 2.0 * sigma > model_config(preset="lift").search_m - SNAP_M / 2.0:
             return Estimate(prior.stamp_ns, prior, rejection=Rejection.UNCERTAIN_PRIOR)
         with self.changed:
             self.busy_until = self.now + WORK_S

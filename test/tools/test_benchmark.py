@@ -6,10 +6,10 @@ import sys
 import pytest
 import torch
 
-from g2s_localizer.model import ModelConfig, build_network, save_checkpoint
+from g2s_localizer.model import build_network, model_config, save_checkpoint
 from g2s_localizer.tools.benchmark import STAGES, main, make_scene, register_once
 
-TINY = ModelConfig(
+TINY = model_config(
     width=4, levels=3, features=4, gsd=1.0, ground_height=32, ground_width=128, yaw_step_deg=6.0
 )
 

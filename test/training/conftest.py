@@ -14,7 +14,7 @@ sys.path.append(str(FOLDER))
 
 from flat_world import MODEL, flat_pairs  # noqa: E402
 
-from g2s_localizer.model import ModelConfig  # noqa: E402
+from g2s_localizer.model import ModelConfig, model_config  # noqa: E402
 from training.config import TrainingConfig, load_config  # noqa: E402
 from training.data.simulated import open_drives  # noqa: E402
 
@@ -75,7 +75,7 @@ def pairs():
 @pytest.fixture(scope="session")
 def tiny_model() -> ModelConfig:
     """Small enough to train in a test, wide enough for the papers' prior along any axes."""
-    return ModelConfig(
+    return model_config(
         crop_m=112.0, gsd=1.0, ground_height=32, ground_width=128, width=4, levels=3, features=4,
         yaw_step_deg=6.0,
     )  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import G2SNet, ModelConfig
+from g2s_localizer.model import G2SNet, model_config
 from training.config import StageConfig, load_config
 from training.data.sample import PriorNoise, Sample, Unreadable, collate
 from training.loop.learner import Learner, open_accelerator
@@ -23,14 +23,14 @@ from training.paper.stages import pair_scores, trained_parameters
 from training.sources import Pairs
 from training.train import run
 
-MODEL = ModelConfig(
+MODEL = model_config(
     crop_m=24.0, gsd=0.5, reach_m=6.0, ground_height=16, ground_width=32, width=4, levels=2,
     features=4, yaw_range_deg=10.0, yaw_step_deg=5.0,
 )  # fmt: skip
-PAPER_KITTI = ModelConfig(
+PAPER_KITTI = model_config(
     preset="paper-kitti", crop_m=102.4, gsd=0.8, ground_height=32, ground_width=64
 )
-PAPER_VIGOR = ModelConfig(
+PAPER_VIGOR = model_config(
     preset="paper-vigor", crop_m=102.4, gsd=0.8, ground_height=32, ground_width=64
 )
 NOISE = PriorNoise(position_m=5.0, yaw_deg=5.0)

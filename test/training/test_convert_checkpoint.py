@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import torch
 
-from g2s_localizer.model import ModelConfig, load_checkpoint
+from g2s_localizer.model import load_checkpoint, model_config
 from training.convert_checkpoint import main
 from training.paper.checkpoint import all_tensors, translate
 from training.parity import weight_of
@@ -213,7 +213,7 @@ def test_a_panorama_checkpoint_becomes_one_of_the_panorama_preset(published, tmp
     torch.save(published, tmp_path / "in.pth")
     target = tmp_path / "vigor.safetensors"
     assert main([str(tmp_path / "in.pth"), str(target), "--preset", "paper-vigor"]) == 0
-    assert load_checkpoint(target)[0].config == ModelConfig(preset="paper-vigor")
+    assert load_checkpoint(target)[0].config == model_config(preset="paper-vigor")
 
 
 def test_a_checkpoint_that_is_there_is_not_replaced(published, tmp_path, capsys):

@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.imagery import MissingImagery
-from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint
+from g2s_localizer.model import LiftNet, load_checkpoint, model_config
 from g2s_localizer.model.checkpoint import read_provenance
 from g2s_localizer.model.lift.lift import LiftedColumns, columns_to_overhead
 from g2s_localizer.model.unet import feature_intrinsics
@@ -70,7 +70,7 @@ def placed(simulated, poses=None):
     if poses is None:
         odometry = OdometryNoise().measure([Pose2D(3.7 * i, 0, 0) for i in range(6)], (31, 8))
         poses = pseudo_poses(odometry, [uniform_labels(labels, 20.0, 10.0)], labels, 31)
-    model = ModelConfig.from_dict(TINY)
+    model = model_config(**TINY)
     return PlacedDrive(simulated.labelled(PriorNoise()), poses, model)
 
 
@@ -82,7 +82,7 @@ def test_a_picture_that_cannot_be_read_is_skipped_and_counted(simulated, caplog)
             raise cv2.error("odd")
         return labelled.read(frame)
 
-    drive = PlacedDrive(replace(labelled, read=read), labelled.labels, ModelConfig.from_dict(TINY))
+    drive = PlacedDrive(replace(labelled, read=read), labelled.labels, model_config(**TINY))
     assert drive.readable.tolist() == [0, 2, 3, 5] and len(drive.poses) == 6
     assert "2 of 6 images skipped: frame 1: error: odd, frame 4" in caplog.text
     drive.poses = np.zeros((6, 3))
@@ -96,7 +96,7 @@ def batch_of(drive):
 def test_another_truth_behind_the_same_labels_and_odometry_does_not_move_the_loss(simulated):
     def loss():
         torch.manual_seed(0)
-        return registration_loss(LiftNet(ModelConfig.from_dict(TINY)), batch).item()
+        return registration_loss(LiftNet(model_config(**TINY)), batch).item()
 
     batch = batch_of(placed(simulated))
     first = loss()

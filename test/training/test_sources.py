@@ -9,7 +9,7 @@ import pytest
 import yaml
 from flat_world import FlatWorld
 
-from g2s_localizer.model import ModelConfig, load_checkpoint
+from g2s_localizer.model import load_checkpoint, model_config
 from training.data.config import KittiConfig, SimulatedConfig
 from training.data.sample import PriorNoise
 from training.data.selection import Part
@@ -77,14 +77,14 @@ def test_a_kitti_list_of_one_drive_leaves_nothing_to_train_on_beside_the_held_ou
 @pytest.mark.parametrize("preset", ["compact", "lift"])
 def test_our_own_presets_see_kitti_north_up(kitti_list, tiny_model, preset):
     split, root, imagery = kitti_list
-    model = ModelConfig.from_dict({**asdict(tiny_model), "preset": preset})
+    model = model_config(**{**asdict(tiny_model), "preset": preset})
     pairs = kitti_dataset(root, split, imagery, model, PriorNoise(), seed=0)
     crop_yaws = [pairs[i].crop_yaw for i in range(len(pairs))]
     assert crop_yaws == pytest.approx([0.0] * len(pairs), abs=1e-4)
 
 
 def test_a_network_that_seeks_no_heading_is_not_scored_on_panoramas_of_unknown_heading(tmp_path):
-    model = ModelConfig(preset="paper-vigor")
+    model = model_config(preset="paper-vigor")
     with pytest.raises(ValueError, match="rolled by up to rotation_deg 180 .*heading known"):
         vigor_dataset(tmp_path, "same", "test", model, 180.0, "unknown", 0)
     assert vigor_noise(model, 180.0, "known").yaw_deg == 0.0

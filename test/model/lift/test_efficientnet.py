@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from g2s_localizer.model import LiftNet, ModelConfig, build_network
+from g2s_localizer.model import LiftNet, build_network, model_config
 from g2s_localizer.model.lift.efficientnet import EfficientUNet
 
 
@@ -44,7 +44,7 @@ def test_a_gradient_in_bfloat16_is_that_of_float32(extractor):
 
 
 def test_the_extractor_is_the_configured_one():
-    network = build_network(ModelConfig(preset="lift", extractor="efficientnet-lite0"))
+    network = build_network(model_config(preset="lift", extractor="efficientnet-lite0"))
     assert isinstance(network, LiftNet)
     for extractor in (network.ground_extractor, network.satellite_extractor):
         assert isinstance(extractor, EfficientUNet)
@@ -70,9 +70,9 @@ def test_the_extractor_is_the_configured_one():
 )
 def test_an_extractor_that_cannot_be_is_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
-        ModelConfig(**changes)
+        model_config(**changes)
 
 
 def test_a_configuration_without_the_field_is_the_u_net_s():
     values = {"preset": "lift", "gsd": 0.375}
-    assert ModelConfig.from_dict(values).extractor == "unet"
+    assert model_config(**values).extractor == "unet"

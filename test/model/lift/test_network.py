@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from g2s_localizer.model import LiftNet, ModelConfig, load_checkpoint, save_checkpoint
+from g2s_localizer.model import LiftNet, load_checkpoint, model_config, save_checkpoint
 
-SMALL = ModelConfig(
+SMALL = model_config(
     preset="lift", width=4, levels=3, features=4, crop_m=48.0, gsd=0.5, reach_m=12.0,
     ground_height=32, ground_width=64, yaw_step_deg=4.0,
 )  # fmt: skip

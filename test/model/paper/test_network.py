@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from g2s_localizer.geometry import Camera, Panorama, Pose2D
-from g2s_localizer.model import CameraInput, ModelConfig, PaperNet
+from g2s_localizer.model import CameraInput, PaperNet, model_config
 from g2s_localizer.model.correlation import correlate
 from g2s_localizer.model.paper.network import FeatureRows
 
@@ -20,7 +20,7 @@ PANORAMA = CameraInput(None, CAMERA.T_base_camera)
 
 def paper_net(**changes):
     torch.manual_seed(0)
-    return PaperNet(ModelConfig(**{"preset": "paper-kitti", "level": 0, **changes})).eval()
+    return PaperNet(model_config(**{"preset": "paper-kitti", "level": 0, **changes})).eval()
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +160,10 @@ def test_gradients_reach_every_layer_that_the_level_uses(images):
 )
 def test_a_configuration_that_makes_no_network_is_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=message):
-        ModelConfig(**changes)
+        model_config(**changes)
 
 
 def test_the_window_of_positions_holds_the_priors_of_the_papers_protocol():
-    config = ModelConfig(preset="paper-kitti")
+    config = model_config(preset="paper-kitti")
     assert (config.satellite_cells, config.overhead_cells, config.score_cells) == (128, 51, 76)
     assert config.search_m > 20 * math.sqrt(2)

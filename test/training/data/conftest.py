@@ -11,7 +11,7 @@ import pytest
 
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.imagery import SatelliteCrop
-from g2s_localizer.model import ModelConfig
+from g2s_localizer.model import ModelConfig, model_config
 from training.simulate import simulate
 from training.simulation.drive import CALIBRATION
 
@@ -65,7 +65,7 @@ def write_drive(root: Path, number: int, places: list[LatLon], yaw: float, speed
 
 @pytest.fixture(scope="session")
 def tiny() -> ModelConfig:
-    return ModelConfig(
+    return model_config(
         width=4, levels=3, features=4, gsd=0.5, ground_height=32, ground_width=128, yaw_step_deg=6.0
     )
 

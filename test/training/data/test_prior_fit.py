@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from g2s_localizer.model import ModelConfig
+from g2s_localizer.model import model_config
 from training.data.prior_fit import require_prior_fits
 from training.data.sample import PriorNoise
 from training.paper.targets import offset_cells
 
-MODEL = ModelConfig(crop_m=96.0, reach_m=24.0)  # 24 m are left on each side
+MODEL = model_config(crop_m=96.0, reach_m=24.0)  # 24 m are left on each side
 
 
 @pytest.mark.parametrize("direction", [(1, 0), (-1, 0), (0, 1), (0, -1)])
@@ -47,5 +47,5 @@ def test_noise_along_other_axes_reaches_further_along_those_of_the_crop(
 
 @pytest.mark.parametrize(("preset", "paper"), [("paper-kitti", True), ("compact", False)])
 def test_the_presets_hold_the_prior_of_the_papers(preset, paper):
-    model = ModelConfig(preset=preset)
+    model = model_config(preset=preset)
     require_prior_fits(model, PriorNoise(), along_heading=paper, aligned=paper)

@@ -10,7 +10,7 @@ import torch
 
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.geometry.pose import wrap_angle
-from g2s_localizer.model import ModelConfig
+from g2s_localizer.model import model_config
 from training.data.batches import DistantBatchSampler
 from training.data.sample import Unreadable, collate
 from training.data.vigor import CITIES, GSD, VigorDataset, read_labels, read_satellite_list
@@ -170,7 +170,7 @@ def test_the_real_tiles_cover_what_stage_0_needs_around_nearly_all_labels(test_d
     folder = test_data / "vigor_labels" / "Seattle"
     names = read_satellite_list(folder)
     labels = read_labels(folder / "same_area_balanced_test__corrected.txt", names)[::400]
-    pixels = round(wide_pixels(ModelConfig(preset="paper-vigor", yaw_range_deg=180.0)) * 1.25)
+    pixels = round(wide_pixels(model_config(preset="paper-vigor", yaw_range_deg=180.0)) * 1.25)
     white = np.full((640, 640, 3), 255, np.uint8)
     mosaic, covered = TileMosaic(names, GSD["Seattle"], 640, lambda _: white), 0
     for label in labels:

@@ -4,11 +4,11 @@
 import pytest
 import torch
 
-from g2s_localizer.model import LiftNet, ModelConfig
+from g2s_localizer.model import LiftNet, model_config
 from training.lift import pretrained
 from training.lift.pretrained import begin_with_imagenet, imagenet_weights
 
-CONFIG = ModelConfig(preset="lift", extractor="efficientnet-lite0")
+CONFIG = model_config(preset="lift", extractor="efficientnet-lite0")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_nothing_but_the_encoders_changes(network):
 
 def test_the_u_net_begins_at_random():
     torch.manual_seed(0)
-    network = LiftNet(ModelConfig(preset="lift"))
+    network = LiftNet(model_config(preset="lift"))
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     begin_with_imagenet(network)
     assert all(torch.equal(before[name], t) for name, t in network.state_dict().items())

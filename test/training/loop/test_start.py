@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from g2s_localizer.model import ModelConfig
+from g2s_localizer.model import model_config
 from g2s_localizer.model.paper.vgg import VGGUNet
 from training.config import load_config
 from training.loop.start import open_network
@@ -23,7 +23,7 @@ def vgg16():
 
 
 def config(tmp_path, name="vgg16.pth"):
-    return replace(CONFIG, vgg16=str(tmp_path / name), model=ModelConfig(preset="paper-kitti"))
+    return replace(CONFIG, vgg16=str(tmp_path / name), model=model_config(preset="paper-kitti"))
 
 
 def test_an_absent_vgg16_is_named_with_where_it_comes_from_and_what_else_to_do(tmp_path):

@@ -10,7 +10,7 @@ from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, T_BASE_CAMERA, FlatWorld
 
 from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
 from g2s_localizer.imagery import SatelliteCrop
-from g2s_localizer.model import ModelConfig, build_network
+from g2s_localizer.model import build_network, model_config
 from training.data.drives import LabelledDrive
 from training.data.sample import collate
 from training.data.selection import Part, Remembered
@@ -19,8 +19,8 @@ from training.paper.pseudo_pairs import motion_range, surroundings, two_views, w
 from training.paper.satellite_pairs import paper_pairs
 from training.train import train
 
-PAPER_VIGOR_180 = ModelConfig(**{**asdict(PAPER_VIGOR), "yaw_range_deg": 180.0})
-MODELS = [MODEL, PAPER_KITTI, PAPER_VIGOR_180, ModelConfig(), ModelConfig(preset="paper-kitti")]
+PAPER_VIGOR_180 = model_config(**{**asdict(PAPER_VIGOR), "yaw_range_deg": 180.0})
+MODELS = [MODEL, PAPER_KITTI, PAPER_VIGOR_180, model_config(), model_config(preset="paper-kitti")]
 SHOWN = 300
 PICTURE = np.zeros((16, 32, 3), np.uint8)
 
@@ -142,5 +142,5 @@ def test_no_crop_that_is_turned_is_padded(yaw):
     camera = Camera(K, 32, 16, distortion=np.zeros(5), T_base_camera=T_BASE_CAMERA)
     pose, frame, read = [Pose2D(0, 0, 0)], LocalFrame(LatLon(49, 8)), lambda _: PICTURE
     drive = LabelledDrive("grey", [0], read, camera, frame, pose, None, Grey())
-    placed = PlacedDrive(drive, pose, ModelConfig(preset="lift"))
+    placed = PlacedDrive(drive, pose, model_config(preset="lift"))
     assert (placed.turned_crop(np.zeros(2), yaw, 48.0) == 90).all()

@@ -11,7 +11,7 @@ import torch
 from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, FlatWorld, flat_pairs
 
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import ModelConfig, build_network, load_checkpoint
+from g2s_localizer.model import build_network, load_checkpoint, model_config
 from training.config import LossConfig
 from training.data.sample import collate
 from training.loop.run_folder import RunFolder
@@ -98,7 +98,7 @@ def test_the_criterion_is_the_stage_s_own_loss_on_the_held_out_pairs(config, ter
 
 
 def test_a_made_pair_matches_at_its_cell_even_before_training():
-    wide = ModelConfig(**{**asdict(PAPER_KITTI), "yaw_range_deg": 40.0})
+    wide = model_config(**{**asdict(PAPER_KITTI), "yaw_range_deg": 40.0})
     with torch.no_grad():
         _, _, scores, cell = paper_pairs(
             network_of(wide).eval(),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from g2s_localizer.geometry import Pose2D
-from g2s_localizer.model import G2SNet, ModelConfig
+from g2s_localizer.model import G2SNet, model_config
 from training.data.drives import DriveDataset
 from training.data.sample import Batch, PriorNoise, Sample, collate
 from training.data.simulated import open_drive
@@ -17,7 +17,7 @@ from training.paper.pseudo_pairs import wide_pixels
 from training.paper.stages import rotation_loss, translation_loss
 from training.simulate import simulate
 
-TINY = ModelConfig(
+TINY = model_config(
     width=4, levels=3, features=4, gsd=1.0, ground_height=32, ground_width=128, yaw_step_deg=6.0
 )
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from g2s_localizer.model import ModelConfig
+from g2s_localizer.model import model_config
 from training.data.sample import PriorNoise
 from training.data.simulated import open_drives, simulated_dataset
 from training.score.belonging import KINDS, Contradicted, _logistic, learn_belonging
@@ -13,7 +13,7 @@ from training.score.belonging import KINDS, Contradicted, _logistic, learn_belon
 
 @pytest.fixture(scope="module")
 def pairs(simulated_folder):
-    model = ModelConfig(preset="lift")
+    model = model_config(preset="lift")
     drives = open_drives(simulated_folder, "easy", [31], 4, 2.5)
     return simulated_dataset(drives, model, PriorNoise())
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, FlatWorld
 
-from g2s_localizer.model import G2SNet, ModelConfig, build_network
+from g2s_localizer.model import G2SNet, build_network, model_config
 from training.data.sample import Unreadable, collate
 from training.data.selection import Part
 from training.score.predict import predict
@@ -96,7 +96,7 @@ def test_no_more_than_the_pair_at_work_and_the_one_before_it_are_in_memory(netwo
     assert max(len(alive) for _ in predict(network, world)) <= 2
 
 
-LIFT = ModelConfig(**{**asdict(MODEL), "preset": "lift"})
+LIFT = model_config(**{**asdict(MODEL), "preset": "lift"})
 
 
 @pytest.mark.parametrize("model", [MODEL, LIFT, PAPER_KITTI, PAPER_VIGOR], ids=lambda m: m.preset)
