@@ -186,7 +186,7 @@ def test_a_run_goes_on_from_a_checkpoint_of_the_same_network_only(config, pairs)
     second = replace(config("second"), init_from=file, rotation=None)
     assert train(second, pairs, "")["frames"] == 12
     wider = replace(config("third"), init_from=file, model=replace(first.model, width=8))
-    with pytest.raises(ValueError, match="its network is ModelConfig"):
+    with pytest.raises(ValueError, match="its network is CompactConfig"):
         train(wider, pairs, "")
 
 
