@@ -3,7 +3,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import yaml
 
+sys.path.append(str(Path(__file__).parent))
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(os.getpid() % 101 + 1))
 
@@ -25,6 +24,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, Quaternion
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from node_process import NodeProcess
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
@@ -41,7 +41,6 @@ from g2s_localizer.messages import camera_from, image_from
 from g2s_localizer.model import G2SNet, model_config, save_checkpoint
 from g2s_localizer.ros.conversions import image_message, time_message
 
-ROOT = Path(__file__).parents[2]
 PLACE = LatLon(49.01, 8.42)
 SECOND = 1_000_000_000
 TINY = model_config(
@@ -108,34 +107,6 @@ def save_accepting_network(checkpoint: Path, imagery: str) -> None:
     raise AssertionError("no untrained network accepts the image")
 
 
-class NodeProcess:
-    """`g2s-node` with KITTI's YAML and changes, output in a file; ended by SIGINT."""
-
-    def __init__(self, folder: Path, changes: dict, *remaps: str):
-        parameters = {"/**": {"ros__parameters": changes}}
-        (folder / "changes.yaml").write_text(yaml.safe_dump(parameters))
-        files = [ROOT / "config" / "kitti.yaml", folder / "changes.yaml"]
-        command = [sys.executable, "-m", "g2s_localizer.ros.node", "--ros-args"]
-        for file in files:
-            command += ["--params-file", str(file)]
-        for remap in remaps:
-            command += ["-r", remap]
-        self.output = folder / "output.txt"
-        with self.output.open("w") as output:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-            )
-
-    def stop(self, how: int = signal.SIGINT) -> int:
-        """The exit code; a process that does not end by itself is killed."""
-        self.process.send_signal(how)
-        try:
-            return self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return self.process.wait()
-
-
 @pytest.fixture
 def start_node(tmp_path):
     """start_node(parameters, *remaps) -> NodeProcess; whatever still runs is ended."""
@@ -149,7 +120,7 @@ def start_node(tmp_path):
 
     yield start
     for node in started:
-        if node.process.poll() is None:
+        if node.process.is_alive():
             node.stop(signal.SIGKILL)
 
 

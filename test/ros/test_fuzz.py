@@ -123,7 +123,7 @@ def check(start_node, peer, wait, store, sensors, image, others=lambda t: []):
     localised(peer, sensors, 1000.0, image, others)
     before = memory_mb(node.process)
     fuzz(peer, sensors, image, others)
-    assert node.process.poll() is None, node.output.read_text()[-2000:]
+    assert node.process.is_alive(), node.output.read_text()[-2000:]
     localised(peer, sensors, 3000.0 + 0.1 * MESSAGES, image, others)
     growth_mb = memory_mb(node.process) - before
     print(f"memory: {before:.0f} MB, and {growth_mb:+.1f} MB after {MESSAGES} of each topic")

@@ -116,20 +116,20 @@ def listener():
         yield made
 
 
-def start_replay(*arguments, domain=DOMAIN):
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
-    environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    command = [sys.executable, "-m", "g2s_localizer.tools.bags.replay_bag", *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def environment(domain):
+    return {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 
-def replay(*arguments, domain=DOMAIN):
-    """Exit code, stdout and stderr of a whole replay."""
-    process = start_replay(*arguments, domain=domain)
-    out, err = process.communicate(timeout=50)
-    return process.returncode, out, err
+@pytest.fixture
+def replay(monkeypatch, capsys):
+    """replay(*arguments) -> exit code, stdout and stderr of a whole replay"""
+
+    def run(*arguments, domain=DOMAIN):
+        for name, value in environment(domain).items():
+            monkeypatch.setenv(name, value)
+        return main(list(map(str, arguments))), *capsys.readouterr()
+
+    return run
 
 
 def bag_messages(bag):
@@ -142,7 +142,7 @@ def bag_messages(bag):
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-def test_every_message_arrives_in_order_with_equal_bytes(tmp_path, listener, storage):
+def test_every_message_arrives_in_order_with_equal_bytes(tmp_path, listener, storage, replay):
     written = write_bag(tmp_path / "bag", storage=storage)
     listener.hear("/image", IMAGE)
     listener.hear("/fix", FIX)
@@ -151,7 +151,9 @@ def test_every_message_arrives_in_order_with_equal_bytes(tmp_path, listener, sto
     assert "30 messages published" in out and "waiting up to 30 s" in err
 
 
-def test_a_bag_whose_metadata_says_another_quality_of_service_is_replayed(tmp_path, listener):
+def test_a_bag_whose_metadata_says_another_quality_of_service_is_replayed(
+    tmp_path, listener, replay
+):
     written = write_bag(tmp_path / "bag")
     file = tmp_path / "bag" / "metadata.yaml"
     changed = file.read_text().replace("depth: 5", "depth: 7")
@@ -162,14 +164,16 @@ def test_a_bag_whose_metadata_says_another_quality_of_service_is_replayed(tmp_pa
     assert listener.heard["/image"] == written["/image"]
 
 
-def test_one_file_of_a_bag_is_replayed(tmp_path, listener):
+def test_one_file_of_a_bag_is_replayed(tmp_path, listener, replay):
     written = write_bag(tmp_path / "bag", seconds=0.4)
     listener.hear("/image", IMAGE)
     assert replay(tmp_path / "bag" / "bag.mcap")[0] == 0
     assert listener.heard["/image"] == written["/image"]
 
 
-def test_the_clock_never_runs_back_and_ticks_at_least_every_ten_milliseconds(tmp_path, listener):
+def test_the_clock_never_runs_back_and_ticks_at_least_every_ten_milliseconds(
+    tmp_path, listener, replay
+):
     write_bag(tmp_path / "bag")
     listener.hear("/image", IMAGE)
     listener.hear("/clock", CLOCK)
@@ -181,7 +185,7 @@ def test_the_clock_never_runs_back_and_ticks_at_least_every_ten_milliseconds(tmp
     assert steps.min() >= 0 and steps.max() <= 10_000_000
 
 
-def test_the_clock_has_reached_a_message_s_stamp_when_the_message_comes(tmp_path, listener):
+def test_the_clock_has_reached_a_message_s_stamp_when_the_message_comes(tmp_path, listener, replay):
     write_bag(tmp_path / "bag")
     listener.node.set_parameters([rclpy.Parameter("use_sim_time", value=True)])
     late = []
@@ -200,7 +204,7 @@ def test_the_clock_has_reached_a_message_s_stamp_when_the_message_comes(tmp_path
     assert min(late) >= -10_000_000 and np.median(late) <= 20_000_000
 
 
-def test_the_rate_scales_the_recorded_pace(tmp_path, listener):
+def test_the_rate_scales_the_recorded_pace(tmp_path, listener, replay):
     write_bag(tmp_path / "bag", seconds=2.0)
     arrivals = []
     listener.node.create_subscription(
@@ -210,7 +214,7 @@ def test_the_rate_scales_the_recorded_pace(tmp_path, listener):
     assert arrivals[-1] - arrivals[0] == pytest.approx(1.9 / 4, abs=0.1)
 
 
-def test_the_recording_holds_what_came_back(tmp_path, listener):
+def test_the_recording_holds_what_came_back(tmp_path, listener, replay):
     written = write_bag(tmp_path / "bag")
     answer = listener.node.create_publisher(message_class(IMAGE), "/answer", 10)
     listener.hear("/image", IMAGE, answer)
@@ -221,7 +225,7 @@ def test_the_recording_holds_what_came_back(tmp_path, listener):
     assert "10 on /answer" in out
 
 
-def test_generated_messages_are_recorded_with_their_definition(tmp_path, listener):
+def test_generated_messages_are_recorded_with_their_definition(tmp_path, listener, replay):
     messages = pytest.importorskip("g2s_localizer.msg", reason="messages are not built")
     write_bag(tmp_path / "bag")
     listener.hear("/image", IMAGE)
@@ -236,7 +240,7 @@ def test_generated_messages_are_recorded_with_their_definition(tmp_path, listene
     assert "float64 datum_latitude" in connection.msgdef.data and connection.msgcount >= 3
 
 
-def test_a_recorded_topic_that_nobody_publishes_is_an_error(tmp_path, listener):
+def test_a_recorded_topic_that_nobody_publishes_is_an_error(tmp_path, listener, replay):
     write_bag(tmp_path / "bag")
     listener.hear("/image", IMAGE)
     code, _, err = replay(
@@ -247,7 +251,7 @@ def test_a_recorded_topic_that_nobody_publishes_is_an_error(tmp_path, listener):
     assert bag_messages(tmp_path / "out") == {}
 
 
-def test_without_a_listener_the_replay_starts_after_the_wait_and_says_so(tmp_path):
+def test_without_a_listener_the_replay_starts_after_the_wait_and_says_so(tmp_path, replay):
     write_bag(tmp_path / "bag", seconds=0.2)
     code, _, err = replay(tmp_path / "bag", "--wait", 0.3, domain=DOMAIN + 1)
     assert code == 0
@@ -259,8 +263,10 @@ def test_an_interruption_ends_cleanly_and_keeps_the_recording(tmp_path, listener
     write_bag(tmp_path / "bag", seconds=30.0)
     answer = listener.node.create_publisher(message_class(IMAGE), "/answer", 10)
     listener.hear("/image", IMAGE, answer)
-    process = start_replay(
-        tmp_path / "bag", "--record", tmp_path / "out", "--record-topics", "/answer"
+    command = [sys.executable, "-m", "g2s_localizer.tools.bags.replay_bag", tmp_path / "bag"]
+    command += ["--record", tmp_path / "out", "--record-topics", "/answer"]
+    process = subprocess.Popen(
+        command, env=os.environ | environment(DOMAIN), stderr=subprocess.PIPE, text=True
     )
     while len(listener.heard["/image"]) < 5:
         time.sleep(0.05)
