@@ -13,6 +13,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo, Image, Imu, NavSatFix
 
 from g2s_localizer.geometry import LatLon, LocalFrame
+from g2s_localizer.model import build_network, model_config, save_checkpoint
 from g2s_localizer.tools import check_pictures
 from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
 from g2s_localizer.tools.check import main
@@ -108,6 +109,16 @@ def test_a_set_up_that_works_is_right(checked):
 def test_what_is_wrong_in_a_recording_is_named_with_its_number(checked, changes, said):
     status, wrong = checked(drive(**changes))
     assert status == 1 and said in " ".join(wrong)
+
+
+def test_a_network_for_panoramas_is_no_fault_and_a_pinhole_camera_with_it_is(checked, tmp_path):
+    checkpoint = tmp_path / "vigor.safetensors"
+    model = model_config("paper-vigor", gsd=0.4, crop_m=51.2, ground_height=32, ground_width=64)
+    save_checkpoint(checkpoint, build_network(model), {})
+    status, wrong = checked(drive(), checkpoint=str(checkpoint))
+    assert status == 1 and [w[10:] for w in wrong] == [
+        "camera: the camera's are pinhole images, the network takes panoramas"
+    ]
 
 
 def test_a_topic_under_another_name_is_found(checked):
