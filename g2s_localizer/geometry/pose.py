@@ -66,13 +66,6 @@ class Pose2D:
         moved: FloatArray = points @ rotation(self.yaw).T + (self.x, self.y)
         return moved
 
-    def matrix(self) -> FloatArray:
-        """Return homogeneous 3x3 matrix of T_a_b."""
-        T = np.eye(3)
-        T[:2, :2] = rotation(self.yaw)
-        T[:2, 2] = self.x, self.y
-        return T
-
 
 def rotate_covariance(covariance: ArrayLike, yaw: float) -> FloatArray:
     """Return covariance (3, 3) of (x, y, yaw) after turning its axes by `yaw` (rad): R C R^T.

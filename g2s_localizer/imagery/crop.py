@@ -45,11 +45,6 @@ class SatelliteCrop:
         if not (math.isfinite(self.gsd) and self.gsd > 0.0):
             raise ValueError(f"SatelliteCrop.gsd must be positive, got {self.gsd}")
 
-    @property
-    def size_m(self) -> float:
-        """Return the width of the square in metres."""
-        return float(self.image.shape[1] * self.gsd)
-
     def uv_from_xy(self, xy: ArrayLike) -> FloatArray:
         """Convert metres (N, 2) east and north of the centre to pixels (N, 2) right and down."""
         along = np.atleast_2d(np.asarray(xy, np.float64)) @ rotation(self.yaw)

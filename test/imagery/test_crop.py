@@ -33,10 +33,6 @@ def test_the_u_axis_of_a_turned_crop_lies_its_yaw_counter_clockwise_from_east():
     assert uv == pytest.approx(np.array([[3.0, 2.0], [2.0, 1.0]]))
 
 
-def test_the_size_is_pixels_times_metres_per_pixel():
-    assert square(320, 0.375).size_m == 120.0
-
-
 @pytest.mark.parametrize("gsd", [0.0, -0.2, float("nan")])
 def test_a_nonsense_gsd_is_refused(gsd):
     with pytest.raises(ValueError, match=f"gsd must be positive, got {gsd}"):

@@ -6,11 +6,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from g2s_localizer.kitti import OXTS_COLUMNS, KittiDrive, dead_reckon, integrate
-
-FloatArray = NDArray[np.float64]
 
 SPEED_SCALE = 0.02
 """Share by which all speeds are too large or too small: wear and pressure of the tyres."""
