@@ -19,7 +19,7 @@ HEADERS = {
 
 
 def repoint(text: str) -> str:
-    """The CMake text with this machine's header folders."""
+    """Return the CMake text with this machine's header folders."""
     for pattern, folder in HEADERS.items():
         text = pattern.sub(lambda _match, folder=folder: folder, text)
     return text

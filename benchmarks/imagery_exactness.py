@@ -53,7 +53,7 @@ class Painting:
         return east, north
 
     def waves(self, east, north):
-        """The pattern (..., 3) in -1..1 and its slopes per metre east and north."""
+        """Return the pattern (..., 3) in -1..1 and its slopes per metre east and north."""
         vectors = WAVES * 2 * math.pi / 12.0
         phase = east[..., None] * vectors[:, 0] + north[..., None] * vectors[:, 1]
         slope = np.cos(phase)
@@ -64,7 +64,7 @@ class Painting:
         return np.rint(128.0 + 100.0 * values).astype(np.uint8)
 
     def grid(self, crs, corner, pixel, size):
-        """RGB (H, W, 3) of a raster in `crs`: corner (x, y), pixel size, size (W, H)."""
+        """Return RGB (H, W, 3) of a raster in `crs`: corner (x, y), pixel size, size (W, H)."""
         x = corner[0] + (np.arange(size[0]) + 0.5) * pixel[0]
         y = corner[1] - (np.arange(size[1]) + 0.5) * pixel[1]
         lon, lat = Transformer.from_crs(crs, 4326, always_xy=True).transform(*np.meshgrid(x, y))
@@ -72,12 +72,12 @@ class Painting:
 
 
 def zoom_of(lat):
-    """The zoom whose pixels are 0.15 to 0.3 m."""
+    """Return the zoom whose pixels are 0.15 to 0.3 m."""
     return math.floor(math.log2(2 * HALF_WORLD * math.cos(math.radians(lat)) / 256 / 0.15))
 
 
 def tiles(painting, zoom=None, reach_m=SIZE_M):
-    """(zoom, x, y) -> encoded, of all tiles within `reach_m` of the datum."""
+    """Return (zoom, x, y) -> encoded, of all tiles within `reach_m` of the datum."""
     place, zoom = painting.datum, zoom or zoom_of(painting.datum.lat)
     span = 2 * HALF_WORLD / 2**zoom
     x, y = Transformer.from_crs(4326, 3857, always_xy=True).transform(place.lon, place.lat)
@@ -154,7 +154,7 @@ def write_geotiff(file, painting, crs, pixel):
 
 
 def utm_zone(place, zones_off=0):
-    """EPSG code of the UTM zone of a place, or of one so many zones further east."""
+    """Return the EPSG code of the UTM zone of a place, or of one so many zones further east."""
     zone = (int((place.lon + 180) // 6) + zones_off) % 60 + 1
     return (32600 if place.lat >= 0 else 32700) + zone
 
@@ -209,7 +209,7 @@ def open_source(name: str, folder: Path, painting: Painting) -> Imagery:
 
 
 def displacements(painting, difference, crop: SatelliteCrop):
-    """(PATCHES^2, 2): metres east and north by which the pattern in each patch of a crop is
+    """Return (PATCHES^2, 2): metres east and north by which the pattern in each patch of a crop is
     displaced, where `difference` (S, S, 3) is its pixels minus those expected.
     """
     side = len(crop.image)
@@ -227,13 +227,13 @@ def displacements(painting, difference, crop: SatelliteCrop):
 
 
 def placed_wrong(painting, crop):
-    """(PATCHES^2, 2) metres by which a crop around the datum shows things beside their place."""
+    """Return (PATCHES^2, 2) metres by which a crop around the datum shows things displaced."""
     expected = 128.0 + 100.0 * painting.waves(*_places(crop))[0]
     return displacements(painting, crop.image - expected, crop)
 
 
 def _places(crop):
-    """East and north (S, S) of a crop's pixels from its centre (m)."""
+    """Return east and north (S, S) of a crop's pixels from its centre (m)."""
     side = len(crop.image)
     metres = (np.arange(side) - (side - 1) / 2) * crop.gsd
     right, up = np.meshgrid(metres, -metres)
@@ -263,7 +263,7 @@ def measure(places, progress=print):
 
 
 def random_places(count, low, high, rng):
-    """Places of both hemispheres between two latitudes (degrees from the equator)."""
+    """Draw places of both hemispheres between two latitudes (degrees from the equator)."""
     lat = rng.uniform(low, high, count) * rng.choice([-1, 1], count)
     return [LatLon(*pair) for pair in zip(lat, rng.uniform(-180, 180, count), strict=True)]
 

@@ -69,7 +69,7 @@ def make_geotiff(file, side):
 
 
 def places(store, side, count, seed):
-    """Random places (count) whose crops lie inside the store."""
+    """Draw random places (count) whose crops lie inside the store."""
     rng = np.random.default_rng(seed)
     if store.suffix == ".tif":
         from pyproj import Transformer
@@ -105,15 +105,16 @@ def names_of(place):
 
 
 def timed(imagery, place):
-    """Seconds of processor and of wall time of one crop."""
+    """Measure seconds of processor and of wall time of one crop."""
     processor, wall = time.process_time(), time.perf_counter()
     imagery.crop(place, PIXELS * GSD, GSD)
     return time.process_time() - processor, time.perf_counter() - wall
 
 
 def crops(store, side, seed, cold):
-    """Times (N, 2) of crops at random places, each the first one after the store was opened: all
-    tiles have to be found, read and decoded."""
+    """Measure times (N, 2) of crops at random places, each the first after the store was opened:
+    all tiles have to be found, read and decoded.
+    """
     times = []
     for place in places(store, side, CROPS, seed):
         imagery = open_imagery(str(store))
@@ -124,7 +125,7 @@ def crops(store, side, seed, cold):
 
 
 def drive(store, side, seed):
-    """Times (N, 2) of the crops of a drive, every 4 m a new one, to and fro within 200 m."""
+    """Measure times (N, 2) of a drive's crops, every 4 m a new one, to and fro within 200 m."""
     imagery = open_imagery(str(store))
     frame = LocalFrame(places(store, side, 1, seed)[0])
     steps = 4.0 * np.abs((np.arange(2 * CROPS) + 25) % 100 - 50) - 100.0
@@ -138,7 +139,7 @@ def spread(values, scale=1.0, digits=1):
 
 
 def quietly(*arguments):
-    """Seconds that a command of g2s-tiles takes."""
+    """Measure the seconds that a command of g2s-tiles takes."""
     started = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         assert g2s_tiles([str(argument) for argument in arguments]) == 0

@@ -43,7 +43,7 @@ TOPICS = {
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The node with its parameters and topics; bag and RViz where they are asked for."""
+    """Return the node with its parameters and topics; bag and RViz where they are asked for."""
     config = Path(get_package_share_directory("g2s_localizer"), "config")
     bagfile = LaunchConfiguration("bagfile")
     with_bag = NotEqualsSubstitution(bagfile, "")

@@ -94,7 +94,7 @@ class CalibratedNet(nn.Module):
                 part.compile(mode="reduce-overhead" if on_gpu else "default")
 
     def reduced(self, device: torch.device) -> torch.autocast:
-        """The context in which extractors compute in `precision`."""
+        """Return the context in which extractors compute in `precision`."""
         lower = self.precision != torch.float32
         kind = self.precision if lower else torch.bfloat16
         return torch.autocast(device.type, kind, enabled=lower)

@@ -44,11 +44,11 @@ class RotationNet(nn.Module):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(50.0)))
 
     def log_probability(self, best_scores: Tensor) -> Tensor:
-        """Best scores (B, R) of the R residuals -> log-probabilities (B, R)."""
+        """Convert best scores (B, R) of the R residuals to log-probabilities (B, R)."""
         return torch.log_softmax(best_scores * self.log_temperature.exp(), dim=1)
 
     def forward(self, best_scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Best scores (B, R) -> residual yaw (B,) in rad and its variance (B,) in rad^2.
+        """Convert best scores (B, R) to residual yaw (B,) in rad and its variance (B,) in rad^2.
 
         Mean and variance of the distribution; the variance is at least that of the uniform
         distribution over one step.
@@ -96,8 +96,8 @@ class G2SNet(CalibratedNet):
         gsd: float | None = None,
         yaw_range: float | None = None,
     ) -> Registration:
-        """Rotation first, then translation at the heading found; what goes in and out is said in
-        `RegistrationNet`.
+        """Register rotation first, then translation at the heading found; input and output are
+        those of `RegistrationNet`.
         """
         if yaw_range is not None:
             raise ValueError(
@@ -125,15 +125,17 @@ class G2SNet(CalibratedNet):
         )
 
     def encode_satellite(self, image: Tensor) -> SatelliteFeatures:
-        """Satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
+        """Encode satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
         return self.satellite_spectra(self.satellite_features(image))
 
     def satellite_features(self, image: Tensor) -> Tensor:
-        """Satellite crops (B, 3, S, S) of any numeric type -> features (B, C, S / 2, S / 2)."""
+        """Convert satellite crops (B, 3, S, S) of any numeric type to features (B, C, S / 2, S /
+        2).
+        """
         return self._extract(self.satellite_extractor, image)[0]
 
     def satellite_spectra(self, features: Tensor) -> SatelliteFeatures:
-        """Features (B, C, A, A) of satellite crops, ready to be correlated."""
+        """Return features (B, C, A, A) of satellite crops, ready to be correlated."""
         return SatelliteFeatures(
             satellite_spectrum(features), satellite_spectrum(F.avg_pool2d(features, 2))
         )
@@ -141,7 +143,7 @@ class G2SNet(CalibratedNet):
     def encode_ground(
         self, image: Tensor, camera: CameraInput | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Prepared ground images (B, 3, h, w) uint8 -> features and confidence at half size."""
+        """Encode ground images (B, 3, h, w) uint8: features and confidence at half size."""
         return self._extract(self.ground_extractor, image)
 
     def overhead(
@@ -151,11 +153,11 @@ class G2SNet(CalibratedNet):
         yaw: Tensor,
         gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Overhead view (B, C, k, k) and its weight (B, 1, k, k) at headings `yaw` (B,)."""
+        """Return overhead view (B, C, k, k) and its weight (B, 1, k, k) at headings `yaw` (B,)."""
         return self._project(torch.cat(ground, dim=1), camera, yaw, coarse=False)
 
     def scores(self, view: Tensor, weight: Tensor, satellite: SatelliteFeatures) -> Tensor:
-        """Scores (B, n, n) of the positions of overhead views and their weights."""
+        """Return scores (B, n, n) of the positions of overhead views and their weights."""
         return correlate(view, weight, satellite.fine)
 
     def yaw_scores(
@@ -165,7 +167,7 @@ class G2SNet(CalibratedNet):
         yaw: Tensor,
         satellite: SatelliteFeatures,
     ) -> Tensor:
-        """Best score (B, R) over all positions for each yaw residual of the rotation net."""
+        """Return best score (B, R) over all positions for each yaw residual of the rotation net."""
         best = []
         together = torch.cat(ground, dim=1)
         for residual in self.rotation.residuals:
@@ -181,7 +183,7 @@ class G2SNet(CalibratedNet):
         satellite: SatelliteFeatures,
         gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Residual (B,) and variance (B,) of the distribution over the headings tried."""
+        """Return residual (B,) and variance (B,) of the distribution over the headings tried."""
         found: tuple[Tensor, Tensor] = self.rotation(
             self.yaw_scores(ground, camera, yaw, satellite)
         )
@@ -195,7 +197,7 @@ class G2SNet(CalibratedNet):
     def _project(
         self, ground: Tensor, camera: CameraInput, yaw: Tensor, coarse: bool
     ) -> tuple[Tensor, Tensor]:
-        """Of features and confidence (B, C + 1, h, w)."""
+        """Project features and confidence (B, C + 1, h, w)."""
         if camera.K is None:
             raise ValueError("the compact preset takes pinhole images, not panoramas")
         factor = 2 if coarse else 1

@@ -75,27 +75,27 @@ class ModelConfig:
 
     @property
     def channels(self) -> int:
-        """Channels of the extractors' finest level."""
+        """Return channels of the extractors' finest level."""
         raise NotImplementedError
 
     @property
     def stride(self) -> int:
-        """Pixels of the image that a feature cell spans, along each axis."""
+        """Return pixels of the image that a feature cell spans, along each axis."""
         return 2
 
     @property
     def imagery_m(self) -> float:
-        """Side of the north-up square that holds the crop under every heading (m)."""
+        """Return the side of the north-up square that holds the crop under every heading (m)."""
         return math.sqrt(2.0) * self.crop_m if self.turned_crop else self.crop_m
 
     @property
     def prior_yaw_deg(self) -> float:
-        """Largest 2 sigma of the prior's heading (degrees) that the network bears."""
+        """Return the largest 2 sigma of the prior's heading (degrees) that the network bears."""
         return self.yaw_range_deg
 
     @property
     def cell_m(self) -> float:
-        """Metres per cell of the satellite features, the overhead view and the score map."""
+        """Return metres per cell of the satellite features, the overhead view and the score map."""
         return self.gsd * self.stride
 
     @property
@@ -104,17 +104,17 @@ class ModelConfig:
 
     @property
     def overhead_cells(self) -> int:
-        """Cells a side of the overhead view that is correlated with the satellite features."""
+        """Return the overhead view's cells a side, as correlated with satellite features."""
         return round(2.0 * self.reach_m / self.cell_m)
 
     @property
     def score_cells(self) -> int:
-        """Cells a side of the score map."""
+        """Return cells a side of the score map."""
         return self.satellite_cells - self.overhead_cells + 1
 
     @property
     def search_m(self) -> float:
-        """Largest offset from the crop's centre, along each axis, that can be scored (m)."""
+        """Return largest offset (m) from the crop's centre, along each axis, that can be scored."""
         return (self.score_cells - 1) / 2 * self.cell_m
 
 

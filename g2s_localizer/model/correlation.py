@@ -85,7 +85,7 @@ class _AllPairs(torch.autograd.Function):
 
 
 def _cells_first(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (H W, B, C)"""
+    """Permute (B, C, H, W) to (H W, B, C)."""
     return x.flatten(2).permute(2, 0, 1).contiguous()
 
 
@@ -94,13 +94,13 @@ def _cells_last(x: Tensor, shape: torch.Size) -> Tensor:
 
 
 def _all_pairs(a: Tensor, b: Tensor) -> Tensor:
-    """a (S, C, H, W), b (G, C, H, W) complex -> (S, G, H, W)."""
+    """Multiply a (S, C, H, W) by b (G, C, H, W), complex, summed over C: (S, G, H, W)."""
     product: Tensor = _AllPairs.apply(a, b)
     return product
 
 
 def satellite_spectrum(features: Tensor) -> SatelliteSpectrum:
-    """Spectrum of satellite features (S, C, A, A)."""
+    """Return the spectrum of satellite features (S, C, A, A)."""
     side = features.shape[-1]
     return SatelliteSpectrum(
         _rfft2(features, side), _rfft2(features.square().sum(dim=1), side), side
@@ -108,7 +108,7 @@ def satellite_spectrum(features: Tensor) -> SatelliteSpectrum:
 
 
 def correlate(overhead: Tensor, weight: Tensor, satellite: SatelliteSpectrum) -> Tensor:
-    """Scores (G, n, n) of views with their own satellite features, n = A - k + 1.
+    """Return scores (G, n, n) of views with their own satellite features, n = A - k + 1.
 
     overhead (G, C, k, k), weight (G, 1, k, k); the spectrum holds G crops, or one for all views.
     Element [g, i, j] puts the view's top left cell on satellite cell (i, j).
@@ -120,7 +120,7 @@ def correlate(overhead: Tensor, weight: Tensor, satellite: SatelliteSpectrum) ->
 
 
 def correlate_all(overhead: Tensor, weight: Tensor, satellite: SatelliteSpectrum) -> Tensor:
-    """Scores (S, G, n, n) of every view with every satellite crop; arguments as `correlate`."""
+    """Score every view with every satellite crop (S, G, n, n); arguments as `correlate`."""
     view, view_weight, norm = _view_spectra(overhead, weight, satellite.side)
     numerator = _all_pairs(satellite.features, view)
     energy = satellite.energy[:, None] * view_weight.conj()

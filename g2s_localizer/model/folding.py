@@ -8,7 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norm(network: nn.Module) -> None:
-    """In place, for a network in evaluation that will not be trained on or saved.
+    """Fold it in place, for a network in evaluation that will not be trained on or saved.
 
     A module whose children hold a convolution and, next to it, its normalisation must apply them
     so. Raises ValueError for a network in training.

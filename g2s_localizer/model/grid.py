@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def overhead_xy(cells: int, cell_m: float, device: torch.device | None = None) -> Tensor:
-    """Centres of the cells of an overhead view: (cells, cells, 2), metres east and north.
+    """Return centres of the cells of an overhead view: (cells, cells, 2), metres east and north.
 
     The view's centre is the vehicle; row 0 is north. For an even number of cells the vehicle
     stands between the middle ones.
@@ -19,7 +19,7 @@ def overhead_xy(cells: int, cell_m: float, device: torch.device | None = None) -
 
 
 def rotate_xy(xy: Tensor, angle: Tensor) -> Tensor:
-    """Points (H, W, 2) turned counter-clockwise by each angle (B,) in rad: (B, H, W, 2)."""
+    """Return points (H, W, 2) turned counter-clockwise by each angle (B,) in rad: (B, H, W, 2)."""
     c, s = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
     x, y = xy[..., 0], xy[..., 1]
     return torch.stack([c * x - s * y, s * x + c * y], dim=-1)

@@ -17,7 +17,7 @@ _SKY_MARGIN = 0.1
 
 
 def ground_band(camera: Camera) -> tuple[int, int]:
-    """First row and number of rows of the part of the image that can show the ground.
+    """Return first row and number of rows of the part of the image that can show the ground.
 
     From a little above the horizon (seen straight ahead of the vehicle) to the bottom row; at
     least the lower half, so that a tilted camera keeps an image.
@@ -48,7 +48,7 @@ def prepare_ground(
     size: tuple[int, int],
     whole: bool = False,
 ) -> tuple[torch.Tensor, Camera | Panorama]:
-    """Ground image (H, W, 3) RGB uint8 -> tensor (3, h, w) uint8 and its camera, without
+    """Prepare a ground image (H, W, 3) RGB uint8: tensor (3, h, w) uint8 and its camera, without
     distortion.
 
     Undistorted, cropped to `ground_band` unless it is wanted `whole` or is a panorama, resized to
@@ -92,12 +92,12 @@ def undistortion_maps(
 
 
 def prepare_satellite(image: NDArray[np.uint8]) -> torch.Tensor:
-    """Image (H, W, 3) RGB uint8 of a satellite crop -> tensor (3, H, W) uint8."""
+    """Convert image (H, W, 3) RGB uint8 of a satellite crop to tensor (3, H, W) uint8."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def standardise(image: torch.Tensor) -> torch.Tensor:
-    """Images (B, 3, H, W) uint8 -> float, each of zero mean and unit deviation over all of it.
+    """Standardise images (B, 3, H, W) uint8: float, each of zero mean and unit deviation.
 
     Takes exposure, season and colour cast out of both views; a flat image becomes zeros.
     """

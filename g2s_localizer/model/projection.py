@@ -17,8 +17,8 @@ _MINIMUM_DEPTH = 1.0
 
 
 def panorama_turns(camera: Tensor) -> Tensor:
-    """Points (B, H, W, 3) of the optical frame -> (B, H, W, 2) in [0, 1): share of the full turn
-    from the left edge of an equirectangular image, and of the half turn from its top edge.
+    """Convert points (B, H, W, 3) of the optical frame to (B, H, W, 2) in [0, 1): share of the full
+    turn from the left edge of an equirectangular image, and of the half turn from its top edge.
     """
     right, down, ahead = camera.unbind(-1)
     turn = torch.atan2(right, ahead) / (2.0 * math.pi) + 0.5
@@ -34,7 +34,7 @@ def ground_to_overhead(
     cells: int,
     cell_m: float,
 ) -> tuple[Tensor, Tensor]:
-    """Overhead view of the ground plane, in map axes, around the vehicle.
+    """Return the overhead view of the ground plane, in map axes, around the vehicle.
 
     features       (B, C, h, w) of the ground image
     K              (B, 3, 3) intrinsics of the feature map (not of the image)
@@ -56,7 +56,8 @@ def ground_to_overhead(
 
 
 def turn_overhead(features: Tensor, yaw: Tensor, cells: int) -> Tensor:
-    """The middle of a north-up map of features, turned counter-clockwise by `yaw` (B,) in rad.
+    """Return the middle of a north-up map of features, turned counter-clockwise by `yaw` (B,) in
+    rad.
 
     features (B, C, A, A) -> (B, C, cells, cells), one bilinear sampling: what a vehicle at the
     centre would take for the overhead view if its heading were off by `yaw`.

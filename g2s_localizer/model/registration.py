@@ -83,7 +83,7 @@ class Registration:
 
     @property
     def peak_ratio(self) -> float:
-        """Probability of the second peak over that of the first: 1 for two equal ones."""
+        """Return probability of the second peak over that of the first: 1 for two equal ones."""
         return self.modes[1].mass / self.modes[0].mass if len(self.modes) > 1 else 0.0
 
 
@@ -92,7 +92,7 @@ class RegistrationNet(Protocol):
 
     @property
     def config(self) -> ModelConfig:
-        """What it was built from."""
+        """Return the configuration that it was built from."""
 
     precision: torch.dtype
     """type the extractors compute in; geometry and correlation are always float32"""
@@ -108,8 +108,8 @@ class RegistrationNet(Protocol):
         """Move to the device; return the network."""
 
     def encode_satellite(self, image: Tensor) -> Any:
-        """Satellite crops (B, 3, S, S) uint8, S = crop_m / gsd -> all that `register` needs of
-        them; its `nbytes` is the size of it all.
+        """Encode satellite crops (B, 3, S, S) uint8, S = crop_m / gsd, into all that `register`
+        needs of them; its `nbytes` is the size of it all.
         """
 
     def register(

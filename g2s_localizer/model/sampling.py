@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def camera_points(xy: Tensor, T_base_camera: Tensor) -> Tensor:
-    """Points of the ground plane, xy (B, H, W, 2) in base_link (m) -> optical frame (B, H, W, 3).
+    """Convert ground points xy (B, H, W, 2) in base_link (m) to the optical frame (B, H, W, 3).
 
     T_base_camera (B, 4, 4), optical frame to base_link.
     """
@@ -19,14 +19,17 @@ def camera_points(xy: Tensor, T_base_camera: Tensor) -> Tensor:
 
 
 def pinhole_pixels(camera: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Points (B, H, W, 3) of the optical frame -> uv (B, H, W, 2) by K (B, 3, 3), and depth."""
+    """Convert points (B, H, W, 3) of the optical frame to uv (B, H, W, 2) by K (B, 3, 3), and
+    depth.
+    """
     depth = camera[..., 2]
     pixel = torch.einsum("bhwj,bij->bhwi", camera, K)
     return pixel[..., :2] / depth.clamp_min(1e-6)[..., None], depth
 
 
 def sample_features(features: Tensor, uv: Tensor, visible: Tensor) -> Tensor:
-    """Features (B, C, h, w) at uv (B, H, W, 2), bilinear; zero where not `visible` (B, H, W).
+    """Return features (B, C, h, w) at uv (B, H, W, 2), bilinear; zero where not `visible` (B, H,
+    W).
 
     Pixel (0, 0) is the centre of the top left cell.
     """
@@ -38,6 +41,6 @@ def sample_features(features: Tensor, uv: Tensor, visible: Tensor) -> Tensor:
 
 
 def inside(uv: Tensor, width: int, height: int) -> Tensor:
-    """Whether uv (..., 2) lies between the centres of the border cells of a map."""
+    """Return whether uv (..., 2) lies between the centres of the border cells of a map."""
     u, v = uv[..., 0], uv[..., 1]
     return (u >= 0) & (u <= width - 1) & (v >= 0) & (v <= height - 1)

@@ -38,12 +38,12 @@ class ScoreMap:
 
     @classmethod
     def from_scores(cls, scores: Tensor, temperature: float | Tensor, cell_m: float) -> ScoreMap:
-        """Softmax of scores (H, W) times the temperature."""
+        """Return the softmax of scores (H, W) times the temperature."""
         logits = scores.float() * temperature
         return cls(torch.log_softmax(logits.flatten(), 0).view_as(logits), cell_m)
 
     def cell_xy(self) -> Tensor:
-        """(H, W, 2) centres of the cells, metres east and north of the crop's centre."""
+        """Return (H, W, 2) centres of the cells, metres east and north of the crop's centre."""
         rows, columns = self.log_probability.shape
         device = self.log_probability.device
         north = ((rows - 1) / 2.0 - torch.arange(rows, device=device)) * self.cell_m
@@ -52,18 +52,19 @@ class ScoreMap:
         return torch.stack([grid[1], grid[0]], dim=-1)
 
     def arg_max_xy(self) -> Tensor:
-        """(2,) centre of the likeliest cell, metres east and north of the crop's centre."""
+        """Return (2,) centre of the likeliest cell, metres east and north of the crop's centre."""
         return self.cell_xy().view(-1, 2)[self.log_probability.argmax()]
 
     @property
     def entropy(self) -> float:
-        """Entropy over that of the uniform map: 0 for certainty, 1 for a flat map."""
+        """Return the entropy over that of the uniform map: 0 for certainty, 1 for a flat map."""
         p = self.log_probability.exp()
         nats = -(p * self.log_probability).sum().item()
         return nats / math.log(self.log_probability.numel())
 
     def modes(self, count: int, radius_m: float) -> list[Mode]:
-        """The `count` highest peaks, the one with most mass first, no two windows overlapping.
+        """Return the `count` highest peaks, the one with most mass first, no two windows
+        overlapping.
 
         The window of a peak is the disc of `radius_m` around its highest cell. Fewer are
         returned when the windows fill the map.

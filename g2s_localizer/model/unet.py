@@ -26,7 +26,7 @@ class ConvBlock(nn.Sequential):
         super().__init__(*layers)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Of x (B, C, H, W), or of x and `skip` (B, D, H, W) side by side in channels.
+        """Convolve x (B, C, H, W), or x and `skip` (B, D, H, W) side by side in channels.
 
         Side by side is computed as a sum of two convolutions: to concatenate, and to take the
         gradient apart again, costs a CPU more than both of them.
@@ -71,7 +71,7 @@ class CompactUNet(nn.Module):
         self.divisor = 2**levels
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Raises ValueError when the image's sides are not divisible by 2^levels."""
+        """Extract features. Raises ValueError unless the image's sides divide by 2^levels."""
         if image.shape[-2] % self.divisor or image.shape[-1] % self.divisor:
             raise ValueError(
                 f"image sides must be divisible by {self.divisor}, got {tuple(image.shape[-2:])}"
@@ -89,7 +89,7 @@ class CompactUNet(nn.Module):
 
 
 def feature_intrinsics(K: Tensor) -> Tensor:
-    """Intrinsics (B, 3, 3) of an image -> those of its feature map, STRIDE times smaller."""
+    """Convert an image's intrinsics (B, 3, 3) to its feature map's, STRIDE times smaller."""
     scale = torch.tensor([1.0 / STRIDE, 1.0 / STRIDE, 1.0], device=K.device)[:, None]
     scaled = K * scale
     half = 0.5 / STRIDE - 0.5

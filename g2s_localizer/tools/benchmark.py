@@ -130,7 +130,7 @@ class Stopwatch:
 def register_once(
     network: Network, scene: Scene, device: torch.device, satellite: Any
 ) -> tuple[dict[str, float], Any]:
-    """One registration; features of the crop are made when `satellite` is None. Returns
+    """Time one registration; features of the crop are made when `satellite` is None. Returns
     milliseconds by stage, with their `total`, and the features. The preset lift searches heading
     and position together: all of it is its rotation stage.
     """
@@ -162,8 +162,8 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def benchmark(network: Network, device: torch.device, runs: int) -> dict[str, Any]:
-    """Median and p99 of every stage, of a whole registration, and of one whose crop's features
-    are cached (ms), and the peak memory (MB): of the process, or of PyTorch on the GPU.
+    """Measure median and p99 of every stage, of a whole registration, and of one whose crop's
+    features are cached (ms), and the peak memory (MB): of the process, or of PyTorch on the GPU.
     """
     scene = make_scene(network.config)
     with torch.inference_mode():
@@ -187,8 +187,8 @@ def benchmark(network: Network, device: torch.device, runs: int) -> dict[str, An
 def benchmark_node(
     network: Network, device: torch.device, precision: str, runs: int
 ) -> dict[str, Any]:
-    """Median and p99 of the node's work on an image and of its processor time (ms), or `absent`:
-    why they could not be measured.
+    """Return median and p99 of the node's work on an image and of its processor time (ms), or
+    `absent`: why they could not be measured.
     """
     try:
         # Needs ROS's message types, without which the network can still be measured.

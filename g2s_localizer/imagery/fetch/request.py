@@ -203,7 +203,7 @@ class TileClient:
         )  # fmt: skip
 
     async def _error(self, response: httpx.Response) -> Reply:
-        """The status, and what the server has to say about it."""
+        """Return the status with the server's words on it."""
         status = response.status_code
         message = bytearray()
         if response.headers.get("content-type", "").startswith("text/"):

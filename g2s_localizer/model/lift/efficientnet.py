@@ -56,7 +56,7 @@ class EfficientUNet(nn.Module):
         self.confidence = nn.Conv2d(channels, 1, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Raises ValueError when the image's sides are not divisible by 2^LEVELS."""
+        """Extract features. Raises ValueError unless the image's sides divide by 2^LEVELS."""
         if image.shape[-2] % self.divisor or image.shape[-1] % self.divisor:
             raise ValueError(
                 f"image sides must be divisible by {self.divisor}, got {tuple(image.shape[-2:])}"

@@ -49,7 +49,7 @@ class ColumnLift(nn.Module):
         self.confidence = nn.Conv2d(width, 1, 1)
 
     def forward(self, features: Tensor, K: Tensor, T_base_camera: Tensor) -> tuple[Tensor, Tensor]:
-        """K (B, 3, 3) of the feature map, T_base_camera (B, 4, 4)."""
+        """Lift features by K (B, 3, 3) of the feature map and T_base_camera (B, 4, 4)."""
         height, columns_across = features.shape[-2:]
         row = ground_rows(self.depths, K, T_base_camera, columns_across)
         rows = torch.arange(height, device=features.device)[:, None]
@@ -60,7 +60,9 @@ class ColumnLift(nn.Module):
 
 
 def ground_rows(depths: Tensor, K: Tensor, T_base_camera: Tensor, width: int) -> Tensor:
-    """Rows (B, depths, width) at which each column of the image sees the ground at each depth."""
+    """Return rows (B, depths, width) at which each column of the image sees the ground at each
+    depth.
+    """
     R, t = T_base_camera[:, :3, :3], T_base_camera[:, :3, 3]
     column = torch.arange(width, device=K.device)
     x = (column - K[:, 0, 2, None]) / K[:, 0, 0, None]
@@ -83,22 +85,22 @@ class LiftedColumns:
     """(B, 4, 4)"""
 
     def __getitem__(self, image: Tensor) -> LiftedColumns:
-        """Of the images (N,) int64, as often as they are named."""
+        """Select the images (N,) int64, as often as they are named."""
         return LiftedColumns(
             self.columns[image], self.step_m, self.K[image], self.T_base_camera[image]
         )
 
 
 def columns_at(ground: LiftedColumns, base: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns at points base (B, H, W, 2) of the ground in base_link (m): (B, C + 1, H, W), and
-    whether each is seen, (B, H, W). Bilinear; zero where unseen.
+    """Return columns at points base (B, H, W, 2) of the ground in base_link (m): (B, C + 1, H, W),
+    and whether each is seen, (B, H, W). Bilinear; zero where unseen.
     """
     place, seen = _places(ground, base)
     return sample_features(ground.columns, place, seen), seen
 
 
 def _places(ground: LiftedColumns, base: Tensor) -> tuple[Tensor, Tensor]:
-    """Where points base (B, H, W, 2) lie in the columns, (B, H, W, 2), and whether within."""
+    """Return the points' places in the columns, (B, H, W, 2), and which lie within."""
     depths, width = ground.columns.shape[-2:]
     camera = camera_points(base, ground.T_base_camera)
     uv, depth = pinhole_pixels(camera, ground.K)
@@ -109,7 +111,7 @@ def _places(ground: LiftedColumns, base: Tensor) -> tuple[Tensor, Tensor]:
 def columns_to_overhead(
     ground: LiftedColumns, yaw: Tensor, cells: int, cell_m: float
 ) -> tuple[Tensor, Tensor]:
-    """Overhead view, in map axes, around the vehicle, of lifted columns.
+    """Return the overhead view, in map axes, around the vehicle, of lifted columns.
 
     As `projection.ground_to_overhead`: yaw (B,) is the vehicle's heading, and the view comes
     with its validity (B, 1, cells, cells).
@@ -124,7 +126,7 @@ def columns_to_overhead(
 def overhead_views(
     ground: LiftedColumns, yaws: Tensor, cells: int, cell_m: float
 ) -> tuple[Tensor, Tensor]:
-    """The `columns_to_overhead` of one image at each of the headings yaws (R,), as R views.
+    """Return the `columns_to_overhead` of one image at each of the headings yaws (R,), as R views.
 
     Only the cells that are seen are sampled: of the square one in six.
     """

@@ -71,13 +71,13 @@ class LiftNet(CalibratedNet):
         self.log_temperature = nn.Parameter(torch.tensor(math.log(30.0)))
 
     def encode_satellite(self, image: Tensor) -> LiftSatellite:
-        """Satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
+        """Encode satellite crops (B, 3, S, S) uint8, north-up, S = crop_m / gsd."""
         features, _ = self._extract(self.satellite_extractor, image)
         return LiftSatellite(features, satellite_spectrum(features))
 
     def encode_ground(self, image: Tensor, camera: CameraInput | None = None) -> LiftedColumns:
-        """Prepared ground images (B, 3, h, w) uint8. The lift needs the camera; raises ValueError
-        without one, and for a panorama.
+        """Encode prepared ground images (B, 3, h, w) uint8. The lift needs the camera; raises
+        ValueError without one, and for a panorama.
         """
         if camera is None or camera.K is None:
             raise ValueError("the preset lift takes pinhole images with their camera")
@@ -88,7 +88,7 @@ class LiftNet(CalibratedNet):
         return LiftedColumns(columns, self.lift.step_m, K, camera.T_base_camera)
 
     def volume(self, ground: LiftedColumns, yaws: Tensor, satellite: SatelliteSpectrum) -> Tensor:
-        """Scores (B, R, n, n) at headings `yaws` (B, R), all positions of each."""
+        """Return scores (B, R, n, n) at headings `yaws` (B, R), all positions of each."""
         size = self.config.overhead_cells, self.config.cell_m
         each: Iterable[tuple[Tensor, Tensor]]
         if len(yaws) == 1:
@@ -111,7 +111,7 @@ class LiftNet(CalibratedNet):
         gsd: float | None = None,
         yaw_range: float | None = None,
     ) -> Registration:
-        """The method, step by step; what goes in and out is said in `RegistrationNet`."""
+        """Register one pair, step by step; input and output are those of `RegistrationNet`."""
         # 1. Features of the image, lifted column by column onto the ground before the camera.
         if isinstance(ground, Tensor):
             ground = self.encode_ground(ground, CameraInput(K, T_base_camera))
@@ -161,7 +161,7 @@ class LiftNet(CalibratedNet):
         return pose[0], turn @ residual.covariance[0] @ turn.T
 
     def _residuals(self, yaw_range: float) -> Tensor:
-        """Headings, from the prior's, that are tried for a range in rad."""
+        """Return headings, from the prior's, that are tried for a range in rad."""
         step = math.radians(self.config.yaw_step_deg)
         steps = math.ceil(yaw_range / step - 1e-6)
         return torch.arange(-steps, steps + 1) * step

@@ -39,11 +39,13 @@ class Residual(NamedTuple):
 
     @property
     def covariance(self) -> Tensor:
-        """(B, 3, 3)"""
+        """Return the covariance (B, 3, 3)."""
         return torch.cholesky_inverse(self.root)
 
     def negative_log_likelihood(self, truth: Tensor) -> Tensor:
-        """(B,) of Gaussian residuals `truth` (B, 3), but for a constant."""
+        """Return the negative log-likelihood (B,) of Gaussian residuals `truth` (B, 3), but for a
+        constant.
+        """
         whitened = torch.einsum("bij,bi->bj", self.root, truth - self.mean)
         log_determinant = torch.diagonal(self.root, dim1=1, dim2=2).log().sum(dim=1)
         return 0.5 * whitened.square().sum(dim=1) - log_determinant
@@ -87,9 +89,9 @@ class PoseRefiner(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, ground: LiftedColumns, satellite: Tensor, guess: Tensor) -> Residual:
-        """ground of G images; satellite (S, C, A, A), rows from north; guess (B, 3): x, y (m) from
-        the satellite's centre, yaw. Guesses are in the order of their images, as many of each,
-        and images in that of their satellites.
+        """Refine guesses. ground of G images; satellite (S, C, A, A), rows from north; guess (B,
+        3): x, y (m) from the satellite's centre, yaw. Guesses are in the order of their images, as many of
+        each, and images in that of their satellites.
         """
         inner = self.base[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
         # in the vehicle's axes: one view for all guesses of an image
@@ -111,7 +113,7 @@ class PoseRefiner(nn.Module):
         return Residual(out[:, :3] * self.unit, root / self.unit[:, None])
 
     def _beneath(self, satellite: Tensor, guess: Tensor) -> Tensor:
-        """Satellite features (B, C, H, W) at the cells of the view and its rim."""
+        """Return satellite features (B, C, H, W) at the cells of the view and its rim."""
         xy = rotate_xy(self.base, guess[:, 2]) + guess[:, None, None, :2]
         half = satellite.shape[-1] * self.cell_m / 2.0
         grid = torch.stack([xy[..., 0], -xy[..., 1]], dim=-1) / half
@@ -123,9 +125,9 @@ class PoseRefiner(nn.Module):
 
 
 def patch_correlations(view: Tensor, seen: Tensor) -> Tensor:
-    """view (G, C, H, W) and seen (B, C, H + 2 _SHIFT, W + 2 _SHIFT), B / G of each image -> (B,
-    shifts, H / _PATCH, W / _PATCH): each patch of the view times what is seen beneath it at every
-    shift, summed over channels, mean over the patch's cells.
+    """Correlate view (G, C, H, W) and seen (B, C, H + 2 _SHIFT, W + 2 _SHIFT), B / G of each image:
+    (B, shifts, H / _PATCH, W / _PATCH): each patch of the view times what is seen beneath it at
+    every shift, summed over channels, mean over the patch's cells.
     """
     window, shifts, cells = _PATCH + 2 * _SHIFT, 2 * _SHIFT + 1, _PATCH**2
     patches = view.unfold(2, _PATCH, _PATCH).unfold(3, _PATCH, _PATCH)
@@ -149,14 +151,14 @@ def patch_correlations(view: Tensor, seen: Tensor) -> Tensor:
 
 
 def moved(guess: Tensor, residual: Tensor) -> Tensor:
-    """Poses (B, 3): the guesses, moved by residuals (B, 3) along their own axes."""
+    """Move the guesses by residuals (B, 3) along their own axes: poses (B, 3)."""
     c, s = torch.cos(guess[:, 2]), torch.sin(guess[:, 2])
     x, y, yaw = residual.unbind(1)
     return guess + torch.stack([c * x - s * y, s * x + c * y, yaw], dim=1)
 
 
 def lacking(guess: Tensor, pose: Tensor) -> Tensor:
-    """Residuals (B, 3) that move the guesses to the poses."""
+    """Return residuals (B, 3) that move the guesses to the poses."""
     difference = pose - guess
     c, s = torch.cos(guess[:, 2]), torch.sin(guess[:, 2])
     x, y, yaw = difference.unbind(1)

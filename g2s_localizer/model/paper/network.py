@@ -94,8 +94,8 @@ class PaperNet(CalibratedNet):
         gsd: float | None = None,
         yaw_range: float | None = None,
     ) -> Registration:
-        """Rotation first, then translation at the heading found; what goes in and out is said in
-        `RegistrationNet`.
+        """Register rotation first, then translation at the heading found; input and output are
+        those of `RegistrationNet`.
         """
         if yaw_range is not None:
             raise ValueError(
@@ -124,7 +124,7 @@ class PaperNet(CalibratedNet):
         )
 
     def encode_satellite(self, image: Tensor) -> PaperSatellite:
-        """Satellite crops (B, 3, 512, 512), uint8 or float in [0, 1]."""
+        """Encode satellite crops (B, 3, 512, 512), uint8 or float in [0, 1]."""
         extractor = self.translation_extractor if self.config.share else self.satellite_extractor
         features, confidence = self._extract(extractor, image)
         features = normalised(features)
@@ -136,8 +136,9 @@ class PaperNet(CalibratedNet):
         return PaperSatellite(satellite_spectrum(features), rotation)
 
     def encode_ground(self, image: Tensor, camera: CameraInput | None = None) -> PaperGround:
-        """Ground images (B, 3, h, w), uint8 or float in [0, 1]: the features are not normalised,
-        since both the regressor and the score divide by the length of what they are given.
+        """Encode ground images (B, 3, h, w), uint8 or float in [0, 1]: the features are not
+        normalised, since both the regressor and the score divide by the length of what they are
+        given.
 
         Given the camera, rows above all that the overhead view can show are not computed.
         """
@@ -157,7 +158,7 @@ class PaperNet(CalibratedNet):
         satellite: PaperSatellite,
         gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Regressed from the whole overhead view minus the crop's features; 0 without rotation."""
+        """Regress it from the whole overhead view minus the crop's features; 0 without rotation."""
         if ground.rotation is None:
             return torch.zeros_like(yaw), torch.full_like(yaw, _YAW_SIGMA**2)
         assert satellite.rotation is not None
@@ -166,8 +167,8 @@ class PaperNet(CalibratedNet):
         return residual, torch.full_like(residual, _YAW_SIGMA**2)
 
     def regress(self, view: Tensor, satellite: Tensor) -> Tensor:
-        """Overhead view and satellite features (B, C, A, A) -> (B, 3): shift along u and v in
-        units of the shift range, and the residual yaw in rad.
+        """Regress (B, 3) from overhead view and satellite features (B, C, A, A): shift along u and
+        v in units of the shift range, and the residual yaw in rad.
         """
         delta = self.rotation(normalised(view) - satellite)
         unit = delta.new_tensor([1.0, 1.0, math.radians(self.config.yaw_range_deg)])
@@ -177,8 +178,8 @@ class PaperNet(CalibratedNet):
     def overhead(
         self, ground: PaperGround, camera: CameraInput, yaw: Tensor, gsd: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The view's centre crop (B, C, k, k) that is correlated, and its weight: confidence, or 1
-        without it, where the camera sees the cell.
+        """Return the view's centre crop (B, C, k, k) that is correlated, and its weight:
+        confidence, or 1 without it, where the camera sees the cell.
         """
         cells = self.config.overhead_cells
         uv, visible = self.pixels(camera, yaw, cells, ground.translation, gsd)
@@ -187,7 +188,7 @@ class PaperNet(CalibratedNet):
         return view[:, :-1], weight
 
     def scores(self, view: Tensor, weight: Tensor, satellite: PaperSatellite) -> Tensor:
-        """Scores (B, n, n) of the middle score_cells x score_cells positions."""
+        """Return scores (B, n, n) of the middle score_cells x score_cells positions."""
         scores, kept = correlate(view, weight, satellite.fine), self.config.score_cells
         first = (scores.shape[-1] - kept) // 2
         return scores[..., first : first + kept, first : first + kept]
@@ -200,7 +201,7 @@ class PaperNet(CalibratedNet):
         cells: int,
         gsd: Tensor | None = None,
     ) -> Tensor:
-        """Features resampled onto `cells` x `cells` of the ground plane around the vehicle."""
+        """Resample features onto `cells` x `cells` of the ground plane around the vehicle."""
         uv, visible = self.pixels(camera, yaw, cells, rows, gsd)
         return self._sample(rows, uv, visible)
 
@@ -212,8 +213,8 @@ class PaperNet(CalibratedNet):
         rows: FeatureRows,
         gsd: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Where the cells lie in the whole feature map: uv (B, cells, cells, 2), and whether the
-        original samples there: in front of the camera, between the centres of the border cells.
+        """Return where the cells lie in the whole feature map: uv (B, cells, cells, 2), and whether
+        the original samples there: in front of the camera, between the centres of the border cells.
         """
         xy = self._cells_xy(cells, yaw, gsd)
         height, width = rows.height, rows.features.shape[-1]
@@ -226,8 +227,8 @@ class PaperNet(CalibratedNet):
         return uv, (depth > _MINIMUM_DEPTH) & inside(uv, width, height)
 
     def visibility(self, camera: CameraInput, yaw: Tensor, width: int, height: int) -> Tensor:
-        """(B, 1, A, A): cells that a camera with a feature map of that size sees, its outermost
-        half cells included. Masks satellite features that stand in for an overhead view.
+        """Return (B, 1, A, A): cells that a camera with a feature map of that size sees, its
+        outermost half cells included. Masks satellite features that stand in for an overhead view.
         """
         assert camera.K is not None
         xy = self._cells_xy(self.config.satellite_cells, yaw, None)
@@ -238,9 +239,9 @@ class PaperNet(CalibratedNet):
         return seen[:, None].to(xy.dtype)
 
     def stand_in(self, features: Tensor, confidence: Tensor, seen: Tensor, yaw: Tensor) -> Tensor:
-        """Stage 0: satellite features (B, C, A, A) of the aligned crop, and their confidence as
-        one more channel, masked to what a camera would see and turned like an overhead view at
-        heading `yaw` (B,) from the query's u axis.
+        """Return for stage 0 satellite features (B, C, A, A) of the aligned crop, and their
+        confidence as one more channel, masked to what a camera would see and turned like an
+        overhead view at heading `yaw` (B,) from the query's u axis.
         """
         A = self.config.satellite_cells
         xy = rotate_xy(self._cells_xy(A, yaw, None) / self.config.cell_m, -yaw)
@@ -250,8 +251,8 @@ class PaperNet(CalibratedNet):
         return sample_features(torch.cat([features, confidence], dim=1) * seen, uv, kept)
 
     def _cells_xy(self, cells: int, yaw: Tensor, gsd: Tensor | None) -> Tensor:
-        """(B or 1, cells, cells, 2) metres along the crop's u and against its v axis, from the
-        vehicle to the middle `cells` x `cells` of the A x A overhead view.
+        """Return (B or 1, cells, cells, 2) metres along the crop's u and against its v axis, from
+        the vehicle to the middle `cells` x `cells` of the A x A overhead view.
         """
         A = self.config.satellite_cells
         first = (A - cells) // 2
@@ -291,7 +292,7 @@ class PaperNet(CalibratedNet):
         return FeatureRows(features, first, height)
 
     def _first_row(self, camera: CameraInput, cells: int, height: int) -> int:
-        """The highest row of the feature map that shows ground within the view's corners."""
+        """Return the highest row of the feature map that shows ground within the view's corners."""
         # A panorama's crops differ in metres per cell; its rows below the horizon serve them all.
         corner = math.sqrt(0.5) * (cells + 1) * self.config.cell_m
         reach = corner if camera.K is not None else _HORIZON_M
@@ -316,6 +317,6 @@ class PaperNet(CalibratedNet):
 
 
 def normalised(features: Tensor) -> Tensor:
-    """Features (B, C, H, W) divided by their length over all channels and cells together."""
+    """Return features (B, C, H, W) divided by their length over all channels and cells together."""
     length = torch.linalg.vector_norm(features, dim=(1, 2, 3), keepdim=True)
     return features / length.clamp_min(1e-12)

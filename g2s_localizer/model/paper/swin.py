@@ -37,7 +37,7 @@ class SwinRegressor(nn.Module):
         self.head = nn.Linear(_WIDTH, 3)
 
     def forward(self, difference: Tensor) -> Tensor:
-        """Raises ValueError when the sides are not divisible by 32."""
+        """Regress. Raises ValueError when the sides are not divisible by 32."""
         if difference.shape[-2] % (_PATCH * _WINDOW) or difference.shape[-1] % (_PATCH * _WINDOW):
             raise ValueError(
                 f"the sides must be divisible by {_PATCH * _WINDOW}, got {tuple(difference.shape)}"
@@ -96,7 +96,7 @@ class _WindowAttention(nn.Module):
 
 
 def _relative_index() -> Tensor:
-    """(64, 64) row of the bias table for each pair of tokens of a window."""
+    """Return (64, 64) row of the bias table for each pair of tokens of a window."""
     place = torch.arange(_WINDOW)
     row, column = (axis.flatten() for axis in torch.meshgrid(place, place, indexing="ij"))
     down = row[:, None] - row[None, :] + _WINDOW - 1

@@ -61,7 +61,8 @@ class VGGUNet(nn.Module):
             )
 
     def forward(self, image: Tensor, level: int, first: int = 0) -> tuple[Tensor, Tensor]:
-        """Features (B, C, H / s - first, W / s), not normalised, and confidence, one channel.
+        """Return features (B, C, H / s - first, W / s), not normalised, and confidence, one
+        channel.
 
         Rows above `first` are left out, and so is all of the image that only they depend on.
         Raises ValueError when the image's sides are not divisible by 8.
@@ -102,8 +103,8 @@ class VGGUNet(nn.Module):
     def _encode(
         self, image: Tensor, level: int, top: int, deepest: int
     ) -> tuple[list[tuple[int, Tensor]], Tensor]:
-        """Skips at 1/4, 1/2 and, for level 3, full resolution, each with its first row in the
-        whole image; and the deepest features at 1/8, from row `deepest` on.
+        """Return skips at 1/4, 1/2 and, for level 3, full resolution, each with its first row in
+        the whole image; and the deepest features at 1/8, from row `deepest` on.
 
         image: rows from `top` on. Before each resolution's convolutions, rows that nothing from
         `deepest` on depends on are dropped: two convolutions see two rows, three see three.
@@ -134,8 +135,8 @@ class VGGUNet(nn.Module):
 
 
 def _rows_needed(first: int, level: int) -> list[int]:
-    """First rows of levels 0 to `level` that rows from `first` on of the finest depend on: one
-    more for the confidence, two for a decoder block, halved from level to level.
+    """Return first rows of levels 0 to `level` that rows from `first` on of the finest depend on:
+    one more for the confidence, two for a decoder block, halved from level to level.
     """
     rows = [max(first - 1, 0)]
     for _ in range(level):
@@ -144,7 +145,7 @@ def _rows_needed(first: int, level: int) -> list[int]:
 
 
 def upsampled_convolution(x: Tensor, weight: Tensor) -> Tensor:
-    """3x3 convolution, padding 1, of x (B, C, H, W) upsampled twofold by nearest neighbour.
+    """Convolve x (B, C, H, W), upsampled twofold by nearest neighbour, 3x3 with padding 1.
 
     weight (D, C, 3, 3) -> (B, D, 2H, 2W). An output of even row sees two rows of x, the lower one
     through two rows of the kernel, which are added up beforehand; one of odd row sees the upper
@@ -172,7 +173,7 @@ def _pooled(x: Tensor) -> Tensor:
 
 
 def _in_stripes(x: Tensor, channels: int, block: Callable[[Tensor], Tensor]) -> Tensor:
-    """`block` (two 3x3 convolutions of `channels` and a 2x2 pooling) over stripes of rows.
+    """Apply `block` (two 3x3 convolutions of `channels` and a 2x2 pooling) over stripes of rows.
 
     Each stripe has two more rows on either side, whose results are dropped: equal to the block
     on the whole, in pieces that stay in the cache. Whole where gradients are wanted or on a GPU.
