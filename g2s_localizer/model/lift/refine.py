@@ -89,9 +89,10 @@ class PoseRefiner(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, ground: LiftedColumns, satellite: Tensor, guess: Tensor) -> Residual:
-        """Refine guesses. ground of G images; satellite (S, C, A, A), rows from north; guess (B,
-        3): x, y (m) from the satellite's centre, yaw. Guesses are in the order of their images, as many of
-        each, and images in that of their satellites.
+        """Refine guesses (B, 3): x, y (m) from the satellite's centre, yaw.
+
+        ground of G images; satellite (S, C, A, A), rows from north. Guesses are in the order of
+        their images, as many of each, and images in that of their satellites.
         """
         inner = self.base[_SHIFT:-_SHIFT, _SHIFT:-_SHIFT]
         # in the vehicle's axes: one view for all guesses of an image
