@@ -16,8 +16,8 @@ from g2s_localizer.imagery.crop import SatelliteCrop
 FloatArray = NDArray[np.float64]
 
 UNKNOWN_VARIANCE = 1e6
-"""Of what an estimate says nothing about: z (m^2), roll and pitch (rad^2), and the yaw of a network
-that takes it from the prior."""
+"""Variance of what an estimate does not know: z (m^2), roll and pitch (rad^2), and the yaw of a
+network that takes it from the prior."""
 
 
 class Rejection(Enum):

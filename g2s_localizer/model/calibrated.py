@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training and calibration leave in every network beside its weights, and what it is for."""
+"""Results of training and calibration that every network holds beside its weights."""
 
 from __future__ import annotations
 

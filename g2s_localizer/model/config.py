@@ -22,8 +22,8 @@ PAPER_VIGOR = "paper-vigor"
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What the localizer and training ask of any network's configuration; each network has one of
-    its own, made by `presets.model_config`.
+    """Configuration of a network as localizer and training use it; each network has one of its
+    own, made by `presets.model_config`.
 
     Raises ValueError naming a field that is out of range.
     """

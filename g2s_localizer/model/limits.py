@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a ModelConfig may ask for at most.
+"""Upper limits of a ModelConfig.
 
 A description comes with weights from anywhere, and must not be able to ask for all of a machine's
 memory or for hours. The limits lie far beyond what was ever trained.
@@ -33,7 +33,7 @@ MAX_CROP_PIXELS = 2048
 """Along a side."""
 
 MAX_VALUES = 2**26
-"""Of the finest features of an image or a crop: 256 MB of them."""
+"""Values of the finest features of an image or a crop: 256 MB of them."""
 
 MAX_SCORES = 2**30
 """Products of one search over a whole turn: ten times those of the shipped network."""

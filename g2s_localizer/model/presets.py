@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which configuration a preset has, and which network a configuration asks for."""
+"""Configuration of each preset, and the network of a configuration."""
 
 from __future__ import annotations
 

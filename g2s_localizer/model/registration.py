@@ -34,7 +34,7 @@ class CameraInput(NamedTuple):
 
 @dataclass(frozen=True)
 class Registration:
-    """What the network says of one pair, in the axes of the crop (map, for a north-up one)."""
+    """Answer of the network to one pair, in the axes of the crop (map, for a north-up one)."""
 
     x: float
     y: float
@@ -88,7 +88,7 @@ class Registration:
 
 
 class RegistrationNet(Protocol):
-    """What the localizer asks of a network."""
+    """The interface of a network to the localizer."""
 
     @property
     def config(self) -> ModelConfig:

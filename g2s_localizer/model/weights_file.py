@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file that should hold weights is, told from its first bytes; nothing of it is executed."""
+"""Kind of a file that should hold weights, from its first bytes; nothing of it is executed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long one registration takes, stage by stage, and how much memory it needs.
+"""Time of one registration, stage by stage, and the memory that it needs.
 
 g2s-benchmark --preset paper-kitti --runs 20 --json OUT.json
 Images are noise and weights random unless --checkpoint names a file: neither changes the time.
@@ -64,7 +64,7 @@ _STEPS = {
     "refined": "refinement",
     "registration": "refinement",
 }
-"""Which stage each step of the networks belongs to."""
+"""Stage of each step of the networks."""
 
 _WARM_UP = 3
 _CAMERA_HEIGHT_M = 1.65

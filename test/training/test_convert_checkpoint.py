@@ -10,7 +10,7 @@ import torch
 from g2s_localizer.model import load_checkpoint, model_config
 from training.convert_checkpoint import main
 from training.paper.checkpoint import all_tensors, translate
-from training.parity import weight_of
+from training.paper.parity_rule import weight_of
 
 NAME = "FeatureForT.conv0.weight"
 

@@ -13,7 +13,7 @@ EFFICIENTNET = "efficientnet-lite0"
 EXTRACTORS = (UNET, EFFICIENTNET)
 
 OF_EFFICIENTNET = {"width": 16, "levels": 4}
-"""What that extractor's layers are; it has no others."""
+"""Layers of that extractor; it has no others."""
 
 
 @dataclass(frozen=True)

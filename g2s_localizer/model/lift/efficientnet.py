@@ -27,7 +27,7 @@ LEVELS = len(_STAGES)
 
 
 class EfficientUNet(nn.Module):
-    """As CompactUNet: (B, 3, H, W) -> features (B, C, H/2, W/2), confidence (B, 1, H/2, W/2).
+    """Like CompactUNet: (B, 3, H, W) -> features (B, C, H/2, W/2), confidence (B, 1, H/2, W/2).
 
     H and W must be divisible by 2^LEVELS. The encoder pads as its weights were trained, one pixel
     more to the right and below, so that its cells' centres lie half a pixel of their input off;

@@ -30,7 +30,7 @@ _YAW_UNIT = math.radians(2.0)
 
 
 class Residual(NamedTuple):
-    """What a guess lacks, in the guess's own axes: forward (m), left (m), yaw (rad)."""
+    """Residual of a guess, in the guess's own axes: forward (m), left (m), yaw (rad)."""
 
     mean: Tensor
     """(B, 3)"""

@@ -21,7 +21,7 @@ _BORNE_YAW_DEG = 6.0
 
 @dataclass(frozen=True)
 class PaperConfig(ModelConfig):
-    """What both have in common."""
+    """Configuration that both presets share."""
 
     level: int = 1
     """level of the features, 0 to 3; a cell spans 2^(3 - level) pixels"""

@@ -94,9 +94,7 @@ class PaperNet(CalibratedNet):
         gsd: float | None = None,
         yaw_range: float | None = None,
     ) -> Registration:
-        """Register rotation first, then translation at the heading found; input and output are
-        those of `RegistrationNet`.
-        """
+        """Register as `RegistrationNet` says: rotation, then translation at the heading found."""
         if yaw_range is not None:
             raise ValueError(
                 f"the preset {self.config.preset} looks for the heading within "
@@ -136,9 +134,8 @@ class PaperNet(CalibratedNet):
         return PaperSatellite(satellite_spectrum(features), rotation)
 
     def encode_ground(self, image: Tensor, camera: CameraInput | None = None) -> PaperGround:
-        """Encode ground images (B, 3, h, w), uint8 or float in [0, 1]: the features are not
-        normalised, since both the regressor and the score divide by the length of what they are
-        given.
+        """Encode ground images (B, 3, h, w), uint8 or float in [0, 1]. Features are not normalised:
+        both the regressor and the score divide by the length of what they are given.
 
         Given the camera, rows above all that the overhead view can show are not computed.
         """
