@@ -50,7 +50,9 @@ def sampled(x: Tensor, channels: int, cells: int) -> Tensor:
 
 
 def forward_camera(K: Tensor | None, ahead: Tensor, left: Tensor, height: float) -> CameraInput:
-    """Cameras that look along the vehicle's heading, from `ahead` and `left` (B,) of its origin."""
+    """Return cameras that look along the vehicle's heading, from `ahead` and `left` (B,) of its
+    origin.
+    """
     T = torch.eye(4).repeat(len(ahead), 1, 1)
     T[:, :3, :3] = torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
     T[:, :3, 3] = torch.stack([ahead, left, torch.full_like(ahead, height)], dim=1)
@@ -59,7 +61,7 @@ def forward_camera(K: Tensor | None, ahead: Tensor, left: Tensor, height: float)
 
 @torch.inference_mode()
 def kitti_arrays(file: Arrays) -> dict[str, Tensor]:
-    """Every array of a KITTI file, computed here; inputs are read from the file."""
+    """Return every array of a KITTI file, computed here; inputs are read from the file."""
     level = _level(file)
     network = network_for(model_config(PAPER_KITTI, level=level))
     config, A = network.config, network.config.satellite_cells
@@ -120,7 +122,8 @@ def kitti_arrays(file: Arrays) -> dict[str, Tensor]:
 
 
 def _losses(file: Arrays, cell: Tensor, half_width: Tensor) -> dict[str, Tensor]:
-    """The losses as functions of the file's own `cross_distance`, which is compared by itself.
+    """Return the losses as functions of the file's own `cross_distance`, which is compared by
+    itself.
 
     The GPS loss is a small difference of two minima. The original's direct sums over the kernel
     leave 2e-5 in the distances (float64 agrees with the FFT, not with them), and that is 2e-4 of
@@ -136,7 +139,7 @@ def _losses(file: Arrays, cell: Tensor, half_width: Tensor) -> dict[str, Tensor]
 def _stage0(
     network: PaperNet, satellite: Tensor, camera: CameraInput, yaw: Tensor, cell: Tensor
 ) -> dict[str, Tensor]:
-    """Satellite crops against the same crops in reverse order, as if these were overhead views."""
+    """Compare satellite crops with themselves in reverse order, as if these were overhead views."""
     config = network.config
     queries, confidence = network.rotation_extractor(satellite, config.level)
     queries = normalised(queries)
@@ -159,7 +162,7 @@ def _stage0(
 
 @torch.inference_mode()
 def vigor_arrays(file: Arrays) -> dict[str, Tensor]:
-    """Every array of a VIGOR file, computed here; inputs are read from the file."""
+    """Return every array of a VIGOR file, computed here; inputs are read from the file."""
     level = _level(file)
     network = network_for(model_config(PAPER_VIGOR, level=level))
     config, A = network.config, network.config.satellite_cells
@@ -205,8 +208,8 @@ def vigor_arrays(file: Arrays) -> dict[str, Tensor]:
 
 
 def compare(file: Arrays, made: Mapping[str, Tensor]) -> list[tuple[str, float, bool]]:
-    """(array, relative error, whether it is within the tolerance) for every array of the file
-    that is no input; a boolean array's error is the share of cells that differ.
+    """Return (array, relative error, whether it is within the tolerance) for every array of the
+    file that is no input; a boolean array's error is the share of cells that differ.
     """
     rows = []
     for name in sorted(file):
@@ -231,7 +234,7 @@ def compare(file: Arrays, made: Mapping[str, Tensor]) -> list[tuple[str, float, 
 
 
 def _checksums(ground: Tensor, satellite: Tensor) -> dict[str, Tensor]:
-    """Mean and standard deviation of the images, over the batch."""
+    """Return mean and standard deviation of the images, over the batch."""
     return {
         f"{name}_image_checksum": torch.stack(
             [image.double().mean(), image.double().std(correction=0)]
@@ -254,7 +257,7 @@ def _input(file: Arrays, name: str) -> Tensor:
 
 
 def _own(scores: Tensor) -> Tensor:
-    """(B, B, n, n) -> (B, n, n): each ground image on its own crop."""
+    """Select from (B, B, n, n) each ground image on its own crop: (B, n, n)."""
     index = torch.arange(len(scores))
     return scores[index, index]
 

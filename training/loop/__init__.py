@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every recipe shares: devices, processes, batches, learner, monitor, the run's folder."""
+"""Parts that every recipe shares: devices, processes, batches, learner, monitor, run folder."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What "auto" stands for: the device and the precision of the machine at hand."""
+"""Meaning of "auto": the device and the precision of the machine at hand."""
 
 from __future__ import annotations
 

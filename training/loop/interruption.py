@@ -58,6 +58,6 @@ class Interruption:
 
 
 def leave_signals_to_the_parent(worker: int) -> None:
-    """For a worker process of a DataLoader: Ctrl-C reaches it too, and is not its business."""
+    """Ignore Ctrl-C in a worker process of a DataLoader, which it reaches too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

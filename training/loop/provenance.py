@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which code made a checkpoint."""
+"""Provenance of a checkpoint: the commit of the code that made it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training run keeps on the disk: the state to go on from, and checkpoints.
+"""Files that a training run keeps: the state to go on from, and checkpoints.
 
     OUT/state.pt                          everything that going on needs
     OUT/best_STAGE.safetensors, .json     the network of a stage's best validation
@@ -52,8 +52,8 @@ class RunFolder:
         save_state(self.state_file, {"format": STATE_FORMAT, **state})
 
     def load_state(self) -> dict[str, Any]:
-        """The last state saved. Raises FileNotFoundError, or ValueError naming the file where
-        it is no state of a run; nothing but tensors and plain values is ever unpickled.
+        """Return the last state saved. Raises FileNotFoundError, or ValueError naming the file
+        where it is no state of a run; nothing but tensors and plain values is ever unpickled.
         """
         if not self.state_file.is_file():
             raise FileNotFoundError(f"nothing to resume: there is no {self.state_file}")
@@ -63,7 +63,7 @@ class RunFolder:
         return state
 
     def save_network(self, path: Path, network: Network, provenance: dict[str, Any]) -> None:
-        """A checkpoint in place of the one at `path`; raises OSError as `save_state`."""
+        """Save a checkpoint in place of the one at `path`; raises OSError as `save_state`."""
         partial = self.root / ".partial" / path.name
         try:
             save_checkpoint(partial, network, provenance)
@@ -96,7 +96,7 @@ def read_state(path: Path) -> Any:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a file beside `path`, then put it in its place.
+    """Let `write` fill a file beside `path`, then put it in its place.
 
     Raises OSError naming `path`; what was there before stays.
     """

@@ -17,7 +17,7 @@ from torch import Tensor
 from g2s_localizer.model.weights_file import WeightsKind, weights_kind
 
 MAX_BYTES = 1 << 30
-"""Of the file, and of what it unpacks to; a published checkpoint has 50 MB."""
+"""Largest file, and largest content unpacked; a published checkpoint has 50 MB."""
 
 _OLDEST_TORCH = (2, 10)
 """Before it, weights_only=True could be got round."""
@@ -29,17 +29,17 @@ _MAX_WRAPPERS = 4
 """A file may hold a mapping that holds itself."""
 
 _COMPILED = "_orig_mod."
-"""What torch.compile puts before the names of the part that it has compiled."""
+"""Prefix that torch.compile puts before the names of the part that it has compiled."""
 
 _PREFIXES = ("module.", "model.", "network.", "net.")
-"""What wrappers for several GPUs, for averages and for training loops put before all names."""
+"""Prefixes that wrappers for several GPUs, averages and training loops put before all names."""
 
 _COUNTER = "n_averaged"
 """A counter that torch's AveragedModel puts beside the tensors."""
 
 
 class UnusableCheckpoint(ValueError):
-    """Why a file cannot be used."""
+    """A file that cannot be used, with the reason."""
 
 
 @dataclass(frozen=True)

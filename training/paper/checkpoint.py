@@ -41,7 +41,7 @@ class CheckpointMismatch(ValueError):
 
 
 def translate(state: Mapping[str, Tensor], config: ModelConfig) -> Translated:
-    """The original's state dict -> that of `PaperNet(config)`, without its calibration buffers.
+    """Convert the original's state dict to `PaperNet(config)`'s, without its calibration buffers.
 
     Every tensor must be known, of the right shape, float32 or of half precision, and finite, and
     all that the configuration uses must be there; raises CheckpointMismatch listing what is not so.
@@ -108,7 +108,7 @@ def _extractor_name(name: str, config: ModelConfig) -> str:
 
 
 def all_tensors() -> dict[str, Tensor]:
-    """Every tensor that some configuration of the original has."""
+    """Return every tensor that some configuration of the original has."""
     extractor = VGGUNet().state_dict()
     extractors = (
         "SatFeatureNet",
@@ -127,7 +127,7 @@ def all_tensors() -> dict[str, Tensor]:
 
 
 def _part(name: str) -> str:
-    """`TransRefine.level_1.head.bias` -> `TransRefine.level_1`; the index tables are recomputed."""
+    """Return a tensor's part: `TransRefine.level_1` of `TransRefine.level_1.head.bias`."""
     if name in _SCALARS:
         return name
     pieces = name.split(".")

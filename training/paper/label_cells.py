@@ -27,7 +27,7 @@ def kitti_label_cells(
     side: int,
     cell_m: float,
 ) -> Tensor:
-    """Labels (B,) each -> (B, 2) integer (row, column) in a score map of `side` cells."""
+    """Convert labels (B,) each to (B, 2) integer (row, column) in a score map of `side` cells."""
     x, y = SHIFT_RANGE_M * shift_u, SHIFT_RANGE_M * shift_v
     angle = heading * math.radians(yaw_range_deg)
     column = side / 2 - 0.5 + (x * angle.cos() - y * angle.sin()) / cell_m
@@ -36,7 +36,7 @@ def kitti_label_cells(
 
 
 def vigor_label_cells(shift_u: Tensor, shift_v: Tensor, side: int, satellite_cells: int) -> Tensor:
-    """Labels (B,) each -> (B, 2) integer (row, column) in a score map of `side` cells."""
+    """Convert labels (B,) each to (B, 2) integer (row, column) in a score map of `side` cells."""
     quarter = satellite_cells / 4
     centre = side / 2 - 0.5
     return (
@@ -45,5 +45,5 @@ def vigor_label_cells(shift_u: Tensor, shift_v: Tensor, side: int, satellite_cel
 
 
 def window_half_width(cell_m: Tensor, gps_error_m: float = GPS_ERROR_M) -> Tensor:
-    """Cells (B,) of the GPS loss's window to either side, for cells of cell_m (B,) metres."""
+    """Return GPS loss's window to either side in cells (B,), for cells of cell_m (B,) metres."""
     return torch.ceil(gps_error_m / cell_m).long()

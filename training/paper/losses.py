@@ -15,7 +15,7 @@ _SHARPNESS = 10.0
 
 
 def weak_loss(scores: Tensor) -> Tensor:
-    """Weakly supervised contrastive loss of the paper.
+    """Return the paper's weakly supervised contrastive loss.
 
     scores (B, B, n, n): of ground image j on satellite crop i at [i, j]. With the distance
     d = 2 - 2 score and D[i, j] its minimum over the offsets,
@@ -30,7 +30,7 @@ def weak_loss(scores: Tensor) -> Tensor:
 
 
 def gps_window_loss(scores: Tensor, cell: Tensor, half_width: Tensor) -> Tensor:
-    """The paper's use of a label known to a few metres: the best match must lie near it.
+    """Return the paper's loss of a label known to a few metres: the best match must lie near it.
 
     scores (B, n, n) of the right pairs; cell (B, 2) integer (row, column) of the coarse label;
     half_width (B,) integer. Mean of |min of d over rows row - w to row + w - 1 and columns
@@ -50,7 +50,7 @@ def gps_window_loss(scores: Tensor, cell: Tensor, half_width: Tensor) -> Tensor:
 
 
 def dense_triplet_loss(scores: Tensor, cell: Tensor) -> Tensor:
-    """Supervised loss of the paper: the true cell against every other one.
+    """Return the paper's supervised loss: the true cell against every other one.
 
     scores (B, H, W) of the right pairs, cell (B, 2) integer (row, column) of the true position:
     sum over cells of log(1 + exp(10 (d_true - d))) / (B (H W - 1)). Raises ValueError for a cell
@@ -67,7 +67,7 @@ def dense_triplet_loss(scores: Tensor, cell: Tensor) -> Tensor:
 
 
 def pose_loss(delta: Tensor, target: Tensor, triplet: Tensor, coefficients: Tensor) -> Tensor:
-    """Stage 0 of the paper: pose regression and dense triplet, weighted by what is learned.
+    """Return the loss of stage 0: pose regression and dense triplet, by learned weights.
 
     delta, target (B, 3): shift along u and v and heading, normalised; triplet: its
     `dense_triplet_loss`; coefficients (2,) = (a, b), starting from (-5, -3):
@@ -79,8 +79,8 @@ def pose_loss(delta: Tensor, target: Tensor, triplet: Tensor, coefficients: Tens
 
 
 def yaw_loss(log_probability: Tensor, residuals: Tensor, yaw: Tensor) -> Tensor:
-    """Cross entropy of the yaw residuals (R,), evenly spaced, with residuals `yaw` (B,) in rad
-    that were made, not measured; a target between two of them is shared by both.
+    """Return cross entropy of the yaw residuals (R,), evenly spaced, with residuals `yaw` (B,) in
+    rad that were made, not measured; a target between two of them is shared by both.
     """
     step = residuals[1] - residuals[0]
     target = (1.0 - (yaw[:, None] - residuals).abs() / step).clamp_min(0.0)
@@ -88,7 +88,7 @@ def yaw_loss(log_probability: Tensor, residuals: Tensor, yaw: Tensor) -> Tensor:
 
 
 def position_loss(scores: Tensor, cell: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of scores (B, n, n) with the fractional cells (B, 2) as (row, column)."""
+    """Return cross entropy of scores (B, n, n) with fractional cells (row, column) (B, 2)."""
     n = scores.shape[-1]
     index = torch.arange(n, device=scores.device)
     near = (1.0 - (cell[..., None] - index).abs()).clamp_min(0.0)

@@ -20,7 +20,7 @@ from training.data.sample import PairDataset, Unreadable
 from training.paper.label_cells import SHIFT_RANGE_M
 
 _OWN_SHARE = 0.9
-"""Of the search window and the yaw range, what our own network's pairs are drawn from."""
+"""Share of search window and yaw range that our own network's pairs are drawn from."""
 _STEP = 8
 """Pixels that a wide crop grows by, so that it has the crop's own middle."""
 _TRIED = 8
@@ -89,7 +89,7 @@ def surroundings(dataset: PairDataset, config: ModelConfig) -> PairDataset:
 
 
 def _view(wide: Tensor, yaw: Tensor, centre: Tensor, config: ModelConfig) -> Tensor:
-    """Views whose point xy lies at R(yaw) xy + centre of the wide crop."""
+    """Return views whose point xy lies at R(yaw) xy + centre of the wide crop."""
     xy = rotate_xy(overhead_xy(_side(config), config.gsd, wide.device), yaw)
     xy = xy + centre[:, None, None]
     grid = torch.stack([xy[..., 0], -xy[..., 1]], dim=-1) * (2.0 / (wide.shape[-1] * config.gsd))

@@ -24,7 +24,7 @@ _POSITION_TEMPERATURE = 30.0
 
 
 def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
-    """Stage 0: yaw and position between two views of the same satellite imagery."""
+    """Return loss of stage 0: yaw and position between two views of the same satellite imagery."""
     log_probability, yaw, scores, cell = own_pairs(network, batch)
     return yaw_loss(log_probability, network.rotation.residuals, yaw) + position_loss(
         scores, cell, _POSITION_TEMPERATURE
@@ -32,15 +32,15 @@ def rotation_loss(network: G2SNet, batch: Batch) -> Tensor:
 
 
 def rotation_errors(network: G2SNet, batch: Batch) -> dict[str, float]:
-    """Median errors of pairs made as in `rotation_loss`: in degrees and, at the true heading, m."""
+    """Return median errors of pairs as in `rotation_loss`: degrees and, at the true heading, m."""
     log_probability, yaw, scores, cell = own_pairs(network, batch)
     found = network.rotation.residuals[log_probability.argmax(dim=1)]
     return _median_errors(found - yaw, _peaks(scores) - cell, 2 * network.config.cell_m)
 
 
 def own_pairs(network: G2SNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-probability (B, R) of the network's headings, the true one (B,); scores (B, n, n) of
-    the positions at the true heading, in cells twice as large, and the true cell (B, 2).
+    """Return log-probability (B, R) of the network's headings, the true one (B,); scores (B, n, n)
+    of the positions at the true heading, in cells twice as large, and the true cell (B, 2).
 
     The second view is turned against the first by a known angle within the yaw range, moved within
     the search window and recoloured, its features masked to what the camera would see, so that
@@ -99,13 +99,15 @@ class PaperRotationLoss(nn.Module):
 
 
 def paper_rotation_error(network: PaperNet, batch: Batch) -> Tensor:
-    """Mean of |du| + |dv| + |dheading|, normalised, over pairs made as in PaperRotationLoss."""
+    """Return the mean of |du| + |dv| + |dheading|, normalised, over pairs made as in
+    PaperRotationLoss.
+    """
     delta, target, _, _ = paper_pairs(network, batch)
     return (delta - target).abs().sum(dim=1).mean()
 
 
 def paper_rotation_errors(network: PaperNet, batch: Batch) -> dict[str, float]:
-    """Median errors of pairs made as in PaperRotationLoss: in degrees and m."""
+    """Return median errors of pairs made as in PaperRotationLoss: in degrees and m."""
     delta, target, _, _ = paper_pairs(network, batch)
     shift_m, yaw = motion_range(network.config)
     missed = delta - target
@@ -113,8 +115,8 @@ def paper_rotation_errors(network: PaperNet, batch: Batch) -> dict[str, float]:
 
 
 def paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Regressed and true (shift u, shift v, heading), (B, 3) normalised; scores (B, n, n) of the
-    positions at the true heading, and the true cell (B, 2).
+    """Return regressed and true (shift u, shift v, heading), (B, 3) normalised; scores (B, n, n) of
+    the positions at the true heading, and the true cell (B, 2).
 
     A point a of the aligned image lies at R(t) (a + g) in the query, g the shift, t the heading.
     batch: its crops as wide as `wide_pixels` says.
@@ -145,7 +147,7 @@ def paper_pairs(network: PaperNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor
 
 
 def _seen(network: PaperNet, batch: Batch) -> Tensor:
-    """(B, 1, A, A): cells of a crop that the camera sees at its centre, heading along u."""
+    """Return (B, 1, A, A): cells of a crop that the camera sees at its centre, heading along u."""
     config = network.config
     if batch.K is None:  # a panorama sees all around
         A = config.satellite_cells
@@ -156,7 +158,7 @@ def _seen(network: PaperNet, batch: Batch) -> Tensor:
 
 
 def recolour(images: Tensor) -> Tensor:
-    """Images (B, 3, H, W) under another light: channels mixed, blurred or not, noisy.
+    """Recolour images (B, 3, H, W) as in another light: channels mixed, blurred or not, noisy.
 
     The two views of a place share neither colour nor texture; without this the satellite-only
     pairs would be matched by pixels.
@@ -172,13 +174,13 @@ def recolour(images: Tensor) -> Tensor:
 
 
 def _peaks(scores: Tensor) -> Tensor:
-    """(B, 2) row and column of the highest of scores (B, n, n)."""
+    """Return (B, 2) row and column of the highest of scores (B, n, n)."""
     peak = scores.flatten(1).argmax(dim=1)
     return torch.stack([peak // scores.shape[-1], peak % scores.shape[-1]], dim=1)
 
 
 def _median_errors(yaw: Tensor, place: Tensor, unit_m: float) -> dict[str, float]:
-    """Of yaws (B,) in rad and places (B, 2) in units of `unit_m` that were missed by so much."""
+    """Return medians of yaw errors (B,) in rad and place errors (B, 2) in units of `unit_m`."""
     return {
         "pair_yaw_median_deg": math.degrees(float(yaw.abs().median())),
         "pair_median_m": unit_m * float(place.norm(dim=1).median()),

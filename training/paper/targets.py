@@ -18,7 +18,7 @@ from training.data.sample import Batch, PairDataset
 
 
 class Targets:
-    """Where a position lies from the label, for each sample of a dataset, in map axes."""
+    """Offsets of positions from the label, for each sample of a dataset, in map axes."""
 
     def __init__(self, labels: Sequence[Pose2D], positions: Sequence[Pose2D]) -> None:
         pairs = zip(labels, positions, strict=True)
@@ -27,12 +27,12 @@ class Targets:
 
     @classmethod
     def exact(cls, dataset: PairDataset) -> Targets:
-        """The true positions. Raises ValueError when nobody knows them."""
+        """Return the true positions. Raises ValueError when nobody knows them."""
         return cls(dataset.labels, _truths(dataset))
 
     @classmethod
     def fixes(cls, dataset: PairDataset, error_m: float, seed: int) -> Targets:
-        """Positions of a GNSS receiver: within `error_m` of the truth along each axis, drawn
+        """Draw positions of a GNSS receiver: within `error_m` of the truth along each axis, drawn
         once for each sample. Raises ValueError when nobody knows the truth.
         """
         truths = _truths(dataset)
@@ -43,14 +43,14 @@ class Targets:
         )
 
     def offsets(self, batch: Batch) -> Tensor:
-        """(B, 2) m from the centre of each crop, along its u axis and to the left of it."""
+        """Return (B, 2) m from the centre of each crop, along its u axis and to the left of it."""
         device = batch.yaw.device
         in_map = self._offsets[batch.index.cpu()].to(device)
         return rotate_xy(in_map[:, None, None], -batch.crop_yaw)[:, 0, 0]
 
 
 def offset_cells(offsets: Tensor, side: int, cell_m: Tensor | float) -> Tensor:
-    """Offsets (B, 2) m -> fractional cells (B, 2) as (row, column) of a score map `side` wide.
+    """Convert offsets (B, 2) m to fractional cells (row, column) (B, 2) of a score map `side` wide.
 
     cell_m: of all, or (B, 1).
     """
