@@ -29,7 +29,7 @@ def processes_naming(text: str) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.ros
 def test_a_simulated_vehicle_is_put_back_by_the_real_node(tmp_path):
-    assert demo(tmp_path / "demo", frames=60) == 0
+    assert demo(tmp_path / "demo", frames=40) == 0
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert report.keys() >= KEYS
     assert "synthetic" in report["data"]

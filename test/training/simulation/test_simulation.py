@@ -114,10 +114,8 @@ def test_it_reads_back_as_a_kitti_drive_with_kittis_camera(drives):
     assert drive.camera.ground_height == pytest.approx(1.65, abs=0.03)
 
 
-@pytest.mark.parametrize(("height", "pitch"), [(1.2, 0.0), (1.9, 0.05), (3.0, -0.1)])
-def test_the_ground_ahead_is_seen_from_the_height_at_which_the_camera_was_put(
-    tmp_path, height, pitch
-):
+def test_the_ground_ahead_is_seen_from_the_height_at_which_the_camera_was_put(tmp_path):
+    height, pitch = 2.4, 0.05
     place = ["--camera-translation", "0.6", "0.3", str(height)]
     place += ["--camera-rotation-rpy", "0", str(pitch), "0"]
     command = ["--out", str(tmp_path), "--seed", "3", "--frames", "2", "--difficulty", "easy"]
