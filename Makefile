@@ -2,10 +2,12 @@
 # make demo    a simulated drive through the real node, scored: out/demo/report.json and report.png
 # make test    all tests; ARGS="test/geometry -k pose" chooses
 # make fuzz    10,000 malformed messages on every topic of the live node (make test sends 200)
+# make faults drives with wrong set-ups through the bridge (15 minutes): out/faults/table.json;
+#             ARGS="DRIVE --other DRIVE" takes drives in place of simulated ones
 # make lint    ruff, and strict mypy
 SHELL := /bin/bash
 .DEFAULT_GOAL := demo
-.PHONY: setup demo test fuzz lint
+.PHONY: setup demo test fuzz faults lint
 
 # DDS stays on this machine, with a domain of its own in every run.
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
@@ -29,6 +31,9 @@ test: setup
 
 fuzz: setup
 	@$(IN_ENVIRONMENT) G2S_FUZZ_MESSAGES=10000 python -m pytest -s test/ros/test_fuzz.py
+
+faults: setup
+	@$(IN_ENVIRONMENT) python -m benchmarks.fault_campaign $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check .
