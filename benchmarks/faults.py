@@ -74,10 +74,11 @@ def _millimetres(config: BridgeConfig) -> BridgeConfig:
 
 def _lens(image: Any, info: Any, number: int, focal: float = 1.0, cx: float = 0.0) -> None:
     """Tell a focal length times `focal` and a principal point `cx` pixels to the right."""
-    for matrix, columns in ((info.k, 3), (info.p, 4)):
-        matrix[0] *= focal
-        matrix[columns + 1] *= focal
-        matrix[2] += cx
+    K, P = np.array(info.k).reshape(3, 3), np.array(info.p).reshape(3, 4)
+    for matrix in (K, P):
+        matrix[[0, 1], [0, 1]] *= focal
+        matrix[0, 2] += cx
+    info.k, info.p = K.reshape(-1), P.reshape(-1)
 
 
 def _clock(image: Any, info: Any, number: int, late_s: int) -> None:

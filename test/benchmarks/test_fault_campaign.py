@@ -3,6 +3,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks.fault_campaign import campaign, drive_with, misses
@@ -29,6 +30,17 @@ def test_each_fault_gets_the_answer_that_is_its_own(drive, tmp_path):
     assert [list(line) for line in lines] == [KEYS] * 3
     assert [line["verdict"] for line in lines] == ["published", "NOT_HERE", "NO_CAMERA"]
     assert [line["published"] > 0 for line in lines] == [True, False, False]
+
+
+@pytest.mark.parametrize("name", [name for name, fault in FAULTS.items() if not fault.other])
+def test_a_fault_leaves_messages_whole(drive, name):
+    fault, place = FAULTS[name], drive.kitti.latlon(0)
+    image, info, pixels = drive.messages.image(0), drive.messages.camera_info(0), drive.image(0)
+    fault.messages(image, info, 1)
+    assert (len(info.k), len(info.p)) == (9, 12) and abs(fault.fix(place, 1.0, 1).lat) > 40.0
+    shown = fault.pixels(pixels, drive, 1)
+    assert (shown.shape, shown.dtype) == (pixels.shape, np.uint8)
+    assert fault.imagery(drive).crop(place, 48.0, 0.5).centre == place
 
 
 def test_what_raises_is_a_row_that_says_so(drive, tmp_path, capfd):
