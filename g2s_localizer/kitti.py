@@ -212,9 +212,7 @@ def _read_calibration(file: Path) -> _Calibration:
 
 
 def _read_stamps(file: Path) -> list[int | None]:
-    """Read lines "2011-09-26 13:04:32.345808896", taken as UTC, as ns, rising; None for a blank
-    one.
-    """
+    """Read lines "2011-09-26 13:04:32.345808896" as UTC, ns, rising; None for a blank one."""
     stamps: list[int | None] = []
     newest = None
     for number, line in enumerate(_read_lines(file), start=1):
@@ -244,9 +242,7 @@ def _require_all(file: Path) -> IntArray:
 
 
 def _numbered(folder: Path, suffixes: tuple[str, ...]) -> dict[int, Path]:
-    """Return files of a folder whose names are a number, by it; others (._ of macOS) are none of
-    ours.
-    """
+    """Return files by the number that their name is; others (._ of macOS) are left out."""
     found: dict[int, Path] = {}
     for suffix in reversed(suffixes):
         files = (file for file in folder.glob("*") if file.suffix.lower() == suffix)

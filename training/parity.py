@@ -50,9 +50,7 @@ def sampled(x: Tensor, channels: int, cells: int) -> Tensor:
 
 
 def forward_camera(K: Tensor | None, ahead: Tensor, left: Tensor, height: float) -> CameraInput:
-    """Return cameras that look along the vehicle's heading, from `ahead` and `left` (B,) of its
-    origin.
-    """
+    """Return cameras that look along the heading, `ahead` and `left` (B,) of the origin."""
     T = torch.eye(4).repeat(len(ahead), 1, 1)
     T[:, :3, :3] = torch.tensor([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
     T[:, :3, 3] = torch.stack([ahead, left, torch.full_like(ahead, height)], dim=1)

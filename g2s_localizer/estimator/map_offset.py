@@ -168,9 +168,7 @@ def _require_enough(data: Disagreements) -> None:
 
 
 def _solve(design: FloatArray, observed: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Return solution (4,), final weights (N,), and the whitened residual beyond which they are
-    zero.
-    """
+    """Return solution (4,), final weights (N,), and the whitened residual where they end."""
     weights = np.ones(len(observed))
     solution, limit = np.zeros(4), math.inf
     for iteration in range(2 * _ITERATIONS):

@@ -49,9 +49,7 @@ def wrap_longitude(lon: float) -> float:
 
 
 def great_circle(a: LatLon, b: LatLon) -> float:
-    """Return the distance over the ground (m) on a sphere: right to half a percent, for any two
-    places.
-    """
+    """Return the distance over the ground (m) on a sphere, right to half a percent."""
     lat_a, lat_b = math.radians(a.lat), math.radians(b.lat)
     lon = math.radians(b.lon - a.lon)
     h = math.sin((lat_b - lat_a) / 2) ** 2
@@ -103,9 +101,7 @@ class LocalFrame:
         return self._finite(x, y, "latitude and longitude", lat, lon)
 
     def to_latlon_array(self, x: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Convert metres east and north of the datum, of any shape, to latitude, longitude in
-        degrees.
-        """
+        """Convert metres east and north of the datum, any shape, to latitude, longitude (deg)."""
         lon, lat = self._projection(
             np.asarray(x, np.float64), np.asarray(y, np.float64), inverse=True
         )

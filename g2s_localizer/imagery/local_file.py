@@ -55,9 +55,7 @@ def read_file(path: Path, max_bytes: int, folder: Path | None = None) -> bytes:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Return whether `path`, its links followed, lies in `folder`, which has no links in its own
-    path.
-    """
+    """Return whether `path`, links followed, lies in `folder`, whose own path has no links."""
     return os.path.realpath(path).startswith(os.path.join(folder, ""))
 
 

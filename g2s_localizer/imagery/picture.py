@@ -139,9 +139,7 @@ def _decoded(encoded: bytes, header: ImageHeader, flags: int) -> NDArray[Any]:
 
 
 def _is_complete(encoded: bytes) -> bool:
-    """Return whether the image's end is there: decoders fill a missing end with grey and say
-    nothing.
-    """
+    """Return whether the image has its end: decoders silently fill a missing one with grey."""
     if encoded.startswith(b"\x89PNG"):
         return b"IEND" in encoded[-64:]
     if encoded.startswith(b"\xff\xd8"):

@@ -47,9 +47,7 @@ def crop_pixels(size_m: float, gsd: float) -> int:
 
 
 def level_for(level_gsds: Sequence[float], gsd: float) -> int:
-    """Return the index of the coarsest level that is no coarser than asked, or else of the finest
-    one.
-    """
+    """Return the index of the coarsest level no coarser than asked, or else of the finest."""
     fine_enough = [i for i, own in enumerate(level_gsds) if own <= gsd * COARSER]
     if fine_enough:
         return max(fine_enough, key=lambda index: level_gsds[index])

@@ -47,9 +47,7 @@ class Imagery(Protocol):
 
     @property
     def offset_m(self) -> tuple[float, float]:
-        """Return metres east and north of a place to where the source shows it; crops are without
-        it.
-        """
+        """Return metres east and north from a place to where it is shown; crops are without it."""
 
     @property
     def georeferencing_sigma_m(self) -> float | None:

@@ -129,9 +129,7 @@ class G2SNet(CalibratedNet):
         return self.satellite_spectra(self.satellite_features(image))
 
     def satellite_features(self, image: Tensor) -> Tensor:
-        """Convert satellite crops (B, 3, S, S) of any numeric type to features (B, C, S / 2, S /
-        2).
-        """
+        """Convert satellite crops (B, 3, S, S) of any type to features (B, C, S / 2, S / 2)."""
         return self._extract(self.satellite_extractor, image)[0]
 
     def satellite_spectra(self, features: Tensor) -> SatelliteFeatures:

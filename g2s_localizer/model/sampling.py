@@ -19,9 +19,7 @@ def camera_points(xy: Tensor, T_base_camera: Tensor) -> Tensor:
 
 
 def pinhole_pixels(camera: Tensor, K: Tensor) -> tuple[Tensor, Tensor]:
-    """Convert points (B, H, W, 3) of the optical frame to uv (B, H, W, 2) by K (B, 3, 3), and
-    depth.
-    """
+    """Convert optical points (B, H, W, 3) to uv (B, H, W, 2) by K (B, 3, 3), and depth."""
     depth = camera[..., 2]
     pixel = torch.einsum("bhwj,bij->bhwi", camera, K)
     return pixel[..., :2] / depth.clamp_min(1e-6)[..., None], depth

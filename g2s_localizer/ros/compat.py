@@ -86,9 +86,7 @@ class TimeSynchronizer:
 
 
 def quaternion_from_euler(ai: float, aj: float, ak: float) -> tuple[float, float, float, float]:
-    """Convert roll, pitch, yaw about the fixed axes x, y, z (rad) to x, y, z, w, as
-    tf_transformations.
-    """
+    """Convert roll, pitch, yaw (rad) about fixed axes to x, y, z, w, as tf_transformations."""
     cr, sr = math.cos(ai / 2), math.sin(ai / 2)
     cp, sp = math.cos(aj / 2), math.sin(aj / 2)
     cy, sy = math.cos(ak / 2), math.sin(ak / 2)

@@ -27,9 +27,7 @@ class TfExtrinsics:
         self._listener: Any = compat.tf2_ros.TransformListener(self._buffer, node)
 
     def lookup(self, camera_frame: str) -> NDArray[np.float64]:
-        """Return T_base_camera (4, 4) of the optical frame; ValueError naming the frames without
-        it.
-        """
+        """Return T_base_camera (4, 4) of the optical frame; ValueError naming the frames."""
         try:
             transform = self._buffer.lookup_transform(self._base_frame, camera_frame, Time())
         except compat.tf2_ros.TransformException as error:

@@ -31,9 +31,7 @@ def for_other_nodes(arguments: Sequence[str], node: str) -> str:
 
 
 def _names(file: Path) -> list[str]:
-    """Return node names of a parameter file; none where it cannot be read, which ROS has said by
-    then.
-    """
+    """Return node names of a parameter file; none of one that ROS could not read either."""
     try:
         tree = read_yaml(file)
     except (OSError, ValueError):

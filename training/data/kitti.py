@@ -70,9 +70,7 @@ def read_split(file: Path) -> list[SplitLine]:
 
 
 def drawn_lines(drive: str, frames: Sequence[int], seeds: Sequence[int]) -> list[SplitLine]:
-    """Return a line for each frame of a drive and each seed, whose numbers follow from frame and
-    seed.
-    """
+    """Draw a line for each frame of a drive and each seed; numbers follow from the two."""
     plain = [SplitLine(drive, frame, None) for frame in frames]
     return [replace(line, noise=_draw(line, seed)) for line in plain for seed in seeds]
 

@@ -193,9 +193,7 @@ def _first_guess(
 
 
 def _place(odometry: FloatArray, numbers: FloatArray) -> FloatArray:
-    """Return poses (P, N, 3) of the drive for P rows of x, y, yaw of the middle frame, ln scale,
-    drift.
-    """
+    """Return poses (P, N, 3) for P rows of x, y, yaw of the middle frame, ln scale, drift."""
     count = len(odometry) + 1
     middle = count // 2
     length = np.hypot(odometry[:, 0], odometry[:, 1])

@@ -39,9 +39,7 @@ def squared_mahalanobis(
 
 
 def coverage(nees: FloatArray, share: float) -> float:
-    """Return the share of the squared Mahalanobis distances inside the ellipse that should hold
-    `share`.
-    """
+    """Return the share of squared distances inside the ellipse that should hold `share`."""
     return float(np.mean(nees <= -2.0 * math.log(1.0 - share))) if len(nees) else math.nan
 
 

@@ -121,9 +121,7 @@ def _register(network: Network, pairs: Batch, yaw_range: float | None) -> list[R
 
 
 def _one(features: Any, i: int) -> Any:
-    """Return the i-th of B images' features, as a batch of one: tensors (B, ...), whatever holds
-    them.
-    """
+    """Return the i-th of B images' features as a batch of one, whatever holds tensors."""
     if isinstance(features, Tensor):
         return features[i : i + 1]
     if is_dataclass(features) and not isinstance(features, type):

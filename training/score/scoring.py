@@ -195,9 +195,7 @@ class _Answer:
 
 
 def _places(dataset: PairDataset, indices: Sequence[int]) -> NDArray[np.int64]:
-    """Return (N,) the number of the place of each pair: a new one begins PLACE_M from where it
-    began.
-    """
+    """Return each pair's place, (N,): a new one begins PLACE_M from the begin of the last."""
     places = []
     number, start = 0, indices[0]
     for index in indices:

@@ -78,9 +78,7 @@ def write_tiles(world: World, folder: Path) -> FloatArray:
 
 
 def _tiles(world: World, frame: LocalFrame, beyond_m: float) -> tuple[int, int, int, int]:
-    """Return first and last column and row (x0, y0, x1, y1) of the tiles over the world and around
-    it.
-    """
+    """Return columns and rows (x0, y0, x1, y1) of the tiles over and around the world."""
     low = world.ground.origin - beyond_m
     high = low + np.array(world.ground.classes.shape[::-1]) * CELL_M + 2 * beyond_m
     lat, lon = frame.to_latlon_array([low[0], high[0], low[0], high[0]],
@@ -92,9 +90,7 @@ def _tiles(world: World, frame: LocalFrame, beyond_m: float) -> tuple[int, int, 
 def _noise(
     rng: np.random.Generator, world: World, frame: LocalFrame, tiles: tuple[int, int, int, int]
 ) -> NDArray[np.float32]:
-    """Draw the noise of all tiles, that over the world first: it does not depend on what is around
-    it.
-    """
+    """Draw the noise of all tiles, that over the world first, independent of the others."""
     inner = np.array(_tiles(world, frame, 0.0))
     columns, rows = (inner[2:] - inner[:2] + 1) * TILE_SIZE
     own = rng.standard_normal((rows, columns, 3), dtype=np.float32)

@@ -98,9 +98,7 @@ def _crown_corners(row: FloatArray, base: float) -> FloatArray:
 
 
 def _window(camera: Camera, T: FloatArray, corners: FloatArray) -> tuple[int, int, int, int] | None:
-    """Return columns and rows (from, to) that the corners span; all where some lie behind the
-    camera.
-    """
+    """Return columns and rows (from, to) that corners span; all if some lie behind."""
     points = (corners - T[:3, 3]) @ T[:3, :3]
     front = points[:, 2] > 0.3
     if not front.any():

@@ -166,9 +166,7 @@ class Provider:
 
     @property
     def allowed_origins(self) -> frozenset[tuple[str, int]]:
-        """Return hosts and ports that a request may go to: url's own, and those of `hosts` by
-        https.
-        """
+        """Return hosts and ports that a request may go to: url's, and `hosts` by https."""
         parts = urlsplit(self.url)
         own = parts.port or (443 if parts.scheme == "https" else 80)
         host = plain_host(str(parts.hostname))

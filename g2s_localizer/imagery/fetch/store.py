@@ -256,9 +256,7 @@ def _used(path: Path) -> float:
 
 
 def _lock(folder: Path) -> int:
-    """Return the descriptor of the locked lock file; the kernel lets go of it however the process
-    ends.
-    """
+    """Return the descriptor of the locked file; the kernel unlocks it when the process ends."""
     handle = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -238,9 +238,7 @@ class GeoTiffImagery:
     def _window(
         self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MAX_SAMPLES
     ) -> _Window:
-        """Find the pixels that a crop needs. most: samples a side; fewer lie farther apart in its
-        outline.
-        """
+        """Find the pixels of a crop. most: samples a side; fewer lie farther apart."""
         pixels = crop_pixels(size_m, gsd)
         side = pixels * gsd
         x, y, lat, lon = control_points(centre, side, self._sidecar.offset_m, yaw)

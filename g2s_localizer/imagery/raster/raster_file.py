@@ -161,9 +161,7 @@ class RasterFile:
                 yield name, PixelWindow(left, top, min(wide, width - left), min(rows, height - top))
 
     def has_graded_alpha(self, level: int, window: PixelWindow) -> bool:
-        """Return whether a good part of the alpha band is neither 0 nor 255, as an infrared band
-        is.
-        """
+        """Return whether much of the alpha band is neither 0 nor 255, as in an infrared band."""
         if self.alpha_band is None:
             return False
         left, top, right, bottom = self._inside(level, window)
@@ -195,9 +193,7 @@ class RasterFile:
         )
 
     def _mark_unwritten(self, absent: BoolArray, level: int, window: PixelWindow) -> None:
-        """Mark blocks of a sparse TIFF that have no place in the file, and that GDAL reads as
-        black.
-        """
+        """Mark blocks that a sparse TIFF does not hold, and that GDAL reads as black."""
         dataset = self._levels[level]
         high, wide = dataset.block_shapes[0]
         # GDAL shows one tall strip row by row, but knows its place only by its own number.

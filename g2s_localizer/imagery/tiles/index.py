@@ -144,9 +144,7 @@ class TileIndex:
         return tuple(found)
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
-        """Yield the column and row of the stored tiles of `zoom`, from the west, then from the
-        north.
-        """
+        """Yield column and row of the stored tiles of `zoom`, from the west, then the north."""
         after, side = (-1, -1), 1 << zoom
         while True:
             page = self.query(

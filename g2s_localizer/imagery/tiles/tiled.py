@@ -79,9 +79,7 @@ class TiledImagery:
         return tuple(self._mosaic.sizes)
 
     def levels(self) -> list[Level]:
-        """Return the zooms, one by one. Raises UnusableTile, a ValueError, when they cannot be
-        listed.
-        """
+        """Return the zooms. Raises UnusableTile, a ValueError, when they cannot be listed."""
         return [self._level(zoom) for zoom in self.zooms]
 
     def _level(self, zoom: int) -> Level:
@@ -126,9 +124,7 @@ class TiledImagery:
     def _window(
         self, centre: LatLon, size_m: float, gsd: float, yaw: float = 0.0, most: int = MAX_SAMPLES
     ) -> _Window:
-        """Find the pixels that a crop needs. most: samples a side; fewer lie farther apart in its
-        outline.
-        """
+        """Find the pixels of a crop. most: samples a side; fewer lie farther apart."""
         pixels = crop_pixels(size_m, gsd)
         zooms = list(self.zooms)
         gsds = [self._tile_gsd(centre.lat, zoom) for zoom in zooms]

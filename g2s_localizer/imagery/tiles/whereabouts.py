@@ -22,9 +22,7 @@ class TileStore(Protocol):
     zooms: tuple[int, ...]
 
     def tiles(self, zoom: int) -> Iterator[tuple[int, int]]:
-        """Yield the column and row of the stored tiles of `zoom`; the first come without listing
-        all.
-        """
+        """Yield column and row of the stored tiles of `zoom`, the first without listing all."""
 
     def has(self, zoom: int, x: int, y: int) -> bool:
         """Return whether the tile is there, without reading it."""

@@ -60,9 +60,7 @@ class ColumnLift(nn.Module):
 
 
 def ground_rows(depths: Tensor, K: Tensor, T_base_camera: Tensor, width: int) -> Tensor:
-    """Return rows (B, depths, width) at which each column of the image sees the ground at each
-    depth.
-    """
+    """Return rows (B, depths, width) at which each column sees the ground at each depth."""
     R, t = T_base_camera[:, :3, :3], T_base_camera[:, :3, 3]
     column = torch.arange(width, device=K.device)
     x = (column - K[:, 0, 2, None]) / K[:, 0, 0, None]

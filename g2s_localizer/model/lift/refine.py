@@ -43,9 +43,7 @@ class Residual(NamedTuple):
         return torch.cholesky_inverse(self.root)
 
     def negative_log_likelihood(self, truth: Tensor) -> Tensor:
-        """Return the negative log-likelihood (B,) of Gaussian residuals `truth` (B, 3), but for a
-        constant.
-        """
+        """Return the negative log-likelihood (B,) of residuals `truth` (B, 3), less a constant."""
         whitened = torch.einsum("bij,bi->bj", self.root, truth - self.mean)
         log_determinant = torch.diagonal(self.root, dim1=1, dim2=2).log().sum(dim=1)
         return 0.5 * whitened.square().sum(dim=1) - log_determinant

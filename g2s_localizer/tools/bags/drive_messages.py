@@ -167,9 +167,7 @@ class DriveMessages:
         )
 
     def odometry(self, record: int) -> Any:
-        """Return the twist of base_link, and the pose dead-reckoned from it: zero at the first
-        record.
-        """
+        """Return the twist of base_link, and the pose dead-reckoned from it, zero at first."""
         measured = self._odometry
         x, y, yaw = measured.path[record]
         xy_std, yaw_std = measured.path_std[record]

@@ -39,9 +39,7 @@ class Inventory:
 
 
 def take_inventory(uri: str) -> Inventory:
-    """List what a store holds. Raises ValueError, FileNotFoundError or ImportError as
-    `open_imagery` does.
-    """
+    """List what a store holds. Raises as `open_imagery` does."""
     imagery = open_imagery(uri)
     scheme, path = scheme_and_path(uri)
     sidecar = read_sidecar(path)

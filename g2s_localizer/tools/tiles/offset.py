@@ -88,9 +88,7 @@ def _registrations(bag: Path) -> list[Any]:
 
 
 def _row(message: Any) -> tuple[float, ...] | None:
-    """Return seconds, difference (x, y), yaw of the prior, and xx, xy, yy of the sum of
-    covariances.
-    """
+    """Return seconds, difference (x, y), the prior's yaw, and summed covariance xx, xy, yy."""
     if not (message.has_prior and message.has_pose and message.rejection in UNBIASED):
         return None
     pose, prior = message.pose.pose, message.prior.pose
