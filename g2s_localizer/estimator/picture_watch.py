@@ -21,8 +21,9 @@ MIN_CHANGE = 0.25
 """Mean absolute difference (of 255) below which two pictures are the same one: sensor noise alone
 makes a larger one."""
 
-MIN_WAY_M = 3.0
-"""A standing camera sees the same for ever; so far driven, it must not."""
+MIN_WAY_M, MIN_IDENTICAL_WAY_M = 3.0, 1.0
+"""A standing camera sees the same for ever; so far driven, it must not. The second is for a way that
+odometry measured and pictures that are the same in every pixel looked at."""
 
 IDENTICAL_LIMIT, SIMILAR_LIMIT = 1.0, 3.0
 """Standard deviations of the priors' noise that the way between them must exceed where nobody
@@ -62,7 +63,7 @@ class PictureWatch:
         start, here = self._first.prior, observation.prior
         if start.frame.datum != here.frame.datum or self._images < MIN_IMAGES:
             return None
-        way_m, least_m = driven_m, MIN_WAY_M
+        way_m, least_m = driven_m, MIN_IDENTICAL_WAY_M if self._identical else MIN_WAY_M
         if way_m is None:
             way_m = math.hypot(here.pose.x - start.pose.x, here.pose.y - start.pose.y)
             variance = np.trace(start.covariance[:2, :2] + here.covariance[:2, :2]) / 2.0

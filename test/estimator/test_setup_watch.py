@@ -66,6 +66,15 @@ def test_noise_of_the_fixes_is_no_motion():
 def test_measured_motion_tells_a_frozen_picture_within_its_first_metres():
     watch = PictureWatch()
     found = [watch.look(picture(k, 0.0, 1, sigma_m=10.0), driven_m=1.0 * k) for k in range(6)]
+    assert [one is not None for one in found] == [False] * 2 + [True] * 4
+
+
+def test_pictures_that_merely_look_alike_need_a_longer_way():
+    watch, found = PictureWatch(), []
+    for k in range(6):
+        one = picture(k, 0.0, 1, sigma_m=10.0)
+        one.image[8 * (k % 2), 0] ^= 1
+        found.append(watch.look(one, driven_m=1.0 * k))
     assert [one is not None for one in found] == [False] * 4 + [True] * 2
 
 
