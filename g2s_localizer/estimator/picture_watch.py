@@ -22,8 +22,8 @@ MIN_CHANGE = 0.25
 makes a larger one."""
 
 MIN_WAY_M, MIN_IDENTICAL_WAY_M = 3.0, 1.0
-"""A standing camera sees the same for ever; so far driven, it must not. The second is for a way that
-odometry measured and pictures that are the same in every pixel looked at."""
+"""A standing camera sees the same for ever; so far driven, it must not. The second is for a way
+that odometry measured and pictures that are the same in every pixel looked at."""
 
 IDENTICAL_LIMIT, SIMILAR_LIMIT = 1.0, 3.0
 """Standard deviations of the priors' noise that the way between them must exceed where nobody
