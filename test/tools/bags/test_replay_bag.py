@@ -9,16 +9,13 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from rosbags.rosbag2 import Reader, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
-
-pytest.importorskip("rclpy", reason="rclpy is not installed")
-
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from g2s_localizer.tools.bags.kitti_to_rosbag2 import IMAGES
 from g2s_localizer.tools.bags.message_types import message_class
