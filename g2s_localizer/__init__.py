@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from g2s_localizer.estimator.config import LocalizerConfig as LocalizerConfig
     from g2s_localizer.estimator.estimate import Estimate as Estimate
     from g2s_localizer.estimator.estimate import Observation as Observation
+    from g2s_localizer.estimator.estimate import Prior as Prior
     from g2s_localizer.estimator.estimate import Rejection as Rejection
     from g2s_localizer.estimator.gate import GateConfig as GateConfig
     from g2s_localizer.estimator.localizer import Localizer as Localizer
-    from g2s_localizer.estimator.prior import Prior as Prior
     from g2s_localizer.estimator.prior import PriorBuffer as PriorBuffer
     from g2s_localizer.geometry import Camera as Camera
     from g2s_localizer.geometry import LatLon as LatLon
@@ -44,7 +44,7 @@ _HOME = {
     "MissingImagery": "imagery.source",
     "Observation": "estimator.estimate",
     "Pose2D": "geometry",
-    "Prior": "estimator.prior",
+    "Prior": "estimator.estimate",
     "PriorBuffer": "estimator.prior",
     "Rejection": "estimator.estimate",
     "SatelliteCrop": "imagery.crop",

@@ -20,7 +20,6 @@ from g2s_localizer.estimator.motion import (
     travelled,
 )
 from g2s_localizer.estimator.series import (
-    MAX_SAMPLES,
     Fix,
     Gap,
     Heading,
@@ -38,12 +37,10 @@ FloatArray = NDArray[np.float64]
 VELOCITY_BASELINE_S = 1.0
 """Fixes at least this far apart give the velocity; closer ones give mostly their noise."""
 
-UNKNOWN_VARIANCE = 1e4
+MAX_VARIANCE = 1e4
 """Of a heading (rad^2), a speed or a turn rate: more says nothing else, and may overflow."""
 
 HEADINGS = ("north", "map", "course")
-
-__all__ = ["MAX_SAMPLES", "Prior", "PriorBuffer"]
 
 
 class _Refused(Exception):
@@ -173,7 +170,7 @@ class PriorBuffer:
         """Take a yaw of base_link (rad, counter-clockwise from east) with its variance (rad^2)."""
         if not (math.isfinite(yaw) and math.isfinite(variance) and variance > 0):
             raise ValueError(f"heading needs a finite yaw and a variance > 0: {yaw}, {variance}")
-        heading = Heading(stamp_ns, wrap_angle(yaw), min(variance, UNKNOWN_VARIANCE))
+        heading = Heading(stamp_ns, wrap_angle(yaw), min(variance, MAX_VARIANCE))
         self._add(self._headings, heading)
 
     def add_pose(self, stamp_ns: int, pose: Pose2D, covariance: ArrayLike) -> None:
@@ -194,7 +191,7 @@ class PriorBuffer:
             raise ValueError(
                 f"motion needs finite velocities and variances > 0: {values}, {variances}"
             )
-        speed_variance, rate_variance = (min(one, UNKNOWN_VARIANCE) for one in variances)
+        speed_variance, rate_variance = (min(one, MAX_VARIANCE) for one in variances)
         known = replace(motion, speed_variance=speed_variance, yaw_rate_variance=rate_variance)
         self._add(self._motions, known)
 

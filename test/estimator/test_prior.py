@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
-from g2s_localizer.estimator.estimate import Rejection
-from g2s_localizer.estimator.prior import MAX_SAMPLES, Prior, PriorBuffer
-from g2s_localizer.estimator.series import Motion
+from g2s_localizer.estimator.estimate import Prior, Rejection
+from g2s_localizer.estimator.prior import PriorBuffer
+from g2s_localizer.estimator.series import MAX_SAMPLES, Motion
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.geometry.mounting import matrix_from_rpy
 from g2s_localizer.geometry.pose import rotation, wrap_angle

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from g2s_localizer.bag_reader import BagReader
 from g2s_localizer.estimator.datum import GeodeticFix, agree
-from g2s_localizer.estimator.prior import Prior, PriorBuffer
+from g2s_localizer.estimator.estimate import Prior
+from g2s_localizer.estimator.prior import PriorBuffer
 from g2s_localizer.geometry import LatLon, LocalFrame
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.messages import image_from
