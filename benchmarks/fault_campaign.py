@@ -5,9 +5,10 @@ python -m benchmarks.fault_campaign [DRIVE ...] [--other DRIVE] [--images N] [--
 DRIVE is a folder that training.simulate wrote, OTHER one more, of another town; without any, two
 are simulated in OUT once and kept. Sensors are as g2s-kitti-to-rosbag2 has them by default.
 Each fault of benchmarks/faults.py is a row: images, poses published, of these more than 3 m from
-the truth (drive by drive), and beyond their own 99 % ellipse, the commonest verdict, and seconds of
-driving until a verdict that was expected came. The rows go to OUT/table.json as well. Exit code: 1
-where a row says another thing than expected or misleads more often than it may, named on stderr.
+the truth (drive by drive), with a heading more than 5 degrees off, and beyond their own 99 %
+ellipse, the commonest verdicts, and seconds of driving until one came that was expected. Rows go to
+OUT/table.json as well, without the headings and seconds. Exit code: 1 where a row says another
+thing than expected or misleads more often than it may, named on stderr.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from g2s_localizer.model.folding import fold_batch_norm
 from g2s_localizer.ros.bridge import LocalizerBridge
 from training.simulate import simulate
 
-WRONG_M = 3.0
+WRONG_M, TURNED_DEG = 3.0, 5.0
 OUTSIDE = -2.0 * math.log(0.01)
 """Squared Mahalanobis distance of two dimensions that 1 % exceed."""
 
@@ -55,6 +56,7 @@ class Row:
     images: int = 0
     published: int = 0
     wrong_3m: int = 0
+    turned: int = 0
     outside_99: int = 0
     alive: bool = True
     named_s: float = math.nan
@@ -63,12 +65,13 @@ class Row:
     def add(self, estimate: Estimate, drive: Drive) -> None:
         """Judge a pose that was published."""
         assert estimate.pose and estimate.prior and estimate.covariance is not None
-        place, _ = drive.kitti.pose_at(estimate.stamp_ns)
+        place, yaw = drive.kitti.pose_at(estimate.stamp_ns)
         x, y = estimate.prior.frame.to_xy(place)
         apart = np.array([estimate.pose.x - x, estimate.pose.y - y])
         squared = float(apart @ np.linalg.solve(estimate.covariance[:2, :2], apart))
         self.published += 1
         self.wrong_3m += math.hypot(*apart) > WRONG_M
+        self.turned += abs(wrap_angle(estimate.pose.yaw - yaw)) > math.radians(TURNED_DEG)
         self.outside_99 += squared > OUTSIDE
 
 
@@ -165,8 +168,8 @@ def campaign(
 ) -> list[str]:
     """Print the table, write it to OUT/table.json as it grows; return the sentences on misses."""
     lines, missed = [], []
-    print("| fault | images | published | > 3 m (each drive) | outside 99 % | verdicts | after s |")
-    print("|---|---|---|---|---|---|---|")
+    print("| fault | images | published | > 3 m (each drive) | > 5 deg | > 99 % | verdicts | s |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in names:
         fault = FAULTS[name]
         if fault.other and any(drive.other is None for drive in drives):
@@ -178,12 +181,13 @@ def campaign(
         (out / "table.json").write_text(json.dumps(lines, indent=1) + "\n")
         missed += [f"{name}: {sentence}" for sentence in misses(line, fault)]
         each = ", ".join(str(row.wrong_3m) for row in rows)
-        said = sum((row.verdicts for row in rows), Counter[str]()).most_common(4)
+        turned = sum(row.turned for row in rows)
+        verdicts = sum((row.verdicts for row in rows), Counter[str]()).most_common(4)
+        said = ", ".join(f"{verdict} {n}" for verdict, n in verdicts)
         named = [row.named_s for row in rows]
         print(
             f"| {name} | {line['images']} | {line['published']} | {line['wrong_3m']} ({each}) | "
-            f"{line['outside_99']} | {', '.join(f'{verdict} {n}' for verdict, n in said)} | "
-            f"{min(named):.1f} to {max(named):.1f} |",
+            f"{turned} | {line['outside_99']} | {said} | {min(named):.1f} to {max(named):.1f} |",
             flush=True,
         )
     return missed
@@ -191,13 +195,13 @@ def campaign(
 
 def simulated(out: Path, images: int) -> tuple[Path, Path]:
     """Return the folders of a drive and of one in another town, simulated where they are absent."""
-    folders = out / f"drive_{SEEDS[0]}", out / f"drive_{SEEDS[1]}"
-    for folder, seed in zip(folders, SEEDS, strict=True):
+    here, there = (out / f"drive_{seed}_of_{images}" for seed in SEEDS)
+    for folder, seed in zip((here, there), SEEDS, strict=True):
         if not folder.exists():
             with TemporaryDirectory(dir=out) as unfinished:
                 simulate(Path(unfinished) / "drive", seed, images, DIFFICULTY, rate=10.0)
                 (Path(unfinished) / "drive").rename(folder)
-    return folders
+    return here, there
 
 
 def main(argv: Sequence[str] | None = None) -> int:

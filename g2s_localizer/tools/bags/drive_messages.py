@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """ROS messages of a vehicle on a KITTI drive, from its records.
-What discovery needs after one side of a connection has seen the other, and the last messages to
 
 The messages are those of a rosbags type store, so no ROS installation is needed.
 """
