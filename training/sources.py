@@ -20,9 +20,9 @@ from training.data.config import (
     VigorConfig,
     require_heading_sought,
 )
-from training.data.crops import ProcessImagery
 from training.data.kitti import KittiDataset, SplitLine
 from training.data.prior_fit import require_prior_fits
+from training.data.process_imagery import ProcessImagery
 from training.data.rosbag import RosbagDataset
 from training.data.sample import PairDataset, PriorNoise
 from training.data.selection import Part, Remembered

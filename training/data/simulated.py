@@ -18,8 +18,8 @@ from g2s_localizer.geometry import LocalFrame, Pose2D
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.model import ModelConfig
-from training.data.crops import ProcessImagery
 from training.data.drives import DriveDataset, LabelledDrive
+from training.data.process_imagery import ProcessImagery
 from training.data.sample import PriorNoise
 from training.simulation.preset import PRESET_VERSION
 

@@ -18,8 +18,8 @@ from g2s_localizer.estimator.estimate import Observation, Prior
 from g2s_localizer.estimator.localizer import Localizer
 from g2s_localizer.geometry import LocalFrame, Panorama, Pose2D
 from g2s_localizer.model import build_network
-from training.data.crops import ProcessImagery
 from training.data.drives import DriveDataset, pieces
+from training.data.process_imagery import ProcessImagery
 from training.data.sample import PriorNoise, Unreadable, collate
 from training.data.simulated import open_drive, simulated_dataset
 from training.lift.placed import PlacedDrive

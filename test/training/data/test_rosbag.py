@@ -19,8 +19,8 @@ from g2s_localizer.kitti import KittiDrive
 from g2s_localizer.messages import stamp_ns
 from g2s_localizer.tools.bags.kitti_to_rosbag2 import convert
 from g2s_localizer.tools.bags.new_bag import jazzy_types, new_bag
-from training.data.crops import ProcessImagery
 from training.data.kitti import KittiDataset
+from training.data.process_imagery import ProcessImagery
 from training.data.recording import Recording
 from training.data.rosbag import BagConfig, RosbagDataset, _agreeing_fixes
 from training.data.sample import Sample, collate
