@@ -197,11 +197,17 @@ def config_file(folder, simulated_in=None, **changes):
     return file
 
 
-def test_a_run_leaves_a_checkpoint_that_loads_and_its_curves(folder, simulated):
+@pytest.fixture(scope="module")
+def trained(folder, simulated):
+    """The folder, with a run as config_file has it."""
     assert main(["--config", str(config_file(folder))]) == 0
-    network, _ = load_checkpoint(folder / "lift.safetensors")
+    return folder
+
+
+def test_a_run_leaves_a_checkpoint_that_loads_and_its_curves(trained):
+    network, _ = load_checkpoint(trained / "lift.safetensors")
     assert isinstance(network, LiftNet)
-    events = EventAccumulator(str(folder / "lift.tensorboard" / "second")).Reload()
+    events = EventAccumulator(str(trained / "lift.tensorboard" / "second")).Reload()
     assert [each.step for each in events.Scalars("second/loss")] == [1, 2]
 
 
@@ -260,16 +266,11 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(
         assert torch.equal(tensor, cut.state_dict()[name]), name
 
 
-def test_processes_that_make_the_batches_change_no_weight(tmp_path, folder, simulated):
-    files = []
-    for workers in (0, 2):
-        (tmp_path / str(workers)).mkdir()
-        out = str(tmp_path / str(workers) / "lift.safetensors")
-        data = yaml.safe_load(config_file(tmp_path, simulated_in=folder).read_text())["data"]
-        changes = {"out": out, "data": {**data, "workers": workers}}
-        files.append(config_file(tmp_path / str(workers), simulated_in=folder, **changes))
-        assert main(["--config", str(files[-1])]) == 0
-    alone, helped = (load_checkpoint(file.parent / "lift.safetensors")[0] for file in files)
+def test_processes_that_make_the_batches_change_no_weight(tmp_path, trained):
+    data = yaml.safe_load(config_file(tmp_path, simulated_in=trained).read_text())["data"]
+    changes = {"data": {**data, "workers": 2}}
+    assert main(["--config", str(config_file(tmp_path, simulated_in=trained, **changes))]) == 0
+    alone, helped = (load_checkpoint(one / "lift.safetensors")[0] for one in (trained, tmp_path))
     for name, tensor in alone.state_dict().items():
         assert torch.equal(tensor, helped.state_dict()[name]), name
 
