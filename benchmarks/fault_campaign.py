@@ -65,7 +65,7 @@ class Row:
     def add(self, estimate: Estimate, drive: Drive) -> None:
         """Judge a pose that was published."""
         assert estimate.pose and estimate.prior and estimate.covariance is not None
-        place, yaw = drive.kitti.pose_at(estimate.stamp_ns)
+        place, yaw = drive.truth(estimate.stamp_ns)
         x, y = estimate.prior.frame.to_xy(place)
         apart = np.array([estimate.pose.x - x, estimate.pose.y - y])
         squared = float(apart @ np.linalg.solve(estimate.covariance[:2, :2], apart))
@@ -89,15 +89,20 @@ def drive_with(
     except ValueError:  # a set-up that configure refuses
         row.images, row.named_s, row.verdicts = len(drive.frames), 0.0, Counter(["refused"])
         return row
+    accepted: list[Estimate] = []
     try:
-        _feed(bridge, fault, drive, row)
+        _feed(bridge, fault, drive, row, accepted)
     except Exception:  # a row that says so; the other faults are run all the same
         traceback.print_exc()
         row.alive = False
+    for estimate in accepted:
+        row.add(estimate, drive)
     return row
 
 
-def _feed(bridge: LocalizerBridge, fault: Fault, drive: Drive, row: Row) -> None:
+def _feed(
+    bridge: LocalizerBridge, fault: Fault, drive: Drive, row: Row, accepted: list[Estimate]
+) -> None:
     first_ns = int(drive.kitti.image_stamps[drive.frames[0]])
     for stamp, topic, index in drive.events():
         if topic == "sensors":
@@ -117,7 +122,7 @@ def _feed(bridge: LocalizerBridge, fault: Fault, drive: Drive, row: Row) -> None
         if verdict in fault.names and math.isnan(row.named_s):
             row.named_s = (stamp - first_ns) * 1e-9
         if outgoing and outgoing.pose is not None:
-            row.add(outgoing.estimate, drive)
+            accepted.append(outgoing.estimate)
 
 
 def _told_place(drive: Drive, index: int, fault: Fault) -> Any:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from g2s_localizer.geometry.geodesy import LatLon, LocalFrame
 from g2s_localizer.geometry.pose import Pose2D
 from g2s_localizer.imagery import Imagery, SatelliteCrop, open_imagery
 from g2s_localizer.imagery.level import Level
-from g2s_localizer.kitti import KittiDrive
+from g2s_localizer.kitti import OXTS_COLUMNS, KittiDrive
 from g2s_localizer.ros.bridge import BridgeConfig
 from g2s_localizer.tools.bags.drive_messages import DriveMessages
 
@@ -51,6 +52,14 @@ class Drive:
         last = images[-1][0] + 1_000_000_000
         records = [(int(s), "sensors", i) for i, s in enumerate(self.kitti.oxts_stamps) if s < last]
         yield from sorted(records + images)
+
+    def truth(self, stamp: int) -> tuple[LatLon, float]:
+        """Return place and yaw (rad) at `stamp` (ns), beyond the records straight on."""
+        within = int(np.clip(stamp, self.kitti.oxts_stamps[0], self.kitti.oxts_stamps[-1]))
+        place, yaw = self.kitti.pose_at(within)
+        speed = self.kitti.oxts[0 if stamp < within else -1, OXTS_COLUMNS.index("vf")]
+        metres = (stamp - within) * 1e-9 * speed
+        return LocalFrame(place).to_latlon(metres * math.cos(yaw), metres * math.sin(yaw)), yaw
 
     @property
     def start(self) -> tuple[LocalFrame, float]:

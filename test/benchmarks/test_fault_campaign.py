@@ -9,6 +9,7 @@ import pytest
 from benchmarks.fault_campaign import campaign, drive_with, misses
 from benchmarks.faults import FAULTS, Fault
 from benchmarks.simulated_drive import Drive
+from g2s_localizer.kitti import OXTS_COLUMNS
 from training.simulate import simulate
 
 IMAGES = 5
@@ -41,6 +42,15 @@ def test_a_fault_leaves_messages_whole(drive, name):
     shown = fault.pixels(pixels, drive, 1)
     assert (shown.shape, shown.dtype) == (pixels.shape, np.uint8)
     assert fault.imagery(drive).crop(place, 48.0, 0.5).centre == place
+
+
+def test_the_truth_goes_on_beyond_the_records(drive):
+    first = int(drive.kitti.oxts_stamps[0])
+    earlier, _ = drive.truth(first - 2_000_000_000)
+    x, y = drive.start[0].to_xy(earlier)
+    speed = drive.kitti.oxts[0, OXTS_COLUMNS.index("vf")]
+    assert np.hypot(x, y) == pytest.approx(2.0 * speed, rel=1e-3)
+    assert np.hypot(*drive.start[0].to_xy(drive.truth(first)[0])) < 1e-6
 
 
 def test_what_raises_is_a_row_that_says_so(drive, tmp_path, capfd):
