@@ -7,7 +7,7 @@ python -m training.evaluate --dataset kitti --root KITTI --imagery URI --drive D
   --seeds 0-4 --position-m 10 --yaw-deg 10
 python -m training.evaluate --dataset vigor --root VIGOR --area cross --rotation 180
 python -m training.evaluate --dataset pairs --root FOLDER --azimuths 0,180 --seeds 0-4
-python -m training.evaluate --dataset bags --config training/configs/distil/bags_lift.yaml
+python -m training.evaluate --dataset bags --config training/configs/bags_lift.yaml
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import numpy as np
 
 from g2s_localizer.imagery import Imagery
 from g2s_localizer.model import ModelConfig
-from training.config import TrainingConfig
 from training.data.config import (
     KNOWN,
     BagsConfig,
@@ -28,6 +27,7 @@ from training.data.sample import PairDataset, PriorNoise
 from training.data.selection import Part, Remembered
 from training.data.simulated import open_drives, simulated_dataset
 from training.data.vigor import VigorDataset
+from training.loop.config import TrainingConfig
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a network from weak labels.
+"""Train a network from weak labels, by the paper's recipe or by ours.
 
 python -m training.train --config training/configs/synthetic.yaml [--resume]
 On several GPUs: torchrun --nproc-per-node N -m training.train --config ...
@@ -12,50 +12,65 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
 
-from g2s_localizer.estimator.localizer import PRECISIONS
+from g2s_localizer.estimator.config import PRECISIONS
+from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import Network, load_checkpoint
-from training.config import StageConfig, TrainingConfig, load_config, reseeded
-from training.data.sample import Batch
+from training.config import load_config, reseeded
 from training.data.selection import Part
+from training.lift.config import LiftConfig
+from training.lift.drives import Sources, open_sources
+from training.lift.recipe import LiftRecipe
 from training.loop.devices import chosen_precision
-from training.loop.interruption import Interrupted
-from training.loop.learner import Learner, open_accelerator
-from training.loop.loading import FIRST, Position, endless, held_out_batches, shuffled
+from training.loop.interruption import Interrupted, Interruption
+from training.loop.learner import Learner, open_accelerator, sum_over_ranks
+from training.loop.loading import FIRST, Position
 from training.loop.monitor import Monitor
 from training.loop.provenance import commit
+from training.loop.recipe import Recipe, Stage
 from training.loop.run_folder import RunFolder
 from training.loop.start import open_network, open_state
-from training.loop.steps import run_steps
-from training.paper.pseudo_pairs import surroundings
-from training.paper.stages import STAGES, hand_over, stage_losses, trained_parameters
-from training.paper.validation import criterion, errors
+from training.paper.config import PaperConfig
+from training.paper.recipe import PaperRecipe
 from training.score.calibration import MAX_PAIRS, calibrate
 from training.score.scoring import score
+from training.score.validation import criterion, errors
 from training.settings import add_config_arguments, config_words
 from training.sources import Pairs, open_pairs
 
-OpenPairs = Callable[[TrainingConfig], Pairs]
+Config = PaperConfig | LiftConfig
+Data = Pairs | Sources
+
+
+def open_data(config: Config) -> Data:
+    return open_sources(config) if isinstance(config, LiftConfig) else open_pairs(config)
+
+
+def open_recipe(config: Config, data: Data) -> Recipe:
+    if isinstance(config, LiftConfig):
+        assert isinstance(data, Sources)
+        return LiftRecipe(config, data)
+    assert isinstance(data, Pairs)
+    return PaperRecipe(config, data)
 
 
 @dataclass(frozen=True)
 class _Run:
     """What every part of a run needs to know."""
 
-    config: TrainingConfig
+    config: Config
     command: str
     folder: RunFolder
     accelerator: Accelerator
-    pairs: Pairs
+    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -70,9 +85,7 @@ class Progress:
     """validations since the best one"""
 
 
-def train(
-    config: TrainingConfig, pairs: Pairs, command: str, resume: bool = False
-) -> dict[str, float]:
+def train(config: Config, data: Data, command: str, resume: bool = False) -> dict[str, float]:
     """The whole run; returns the figures on the calibration pairs, which are not trained on.
 
     Raises Interrupted after a signal, FloatingPointError naming step and loss when the loss is
@@ -82,96 +95,83 @@ def train(
     folder = RunFolder(Path(config.out))
     accelerator = open_accelerator(config.device, config.precision)
     state = open_state(folder, config, accelerator.num_processes, resume)
-    network = open_network(config).to(accelerator.device)
+    recipe = open_recipe(config, data)
+    network = open_network(config, recipe.start).to(accelerator.device)
     network.precision = PRECISIONS[chosen_precision(config.precision, accelerator.device)]
-    run = _Run(config, command, folder, accelerator, pairs)
+    run = _Run(config, command, folder, accelerator, recipe)
 
-    stages = [name for name in STAGES if getattr(config, name) is not None]
+    stages = recipe.stages
     for name in stages[stages.index(state.get("stage", stages[0])) :]:
-        if name == state.get("stage"):
-            learn(run, name, network, state)
-        else:
-            if name != stages[0]:
-                hand_over(network)
-            learn(run, name, network, {})
+        learn(run, name, network, state if name == state.get("stage") else {})
 
     return _conclude(run, network)
 
 
 def learn(run: _Run, name: str, network: Network, state: dict[str, Any]) -> None:
     """One stage, from its beginning or from `state`; leaves its best weights in `network`."""
-    config, accelerator, pairs = run.config, run.accelerator, run.pairs
-    stage: StageConfig = getattr(config, name)
-    losses = stage_losses(name, config, pairs.training, pairs.validation)
-    training, validation = pairs.training, pairs.validation
-    if name == "rotation":
-        training, validation = (surroundings(part, config.model) for part in (training, validation))
-    spacing_m, rank = config.data.spacing_m, accelerator.process_index
-    ranks = accelerator.num_processes
-    sampler = shuffled(training, stage, spacing_m, config.seed, rank, ranks)
-    held_out = held_out_batches(validation, stage, spacing_m)
-    steps = stage.steps or math.ceil((stage.epochs or 0) * len(sampler) / stage.accumulate)
-    learner = Learner(
-        accelerator, network, trained_parameters(network, name), losses.training, stage, steps
-    )
+    accelerator, rank = run.accelerator, run.accelerator.process_index
+    stage = run.recipe.begin(name, network, accelerator, state["recipe"][rank] if state else None)
+    options, steps = stage.options, stage.steps
+    learner = Learner(accelerator, network, stage.parameters, stage.loss, options, steps)
     progress = Progress()
     if state:
         learner.load(state)
         progress = Progress(**{**state["progress"], "position": Position(*state["position"])})
 
-    workers, device = config.data.workers, accelerator.device
-    batches = endless(training, sampler, progress.position, workers, device)
-    show = accelerator.is_main_process
-    taken = (_stretch(batches, stage.accumulate) for _ in count())
+    batches = stage.batches(progress.position)
+    main = accelerator.is_main_process
     with (
-        Monitor(run.folder.tensorboard, name, progress.step, steps, show) as monitor,
-        closing(
-            run_steps(
-                accelerator,
-                learner,
-                taken,
-                range(progress.step, progress.step if _over(stage, progress) else steps),
-                name,
-                lambda step: _seed_of(config.seed, name, step, rank),
-                monitor,
-                run.command,
-            )
-        ) as done,
+        Monitor(run.folder.tensorboard, name, progress.step, steps, main) as monitor,
+        Interruption() as interruption,
     ):
-        for step in done:
-            progress = replace(progress, step=step.number, position=step.place)
-            due = progress.step == steps or _divides(stage.validate_every, progress.step)
+        while progress.step < steps and not _over(stage, progress):
+            set_seed(stage.seed_of(progress.step))
+            taken, position = _stretch(batches, options.accumulate)
+            step = progress.step + 1
+            try:
+                update = learner.update(taken)
+            except FloatingPointError as error:
+                raise FloatingPointError(
+                    f"{name}, step {step}: {error}; what was saved before is whole"
+                ) from error
+            monitor.step(step, update, taken)
+            asked = sum_over_ranks(accelerator, interruption.asked) > 0
+            progress = replace(progress, step=step, position=position)
+            due = step == steps or _divides(options.validate_every, step)
             if due:
-                kept = learner.averaged
-                value = criterion(
-                    accelerator, kept, losses, validation, held_out, monitor, progress.step
+                stage.ready(learner.averaged)
+                value = criterion(accelerator, learner.averaged, stage, monitor, step)
+                if main:
+                    monitor.figures(step, errors(learner.averaged, stage))
+                progress = _judged(run, name, learner.averaged, value, progress)
+                monitor.validation(step, value, progress.best_step)
+            if due or asked or _divides(options.save_every, step):
+                _save(run, name, stage, learner, progress)
+            if asked:
+                raise Interrupted(
+                    f"stopped after step {step} of {steps} of {name}; go on with\n"
+                    f"  {run.command} --resume"
                 )
-                if show:
-                    figures = errors(kept, pairs.validation, held_out, name)
-                    monitor.figures(progress.step, figures)
-                progress = _judged(run, name, kept, value, progress)
-                monitor.validation(progress.step, value, progress.best_step)
-            if due or step.asked:
-                _save(run, name, learner, progress)
-            if _over(stage, progress) and not step.asked:
-                break
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     best, _ = load_checkpoint(run.folder.best(name))
     network.load_state_dict(best.state_dict())
+    stage.finish(network)
 
 
-def _stretch(
-    batches: Iterator[tuple[Batch, Position]], length: int
-) -> tuple[list[Batch], Position]:
+def _stretch(batches: Iterator[tuple[Any, Position]], length: int) -> tuple[list[Any], Position]:
     """The batches of one step, and the place of the next one."""
     taken = list(islice(batches, length))
     return [batch for batch, _ in taken], taken[-1][1]
 
 
-def _over(stage: StageConfig, progress: Progress) -> bool:
+def _over(stage: Stage, progress: Progress) -> bool:
     """Whether the criterion has not become better for long enough."""
-    return 0 < stage.patience <= progress.stale
+    return 0 < stage.options.patience <= progress.stale
+
+
+def _divides(every: int, step: int) -> bool:
+    return every > 0 and step % every == 0
 
 
 def _judged(run: _Run, name: str, network: Network, value: float, progress: Progress) -> Progress:
@@ -190,15 +190,18 @@ def _judged(run: _Run, name: str, network: Network, value: float, progress: Prog
     return replace(progress, best=value, best_step=progress.step, stale=0)
 
 
-def _save(run: _Run, name: str, learner: Learner, progress: Progress) -> None:
+def _save(run: _Run, name: str, stage: Stage, learner: Learner, progress: Progress) -> None:
+    of_ranks = gather_object([stage.state])
     if not run.accelerator.is_main_process:
         return
+    stage.ready(learner.averaged)
     provenance = {**_provenance(run), "stage": name, "step": progress.step}
     run.folder.save_network(run.folder.last, learner.averaged, provenance)
     state = {
         "config": asdict(run.config),
         "ranks": run.accelerator.num_processes,
         "stage": name,
+        "recipe": of_ranks,
         "position": list(progress.position),
         "progress": {k: v for k, v in asdict(progress).items() if k != "position"},
     }
@@ -210,8 +213,10 @@ def _conclude(run: _Run, network: Network) -> dict[str, float]:
     figures: dict[str, float] = {}
     if run.accelerator.is_main_process:
         network.precision = torch.float32
-        if run.pairs.calibration is not None:
-            known = Part.spread(run.pairs.calibration, MAX_PAIRS)
+        if run.recipe.calibration is not None:
+            # kept should the calibration fail
+            run.folder.save_network(run.folder.last, network, _provenance(run))
+            known = Part.spread(run.recipe.calibration, MAX_PAIRS)
             calibrate(network, known)
             figures = score(network, known, run.config.data.noise).figures()
         provenance = {**_provenance(run), "calibration": figures}
@@ -221,11 +226,9 @@ def _conclude(run: _Run, network: Network) -> dict[str, float]:
 
 
 def _provenance(run: _Run) -> dict[str, Any]:
-    terms = run.config.translation.loss if run.config.translation else None
-    exact = terms is not None and terms.supervised > 0
     return {
-        "data": run.pairs.description,
-        "labels": "exact poses in the loss" if exact else "weak: poses as noisy as the prior",
+        "data": run.recipe.description,
+        "labels": run.recipe.labels,
         "calibration_labels": "exact poses set temperature and covariance scale, nothing else",
         "command": run.command,
         "commit": commit(),
@@ -236,16 +239,7 @@ def _provenance(run: _Run) -> dict[str, Any]:
     }
 
 
-def _seed_of(seed: int, stage: str, step: int, rank: int) -> int:
-    """Every step draws from a stream of its own: going on needs no state of a generator."""
-    return int(np.random.SeedSequence([seed, STAGES.index(stage), step, rank]).generate_state(1)[0])
-
-
-def _divides(every: int, step: int) -> bool:
-    return every > 0 and step % every == 0
-
-
-def run(config: TrainingConfig, open_data: OpenPairs, command: str, resume: bool) -> int:
+def run(config: Config, open_data: Callable[[Any], Data], command: str, resume: bool) -> int:
     """Train, and say in words how it ended, once for all ranks; the exit code."""
     first = os.environ.get("RANK", "0") == "0"
     try:
@@ -257,11 +251,11 @@ def run(config: TrainingConfig, open_data: OpenPairs, command: str, resume: bool
     except KeyboardInterrupt:
         print("stopped at once; what was saved before is whole", file=sys.stderr)
         return 130
-    except (OSError, ValueError, FloatingPointError) as error:
+    except (OSError, ValueError, FloatingPointError, MissingImagery) as error:
         print(f"training: {error}", file=sys.stderr)
         return 1
     if first:
-        print(f"{config.out}: on the calibration drives")
+        print(f"{config.out}: on the calibration pairs")
         for name, value in figures.items():
             print(f"  {name:24} {value:.3f}")
     return 0
@@ -279,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
     command = f"{launcher} -m training.train {config_words(arguments)}"
-    return run(config, open_pairs, command, arguments.resume)
+    return run(config, open_data, command, arguments.resume)
 
 
 if __name__ == "__main__":

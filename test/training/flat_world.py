@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs from one textured plane, in memory: small enough to train on in a test.
 
-As a script it trains on them: flat_world.py CONFIG.yaml [--resume] [--limit BYTES]
+As a script it trains, by the paper's recipe on them: flat_world.py CONFIG.yaml [--limit BYTES]
 """
 
 import argparse
+import os
 import resource
+import signal
 import sys
 from copy import copy
 from pathlib import Path
@@ -16,12 +18,14 @@ import torch
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import G2SNet, model_config
-from training.config import StageConfig, load_config
+from training.config import load_config
 from training.data.sample import PriorNoise, Sample, Unreadable, collate
+from training.data.selection import Part
+from training.loop.config import StageConfig
 from training.loop.learner import Learner, open_accelerator
 from training.paper.stages import pair_scores, trained_parameters
 from training.sources import Pairs
-from training.train import run
+from training.train import open_data, run
 
 MODEL = model_config(
     crop_m=24.0, gsd=0.5, reach_m=6.0, ground_height=16, ground_width=32, width=4, levels=2,
@@ -128,6 +132,34 @@ def flat_pairs(count=24, broken=(), model=MODEL):
     )  # fmt: skip
 
 
+class Interrupting(Part):
+    """Pairs; the reading at which `left` counts 0 sends this process the signal of Ctrl-C."""
+
+    def __init__(self, pairs, left):
+        super().__init__(pairs, range(len(pairs)))
+        self.left = left
+
+    def widened(self, pixels):
+        return Interrupting(self._dataset.widened(pixels), self.left)
+
+    def __getitem__(self, index):
+        if next(self.left) == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().__getitem__(index)
+
+
+class InterruptingImagery:
+    """Imagery that does the same."""
+
+    def __init__(self, imagery, left):
+        self._imagery, self.left = imagery, left
+
+    def crop(self, *asked):
+        if next(self.left) == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return self._imagery.crop(*asked)
+
+
 def per_pair_loss(network, batch):
     """A loss whose mean over two halves of a batch is that over the whole."""
     network.eval()  # batch normalisation would look at the other pairs
@@ -144,7 +176,7 @@ def update(folder, steps=3):
         torch.manual_seed(0)
         network = G2SNet(MODEL)
     parameters = trained_parameters(network, "translation")
-    stage = StageConfig(batch=8, learning_rate=0.01, steps=steps)
+    stage = StageConfig(learning_rate=0.01)
     learner = Learner(accelerator, network, parameters, per_pair_loss, stage, steps)
     world = FlatWorld(8 * steps, 4)
     rank, ranks = accelerator.process_index, accelerator.num_processes
@@ -160,7 +192,6 @@ def update(folder, steps=3):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("config", type=Path, nargs="?")
-    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--limit", type=int, help="largest file in bytes")
     parser.add_argument("--update", type=Path, help="only steps of a learner; weights go here")
     arguments = parser.parse_args()
@@ -170,4 +201,5 @@ if __name__ == "__main__":
     if arguments.update:
         update(arguments.update)
     config = load_config(arguments.config)
-    sys.exit(run(config, lambda _: flat_pairs(), "the command", arguments.resume))
+    opened = (lambda _: flat_pairs()) if config.recipe == "paper" else open_data
+    sys.exit(run(config, opened, "the command", resume=False))

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from training.config import load_config, reseeded
-from training.lift.config import load_distil_config
 from training.settings import add_config_arguments, config_words
 
 CONFIGS = sorted((Path(__file__).parents[2] / "training" / "configs").glob("*.yaml"))
 README = CONFIGS[0].parents[1] / "README.md"
-DISTIL = sorted((CONFIGS[0].parent / "distil").glob("*.yaml"))
+LIFT = CONFIGS[0].parent / "synthetic_lift.yaml"
 SYNTHETIC = next(file for file in CONFIGS if file.name == "synthetic.yaml")
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_every_shipped_configuration_loads_and_writes_into_a_folder_of_its_own_name(file):
-    assert Path(load_config(file).out).name == file.stem.replace("synthetic", "compact")
+    name = file.stem.removeprefix("synthetic_") if file == LIFT else file.stem
+    assert Path(load_config(file).out).name == name.replace("synthetic", "compact")
 
 
 def test_another_seed_is_the_same_run_beside_the_first_one():
@@ -31,47 +31,38 @@ def test_another_seed_is_the_same_run_beside_the_first_one():
     assert replace(other, seed=config.seed, out=config.out) == config == reseeded(config, None)
 
 
-@pytest.mark.parametrize("file", DISTIL, ids=lambda file: file.stem)
-def test_every_shipped_configuration_of_distil_loads_and_writes_its_own_checkpoint(file):
-    assert Path(load_distil_config(file).out).stem == file.stem.removeprefix("synthetic_")
-
-
 def test_there_are_at_most_ten_configurations():
-    assert len([*CONFIGS, *DISTIL]) <= 10
+    assert len([*CONFIGS[0].parent.rglob("*.yaml")]) <= 10
 
 
-COMMANDS = re.findall(
-    r"(?m)-m training\.(train|distil) (--config [^`\n#\\]+)(` \|$)?", README.read_text()
-)
+COMMANDS = re.findall(r"(?m)-m training\.train (--config [^`\n#\\]+)(` \|$)?", README.read_text())
 
 
-def loaded(command, words):
+def loaded(words):
     """The configuration that the words of a command name."""
     parser = argparse.ArgumentParser()
     add_config_arguments(parser)
     given, _ = parser.parse_known_args(shlex.split(words))
-    load = load_config if command == "train" else load_distil_config
-    return load(README.parents[1] / given.config, given.set)
+    return load_config(README.parents[1] / given.config, given.set)
 
 
-@pytest.mark.parametrize(("command", "words", "end"), COMMANDS)
-def test_every_command_of_the_page_has_a_configuration_that_loads(command, words, end):
-    assert loaded(command, words).out
+@pytest.mark.parametrize(("words", "end"), COMMANDS)
+def test_every_command_of_the_page_has_a_configuration_that_loads(words, end):
+    assert loaded(words).out
 
 
 def test_no_two_lines_of_the_tables_write_into_one_place():
-    outs = [loaded(command, words).out for command, words, end in COMMANDS if end]
+    outs = [loaded(words).out for words, end in COMMANDS if end]
     assert len(outs) > 20
     assert len(set(outs)) == len(outs)
 
 
 def test_the_comparison_sees_as_many_pairs_of_the_same_worlds_as_the_paper_s_recipe():
-    lift = CONFIGS[0].parent / "distil" / "synthetic_lift.yaml"
-    ours = load_distil_config(lift, ["first.steps=1200", "second.steps=1100"])
+    ours = load_config(LIFT, ["first.steps=1200", "second.steps=1100"])
     paper = load_config(CONFIGS[0].parent / "synthetic_paper.yaml")
     assert ours.data.simulated.drives == paper.data.simulated.drives
     worlds = sum(map(len, ours.data.simulated.drives.values()))
-    seen = sum(phase.steps * phase.crops * phase.per_crop for phase in (ours.first, ours.second))
+    seen = sum(stage.steps * stage.crops * stage.per_crop for stage in (ours.first, ours.second))
     assert seen == worlds * ours.data.simulated.frames * paper.translation.epochs
 
 
@@ -91,15 +82,18 @@ def test_what_extends_another_configuration_differs_in_what_it_says_alone():
         ("    rate:", "    rhate:", "unknown key data.simulated.rhate"),
         ("model: {}", "model: {gsd: -1}", "model: ModelConfig.gsd must be positive, got -1"),
         ("model: {}", "model: 3", "model must be a mapping, got 3"),
-        ("model: {}", "model: {preset: lift}", "lift is trained by training.distil"),
+        ("model: {}", "model: {preset: lift}", "lift is trained by the recipe lift"),
         ("out: ", "init_from: ", "missing key out"),
-        ("steps: 300", "steps: 0", "rotation: StageConfig.steps is out of range: 0"),
+        ("steps: 300", "steps: 0", "rotation: PairsStage.steps is out of range: 0"),
         ("steps: 300", "steps: many", "rotation.steps must be a whole number, got 'many'"),
         ("rate: 0.002", "rate: 2e-3", "must be a number, got '2e-3' .YAML reads 1e-4 as text"),
         ("steps: 300", "epochs: 1\n  steps: 300", "needs steps or epochs, not both"),
         ("[901]", "[1]", "drive 1 of easy is both trained on and held out"),
         ("  simulated:", "  kitti:", "unknown key data.kitti.folder"),
-        ("precision: bf16", "precision: int8", "TrainingConfig.precision is out of range: 'int8'"),
+        ("recipe: paper", "recipe: other", "recipe must be one of paper, lift, got 'other'"),
+        ("recipe: paper", "recipe: lift", "unknown key rotation"),
+        ("out: out/training/compact", "out: a.safetensors", "out is a folder"),
+        ("precision: bf16", "precision: int8", "PaperConfig.precision is out of range: 'int8'"),
     ],
 )
 def test_a_key_that_is_wrong_is_named_with_the_file(tmp_path, old, new, message):
@@ -134,9 +128,11 @@ def test_a_size_that_no_extractor_takes_is_refused_when_the_configuration_is_rea
 
 
 @pytest.mark.parametrize(
-    "file", [f for f in CONFIGS if not f.stem.startswith("synthetic")], ids=lambda file: file.stem
+    "file",
+    [f for f in CONFIGS if not f.stem.startswith("synthetic") and "lift" not in f.stem],
+    ids=lambda file: file.stem,
 )
-def test_every_configuration_of_real_data_takes_the_precision_of_the_machine(file):
+def test_the_paper_s_configurations_of_real_data_take_the_precision_of_the_machine(file):
     assert load_config(file).precision == "auto"
 
 
@@ -203,7 +199,7 @@ def test_a_setting_says_what_the_file_would_say(tmp_path):
 def test_a_setting_may_begin_a_part_that_the_file_leaves_out_and_the_last_one_holds():
     texts = ["first.steps=7", "first.crops=2", "first.per_crop=2", "first.crop_m=96.0"]
     texts += ["first.learning_rate=0.1", "seed=3", "seed=4"]
-    config = load_distil_config(CONFIGS[0].parent / "distil" / "bags_lift.yaml", texts)
+    config = load_config(LIFT.with_name("bags_lift.yaml"), texts)
     assert (config.first.steps, config.first.crops, config.seed) == (7, 2, 4)
 
 
@@ -225,6 +221,37 @@ def test_a_setting_may_begin_a_part_that_the_file_leaves_out_and_the_last_one_ho
 def test_a_setting_that_is_wrong_is_named_with_the_file(text, message):
     with pytest.raises(ValueError, match=f"synthetic.yaml with {text}: .*{message}"):
         load_config(SYNTHETIC, [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("labels=guessed", "labels must be one of uniform, gaussian, exact, got 'guessed'"),
+        ("independent=0.0", "LiftConfig.independent is out of range: 0.0"),
+        (
+            "data={simulated: null, vigor: {root: VIGOR, area: same}}",
+            "single panoramas, and no odometry",
+        ),
+        ("device=cuda:1", "LiftConfig.device is out of range: 'cuda:1'"),
+        ("fuse_every=0", "LiftConfig.fuse_every is out of range: 0"),
+        ("surprise=1", "unknown key surprise"),
+        ("second.crop_m=50.0", "crop_m must lie between 56.0"),
+        ("second.crop_m=66.0", "is 176 pixels a side, not divisible by 32"),
+        ("second.crops=0", "second: CropsStage.crops is out of range: 0"),
+        ("first={steps: 0}", "first: CropsStage.steps is out of range: 0"),
+        ("model.preset=compact", "the recipe lift trains the preset lift, not compact"),
+    ],
+)
+def test_what_our_recipe_cannot_do_is_refused_by_name(text, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(LIFT, [text])
+
+
+@pytest.mark.parametrize("recipe", [SYNTHETIC, LIFT], ids=["paper", "lift"])
+def test_a_run_without_a_stage_is_refused(recipe):
+    names = ("first", "second") if recipe == LIFT else ("rotation", "translation")
+    with pytest.raises(ValueError, match=f"needs at least one stage: {' or '.join(names)}"):
+        load_config(recipe, [f"{name}=null" for name in names])
 
 
 @pytest.mark.parametrize("text", ["seed", "=1", "model..gsd=1", ".seed=1", "seed.=1", "out=[1", ""])

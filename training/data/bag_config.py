@@ -17,7 +17,7 @@ class BagConfig(VehicleConfig):
     Topics: `image` raw or compressed, `heading` sensor_msgs/Imu or nav_msgs/Odometry. The truth
     of a bag is used for scoring where both of its topics are there: `truth_pose` (PoseStamped)
     in an ENU map, and `truth_fix` of the same point, which tells where that map lies. `odometry`
-    nav_msgs/Odometry whose pose is smooth (wheels, gyroscope; no GNSS in it): training.distil
+    nav_msgs/Odometry whose pose is smooth (wheels, gyroscope; no GNSS in it): the recipe lift
     needs it; "": not read.
     max_gap_s, max_extrapolation_s: as the node's parameters of the prior.
     """

@@ -123,7 +123,7 @@ class DataConfig:
     """least distance between two labels of a batch: the diagonal of the search window plus that
     of the labels' noise"""
     workers: int = 0
-    """processes that read pairs, or for training.distil place drives and make batches; 0: this one,
+    """processes that read pairs, or place drives and make batches; 0: this one,
     which keeps simulated pairs in memory"""
 
     def __post_init__(self) -> None:

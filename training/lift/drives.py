@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The drives of training.distil: with odometry, cut into pieces, and what their labels say."""
+"""The drives of the recipe: with odometry, cut into pieces, and what their labels say."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from training.data.config import BagsConfig, KittiConfig, SimulatedConfig
 from training.data.drives import LabelledDrive, pieces
 from training.data.sample import PairDataset
 from training.data.simulated import SimulatedDrive, open_drives, simulated_dataset
-from training.lift.config import DistilConfig
+from training.lift.config import LiftConfig
 from training.lift.trajectory import (
     Evidence,
     draw_gaussian,
@@ -49,38 +49,40 @@ class TrackedDrive:
 
 @dataclass(frozen=True)
 class Sources:
-    """open_calibration  pairs with exact poses for temperature and covariance; None where there
-    are none
-    description  what a checkpoint's provenance says of the data
+    """training    what the loss sees
+    validation  what the criterion sees; never trained on
+    calibration pairs with exact poses for temperature and covariance; None where there are none
+    description what a checkpoint's provenance says of the data
     """
 
     training: list[TrackedDrive]
-    open_calibration: Callable[[], PairDataset | None]
+    validation: list[TrackedDrive]
+    calibration: PairDataset | None
     description: str
 
 
-def open_sources(config: DistilConfig, rank: int, ranks: int) -> Sources:
-    """One of `ranks` shares of the drives. Raises ValueError for a drive without odometry, or
-    without a truth where exact labels are asked for.
+def open_sources(config: LiftConfig) -> Sources:
+    """Raises ValueError for a drive without odometry, or without a truth where exact labels are
+    asked for.
     """
     data = config.data
     if data.simulated is not None:
-        return _simulated(config, data.simulated, rank, ranks)
+        return _simulated(config, data.simulated)
     if data.kitti is not None:
-        drives, open_calibration, described = _kitti(config, data.kitti)
-    else:
-        assert data.bags is not None
-        drives, open_calibration, described = _bags(config, data.bags)
+        return _kitti(config, data.kitti)
+    assert data.bags is not None
+    return _bags(config, data.bags)
+
+
+def _tracked(drives: Sequence[LabelledDrive], config: LiftConfig) -> list[TrackedDrive]:
     cut = [piece for drive in drives for piece in pieces(drive, _SPACING_M, _PIECE)]
-    seeds = range(len(cut))
-    training = [
+    return [
         TrackedDrive(piece, piece.motions(), _evidence(piece, config), seed)
-        for piece, seed in list(zip(cut, seeds, strict=True))[rank::ranks]
+        for seed, piece in enumerate(cut)
     ]
-    return Sources(training, open_calibration, described)
 
 
-def _evidence(drive: LabelledDrive, config: DistilConfig) -> Evidence:
+def _evidence(drive: LabelledDrive, config: LiftConfig) -> Evidence:
     noise = config.data.noise
     if config.labels == "gaussian":
         sigma = (noise.position_m * _GAUSS_SHARE, noise.yaw_deg * _GAUSS_SHARE)
@@ -92,7 +94,7 @@ def _evidence(drive: LabelledDrive, config: DistilConfig) -> Evidence:
     )
 
 
-def _simulated(config: DistilConfig, data: SimulatedConfig, rank: int, ranks: int) -> Sources:
+def _simulated(config: LiftConfig, data: SimulatedConfig) -> Sources:
     def opened(seeds: dict[str, list[int]]) -> list[SimulatedDrive]:
         return [
             drive
@@ -110,31 +112,41 @@ def _simulated(config: DistilConfig, data: SimulatedConfig, rank: int, ranks: in
         motions = config.odometry.measure(drive.truths, seed=(drive.seed, 8))
         return TrackedDrive(labelled, motions, _evidence(labelled, config), drive.seed)
 
+    calibration = opened(data.calibration)
     return Sources(
-        [tracked(drive) for drive in opened(data.drives)[rank::ranks]],
-        lambda: simulated_dataset(opened(data.calibration), config.model, config.data.noise),
+        [tracked(drive) for drive in opened(data.drives)],
+        [tracked(d) for d in (opened(data.validation) if data.validation else calibration)],
+        simulated_dataset(calibration, config.model, config.data.noise),
         "synthetic: drives simulated by training.simulate",
     )
 
 
-_Opened = tuple[list[LabelledDrive], Callable[[], PairDataset | None], str]
-
-
-def _kitti(config: DistilConfig, data: KittiConfig) -> _Opened:
+def _kitti(config: LiftConfig, data: KittiConfig) -> Sources:
     split = Path(data.split)
     dataset = kitti_dataset(
         Path(data.root), split, data.imagery, config.model, config.data.noise, config.seed
     )
     _, held_out = hold_out(dataset, data.validation_share, config.seed)
     apart = {held_out.group(i) for i in range(len(held_out))}
-    drives = [drive for k, drive in enumerate(dataset.drives) if k not in apart]
-    return drives, lambda: held_out, f"KITTI raw, {split.name}"
+    training, validation = (
+        [drive for k, drive in enumerate(dataset.drives) if (k in apart) == of_those]
+        for of_those in (False, True)
+    )
+    return Sources(
+        _tracked(training, config),
+        _tracked(validation, config),
+        held_out,
+        f"KITTI raw, {split.name}",
+    )
 
 
-def _bags(config: DistilConfig, data: BagsConfig) -> _Opened:
-    def open_calibration() -> PairDataset | None:
-        held_out = bag_dataset(data.held_out, data, config.model)
-        return held_out if held_out.truths is not None else None
-
-    drives = bag_dataset(data.train, data, config.model).drives
-    return drives, open_calibration, f"recorded bags {', '.join(data.train)}"
+def _bags(config: LiftConfig, data: BagsConfig) -> Sources:
+    training, held_out = (
+        bag_dataset(bags, data, config.model) for bags in (data.train, data.held_out)
+    )
+    return Sources(
+        _tracked(training.drives, config),
+        _tracked(held_out.drives, config),
+        held_out if held_out.truths is not None else None,
+        f"recorded bags {', '.join(data.train)}",
+    )

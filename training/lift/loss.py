@@ -74,6 +74,14 @@ def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
     return searched + refinement_loss(residual, lacking(guess, pose), network.refine.unit)
 
 
+def pose_scores(network: LiftNet, batch: PlacedBatch) -> Tensor:
+    """Return the scores (G, n, n) of all positions at the heading of the pseudo-pose."""
+    satellite = network.encode_satellite(batch.satellite)
+    ground = network.encode_ground(batch.ground, CameraInput(batch.K, batch.T_base_camera))
+    volume = network.volume(ground, batch.pose[:, 2:], _chosen(satellite.fine, batch.crop))
+    return volume[:, 0]
+
+
 def refinement_loss(residual: Residual, truth: Tensor, unit: Tensor) -> Tensor:
     """The likelihood teaches mean and covariance, but the mean slowly where the covariance is
     large: its error (in `unit`) is added.

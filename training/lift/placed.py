@@ -61,6 +61,9 @@ class PlacedBatch:
     prior_yaw: Tensor
     """(G,) the pseudo-pose's yaw with fresh noise"""
 
+    def __len__(self) -> int:
+        return len(self.ground)
+
     @property
     def skipped(self) -> tuple[Unreadable, ...]:
         """Nothing: what cannot be read was left out when the drives were placed."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What training.distil does drive by drive and batch by batch, in `data.workers` processes."""
+"""What the recipe does drive by drive and batch by batch, in `data.workers` processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.model import prepare_satellite
 from g2s_localizer.model.lift.network import LiftNet
 from training.data.sample import PriorNoise
-from training.lift.config import DistilConfig, Phase
+from training.lift.config import CropsStage, LiftConfig
 from training.lift.drives import TrackedDrive
 from training.lift.placed import PlacedBatch, PlacedDrive, placed_batch
 from training.lift.trajectory import headings, of_frames, score_maps
@@ -28,7 +28,7 @@ _HEADING_SIGMA = math.radians(1.0)
 
 
 def placed_drives(
-    config: DistilConfig, drives: Sequence[TrackedDrive], quiet: bool
+    config: LiftConfig, drives: Sequence[TrackedDrive], quiet: bool
 ) -> list[PlacedDrive]:
     """The drives in memory, placed by labels and odometry, or by exact labels where they were."""
 
@@ -115,25 +115,25 @@ def _evidence(
 
 def stream(seed: int, name: str, step: int, rank: int) -> np.random.SeedSequence:
     """Of random numbers of one step: going on after it needs no state of a generator."""
-    phase = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    return np.random.SeedSequence([seed, phase, step, rank])
+    stage = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return np.random.SeedSequence([seed, stage, step, rank])
 
 
-def batches(
-    config: DistilConfig,
+def placed_batches(
+    config: LiftConfig,
     placed: Sequence[PlacedDrive],
     name: str,
-    phase: Phase,
+    stage: CropsStage,
     steps: range,
     rank: int,
     device: torch.device,
 ) -> Iterator[PlacedBatch]:
-    """Batches of a phase's `steps`, on `device`; each follows from seed, name, step and rank."""
+    """Batches of a stage's `steps`, on `device`; each follows from seed, name, step and rank."""
     noise: PriorNoise = config.data.noise
 
     def batch(index: int) -> PlacedBatch:
         rng = np.random.default_rng(stream(config.seed, name, steps[index], rank))
-        return placed_batch(placed, phase.crops, phase.per_crop, phase.crop_m, noise, rng)
+        return placed_batch(placed, stage.crops, stage.per_crop, stage.crop_m, noise, rng)
 
     on_gpu = device.type == "cuda"
     for made in in_order(batch, len(steps), config.data.workers, pin_memory=on_gpu):

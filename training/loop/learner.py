@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -16,10 +15,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from g2s_localizer.model import Network
-from training.config import StageConfig
-from training.data.sample import Batch
+from training.loop.config import StageConfig
 
-LossOf = Callable[[Any, Batch], Tensor]
+LossOf = Callable[[Any, Any], Tensor]
 """A network and a batch -> a scalar, or the scores of all pairs."""
 
 
@@ -38,17 +36,6 @@ def open_accelerator(device: str, precision: str) -> Accelerator:
             DistributedDataParallelKwargs(find_unused_parameters=True),
         ],
     )
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How a step changes the weights; the fields mean what they do in `StageConfig`."""
-
-    learning_rate: float
-    weight_decay: float
-    schedule: str
-    clip_norm: float | None
-    ema: float
 
 
 class Update(NamedTuple):
@@ -73,7 +60,7 @@ class Learner:
         network: Network,
         parameters: Sequence[nn.Parameter],
         loss_of: LossOf,
-        stage: StageConfig | Optimisation,
+        stage: StageConfig,
         steps: int,
     ) -> None:
         self.network = network.train()
@@ -99,7 +86,7 @@ class Learner:
         assert isinstance(network, Network)
         return network
 
-    def update(self, batches: Sequence[Batch]) -> Update:
+    def update(self, batches: Sequence[Any]) -> Update:
         """One step; batches count alike.
 
         Raises FloatingPointError, with the weights as they were, when loss or gradient is not
@@ -161,12 +148,18 @@ class _Loss(nn.Module):
         self.network = network
         self._loss_of = loss_of
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Any) -> Tensor:
         return self._loss_of(self.network, batch)
 
 
+def sum_over_ranks(accelerator: Accelerator, value: float) -> float:
+    """Return the sum of a number over all processes, in each of them."""
+    total = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
+    return float(accelerator.reduce(total, "sum"))
+
+
 def _schedule(
-    optimiser: torch.optim.Optimizer, stage: StageConfig | Optimisation, steps: int
+    optimiser: torch.optim.Optimizer, stage: StageConfig, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if stage.schedule == "one_cycle":
         return torch.optim.lr_scheduler.OneCycleLR(

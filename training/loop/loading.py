@@ -6,13 +6,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
-from training.config import StageConfig
 from training.data.batches import DistantBatchSampler
 from training.data.files import name_some
 from training.data.sample import Batch, PairDataset, Unreadable, collate
@@ -34,33 +32,6 @@ class Position(NamedTuple):
 
 
 FIRST = Position(0, 0)
-
-
-def shuffled(
-    dataset: PairDataset, stage: StageConfig, spacing_m: float, seed: int, rank: int, ranks: int
-) -> DistantBatchSampler:
-    """The batches of a stage that this rank trains on."""
-    return DistantBatchSampler(
-        dataset,
-        stage.batch,
-        spacing_m,
-        per_group=stage.per_drive,
-        seed=seed,
-        rank=rank,
-        ranks=ranks,
-    )
-
-
-def held_out_batches(dataset: PairDataset, stage: StageConfig, spacing_m: float) -> list[list[int]]:
-    """Indices of the batches that a stage is validated on: the same ones for every run.
-
-    Raises ValueError when the held-out pairs make no batch.
-    """
-    batches = DistantBatchSampler(dataset, stage.batch, spacing_m)
-    try:
-        return list(islice(batches, stage.validation_batches))
-    except ValueError as error:
-        raise ValueError(f"held out for validation: {error}; hold out more drives") from error
 
 
 def endless(

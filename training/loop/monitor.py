@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,6 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from training.data.sample import Batch
 from training.loop.learner import Update
 
 _MAX_NAMED = 10
@@ -33,6 +34,7 @@ class Monitor:
         # what a crashed run wrote beyond the step it goes on from is hidden
         self._writer = SummaryWriter(str(folder / stage), purge_step=first) if show else None
         self._unreadable = 0
+        self._since = time.monotonic()
 
     def __enter__(self) -> Monitor:
         return self
@@ -42,30 +44,41 @@ class Monitor:
         if self._writer is not None:
             self._writer.close()
 
-    def step(self, step: int, update: Update, batches: Sequence[Batch]) -> None:
-        """One step is done; pairs that were left out are named, the first of them."""
+    def step(self, step: int, update: Update, batches: Sequence[Any]) -> None:
+        """One step is done; pairs that were left out are named, the first of them. Images a
+        second are those of this process, between two validations.
+        """
+        now = time.monotonic()
+        rate = sum(map(len, batches)) / max(now - self._since, 1e-9)
+        self._since = now
         self._bar.update()
         self._bar.set_postfix(loss=f"{update.loss:.3f}", refresh=False)
         for left in (left for batch in batches for left in batch.skipped):
             self._unreadable += 1
             if self._unreadable <= _MAX_NAMED:
                 self._say(f"skipped: {left.name}: {left.reason}")
-        self._scalars(step, {**update._asdict(), "unreadable": self._unreadable})
+        counts = {"unreadable": self._unreadable, "images_per_second": rate}
+        self._scalars(step, {**update._asdict(), **counts})
 
     def validation(self, step: int, criterion: float, best_step: int) -> None:
         self._scalars(step, {"criterion": criterion})
         best = "the best so far" if best_step == step else f"the best was step {best_step}"
         self._say(f"{self._stage}, step {step}: criterion {criterion:.4f}, {best}")
+        self._since = time.monotonic()
 
     def figures(self, step: int, figures: dict[str, float]) -> None:
         """Errors in metres and degrees, to look at."""
         self._scalars(step, figures)
 
-    def pictures(self, step: int, batch: Batch, scores: Tensor, cell_m: float) -> None:
-        """Crops with the scores (B, n, n) of their own ground images over them."""
+    def pictures(
+        self, step: int, crops: Tensor, scores: Tensor, cell_m: float, gsds: Sequence[float]
+    ) -> None:
+        """Crops (B, 3, S, S) with the scores (B, n, n) of their own ground images over them; gsds
+        are the metres per pixel of each.
+        """
         if self._writer is None:
             return
-        first = zip(batch.satellite[:_PICTURES], scores, batch.gsd.tolist(), strict=False)
+        first = zip(crops[:_PICTURES], scores, gsds, strict=False)
         images = [score_picture(crop, score, round(cell_m / gsd)) for crop, score, gsd in first]
         self._writer.add_images(
             f"{self._stage}/score map", np.stack(images), step, dataformats="NHWC"

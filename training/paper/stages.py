@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from g2s_localizer.model import CameraInput, G2SNet, Network, PaperNet
 from g2s_localizer.model.config import COMPACT
 from g2s_localizer.model.correlation import correlate_all
-from training.config import LossConfig, TrainingConfig
 from training.data.sample import Batch, PairDataset
 from training.loop.learner import LossOf
+from training.paper.config import LossConfig, PaperConfig
 from training.paper.label_cells import window_half_width
 from training.paper.losses import dense_triplet_loss, gps_window_loss, weak_loss
 from training.paper.satellite_pairs import (
@@ -52,7 +52,7 @@ class Losses:
 
 
 def stage_losses(
-    name: str, config: TrainingConfig, dataset: PairDataset, held_out: PairDataset
+    name: str, config: PaperConfig, dataset: PairDataset, held_out: PairDataset
 ) -> Losses:
     """The losses of a stage on the pairs that are trained on and on those held out.
 

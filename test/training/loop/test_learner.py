@@ -6,8 +6,8 @@ import torch
 from flat_world import MODEL, FlatWorld, per_pair_loss
 
 from g2s_localizer.model import G2SNet
-from training.config import StageConfig
 from training.data.sample import collate
+from training.loop.config import StageConfig
 from training.loop.learner import Learner, open_accelerator
 from training.paper.stages import trained_parameters
 
@@ -17,7 +17,7 @@ WORLD = FlatWorld(8, 4)
 def learner(stage="translation", loss_of=per_pair_loss, **options):
     torch.manual_seed(0)
     network = G2SNet(MODEL)
-    config = StageConfig(**{"batch": 8, "learning_rate": 0.01, "steps": 10, **options})
+    config = StageConfig(**{"learning_rate": 0.01, **options})
     parameters = trained_parameters(network, stage)
     accelerator = open_accelerator("cpu", "fp32")
     return Learner(accelerator, network, parameters, loss_of, config, 10)

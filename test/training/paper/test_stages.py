@@ -12,9 +12,9 @@ from flat_world import MODEL, PAPER_KITTI, PAPER_VIGOR, FlatWorld, flat_pairs
 
 from g2s_localizer.geometry import Pose2D
 from g2s_localizer.model import build_network, load_checkpoint, model_config
-from training.config import LossConfig
 from training.data.sample import collate
 from training.loop.run_folder import RunFolder
+from training.paper.config import LossConfig
 from training.paper.pseudo_pairs import motion_range, wide_pixels
 from training.paper.satellite_pairs import paper_pairs
 from training.paper.stages import stage_losses, trained_parameters, translation_loss
