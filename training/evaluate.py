@@ -99,8 +99,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def open_dataset(
     arguments: argparse.Namespace, network: Network
 ) -> tuple[PairDataset, PriorNoise, str]:
-    """The pairs, the noise of their labels, and what they are in words. The network's crop is
-    widened where that was asked for: its weights know of no crop.
+    """Return the pairs, the noise of their labels, and what they are in words. The network's crop
+    is widened where that was asked for: its weights know of no crop.
     """
     if arguments.crop_m is not None:
         if not network.config.is_own:
@@ -149,7 +149,7 @@ def open_dataset(
 
 
 def _kitti_lines(arguments: argparse.Namespace) -> tuple[Path | list[SplitLine], str]:
-    """The list of the papers, or all frames of a drive once for each seed; and it in words."""
+    """Return the papers' list, or all frames of a drive once for each seed; and it in words."""
     if arguments.split is not None:
         return arguments.split, arguments.split.name
     seeds = arguments.seeds or [0]
@@ -231,7 +231,7 @@ def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def require_dataset(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Exits with what is lacking for the dataset that was asked for."""
+    """Exit with what is lacking for the dataset that was asked for."""
     needed = _NEEDED[arguments.dataset]
     lacking = [f"--{name}" for name in needed if getattr(arguments, name) is None]
     if arguments.dataset == "kitti" and (arguments.split is None) == (arguments.drive is None):

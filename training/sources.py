@@ -45,8 +45,8 @@ class Pairs:
 
 
 def open_pairs(config: TrainingConfig) -> Pairs:
-    """Raises ValueError when the prior's noise does not fit the crop, or what the dataset raises
-    for files that are missing or broken.
+    """Open the pairs that a configuration names. Raises ValueError when the prior's noise does not
+    fit the crop, or what the dataset raises for files that are missing or broken.
     """
     data, model = config.data, config.model
     if data.simulated is not None:
@@ -74,7 +74,8 @@ def kitti_dataset(
     noise: PriorNoise,
     seed: int,
 ) -> KittiDataset:
-    """The pairs of a split list, or of lines: as in the papers for their presets, else north-up.
+    """Return the pairs of a split list, or of lines: as in the papers for their presets, else
+    north-up.
 
     Raises ValueError when the noise, along the vehicle's axes, does not fit the crop.
     """
@@ -93,7 +94,7 @@ def vigor_dataset(
     heading: str,
     seed: int,
 ) -> VigorDataset:
-    """The pairs of an area ("same" or "cross") and part ("train" or "test"), rolled by up to
+    """Return the pairs of an area ("same" or "cross") and part ("train" or "test"), rolled by up to
     `rotation_deg` to a heading that the prior knows ("known") or not ("unknown"). Raises
     ValueError where the network does not look for an unknown one.
     """
@@ -113,7 +114,7 @@ def vigor_dataset(
 
 
 def vigor_noise(model: ModelConfig, rotation_deg: float, heading: str) -> PriorNoise:
-    """A VIGOR camera stands within the middle quarter of its tile."""
+    """Return the noise of labels of VIGOR, whose camera stands in the tile's middle quarter."""
     return PriorNoise(model.crop_m / 4.0, 0.0 if heading == KNOWN else rotation_deg)
 
 

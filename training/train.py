@@ -86,7 +86,7 @@ class Progress:
 
 
 def train(config: Config, data: Data, command: str, resume: bool = False) -> dict[str, float]:
-    """The whole run; returns the figures on the calibration pairs, which are not trained on.
+    """Do the whole run and return the figures on the calibration pairs, which are not trained on.
 
     Raises Interrupted after a signal, FloatingPointError naming step and loss when the loss is
     not finite, FileExistsError when `out` holds a run and `resume` is not set, OSError when the
@@ -160,7 +160,7 @@ def learn(run: _Run, name: str, network: Network, state: dict[str, Any]) -> None
 
 
 def _stretch(batches: Iterator[tuple[Any, Position]], length: int) -> tuple[list[Any], Position]:
-    """The batches of one step, and the place of the next one."""
+    """Return the batches of one step, and the place of the next one."""
     taken = list(islice(batches, length))
     return [batch for batch, _ in taken], taken[-1][1]
 
@@ -175,7 +175,7 @@ def _divides(every: int, step: int) -> bool:
 
 
 def _judged(run: _Run, name: str, network: Network, value: float, progress: Progress) -> Progress:
-    """The progress after a validation; the network is kept when it is the best so far."""
+    """Return the progress after a validation; the network is kept when it is the best so far."""
     if not math.isfinite(value):
         raise FloatingPointError(f"{name}, step {progress.step}: the criterion is {value:g}")
     provenance = {**_provenance(run), "stage": name, "step": progress.step, "criterion": value}

@@ -13,7 +13,9 @@ HEADINGS = (KNOWN, UNKNOWN)
 
 
 def require(config: object, **holds: bool) -> None:
-    """Raises ValueError naming a field of `config` that does not hold, and its value."""
+    """Check a configuration. Raises ValueError naming a field of `config` that does not hold, and
+    its value.
+    """
     for name, good in holds.items():
         if not good:
             raise ValueError(
@@ -22,8 +24,8 @@ def require(config: object, **holds: bool) -> None:
 
 
 def require_heading_sought(rotation_deg: float, heading: str, yaw_range_deg: float) -> None:
-    """Raises ValueError where panoramas are rolled further than the network looks and nobody tells
-    it by how much.
+    """Check headings. Raises ValueError where panoramas are rolled further than the network looks
+    and nobody tells it by how much.
     """
     if heading == UNKNOWN and rotation_deg > yaw_range_deg:
         raise ValueError(

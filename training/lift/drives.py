@@ -62,8 +62,8 @@ class Sources:
 
 
 def open_sources(config: LiftConfig) -> Sources:
-    """Raises ValueError for a drive without odometry, or without a truth where exact labels are
-    asked for.
+    """Open the drives that a configuration names. Raises ValueError for one without odometry, or
+    without a truth where exact labels are asked for.
     """
     data = config.data
     if data.simulated is not None:

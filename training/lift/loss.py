@@ -83,8 +83,8 @@ def pose_scores(network: LiftNet, batch: PlacedBatch) -> Tensor:
 
 
 def refinement_loss(residual: Residual, truth: Tensor, unit: Tensor) -> Tensor:
-    """The likelihood teaches mean and covariance, but the mean slowly where the covariance is
-    large: its error (in `unit`) is added.
+    """Return the loss of the refinement. The likelihood teaches mean and covariance, but the mean
+    slowly where the covariance is large: its error (in `unit`) is added.
     """
     error = ((residual.mean - truth) / unit).abs().sum(dim=1)
     constant = unit.log().sum()

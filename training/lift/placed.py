@@ -73,7 +73,7 @@ class PlacedBatch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> PlacedBatch:
-        """What a DataLoader with pin_memory=True calls."""
+        """Copy to pinned memory, as a DataLoader with pin_memory=True asks."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> PlacedBatch:
@@ -183,7 +183,7 @@ def _search(drive: PlacedDrive, crop_m: float) -> float:
 def _crop(
     drives: Sequence[PlacedDrive], crop_m: float, noise: PriorNoise, rng: np.random.Generator
 ) -> tuple[PlacedDrive, NDArray[np.float64], float, NDArray[np.uint8]]:
-    """A drive, and a crop around one of its frames: centre, turn and image."""
+    """Return a drive, and a crop around one of its frames: centre, turn and image."""
     for attempt in range(_ATTEMPTS):
         drive = drives[rng.integers(len(drives))]
         reference = drive.poses[drive.readable[rng.integers(len(drive.readable))], :2]

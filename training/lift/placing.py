@@ -30,7 +30,9 @@ _HEADING_SIGMA = math.radians(1.0)
 def placed_drives(
     config: LiftConfig, drives: Sequence[TrackedDrive], quiet: bool
 ) -> list[PlacedDrive]:
-    """The drives in memory, placed by labels and odometry, or by exact labels where they were."""
+    """Return the drives in memory, placed by labels and odometry, or by exact labels where they
+    were.
+    """
 
     def place(index: int) -> PlacedDrive:
         drive = drives[index]
@@ -49,8 +51,8 @@ def place_again(
     workers: int,
     quiet: bool,
 ) -> None:
-    """New pseudo-poses for the drives: labels and odometry as before, and score maps and headings
-    of every `every`th frame that the imagery covers, around the pseudo-poses so far.
+    """Return new pseudo-poses for the drives: labels and odometry as before, and score maps and
+    headings of every `every`th frame that the imagery covers, around the pseudo-poses so far.
     """
     network.eval()
     frames = [(k, int(i)) for k, one in enumerate(placed) for i in one.readable[::every]]

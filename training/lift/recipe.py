@@ -54,7 +54,7 @@ class LiftRecipe:
         self.description, self.calibration = sources.description, sources.calibration
 
     def start(self, network: Network) -> None:
-        """Raises OSError where ImageNet's weights are not installed."""
+        """Prepare a new network. Raises OSError where ImageNet's weights are not installed."""
         assert isinstance(network, LiftNet)
         # the order of the figures on record: another one rounds otherwise
         network.to(memory_format=torch.contiguous_format)

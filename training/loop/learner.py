@@ -169,7 +169,7 @@ def _schedule(
 
 
 def _averaged(network: Network, decay: float) -> AveragedModel:
-    """An exponential moving average of weights and buffers that starts fast.
+    """Return an exponential moving average of weights and buffers that starts fast.
 
     After n updates the decay is min(decay, (1 + n) / (10 + n)), so that a short run does not
     keep its random beginning. A decay of 0 follows exactly.

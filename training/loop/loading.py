@@ -69,7 +69,7 @@ def endless(
 def listed(
     dataset: PairDataset, batches: Sequence[list[int]], device: torch.device
 ) -> Iterator[tuple[int, Batch]]:
-    """The batches of given indices of which two pairs or more can be read, with their places."""
+    """Yield batches of given indices of which two pairs or more can be read, with their places."""
     for k, batch in enumerate(_loaded(dataset, batches, 0, device)):
         if len(batch) >= 2:
             yield k, batch.to(device, non_blocking=True)

@@ -18,7 +18,7 @@ from training.loop.run_folder import RunFolder
 def open_state(
     folder: RunFolder, config: TrainingConfig, processes: int, resume: bool
 ) -> dict[str, Any]:
-    """The state to go on from; empty for a new run.
+    """Return the state to go on from; empty for a new run.
 
     Raises FileExistsError or FileNotFoundError when `resume` does not fit the folder, ValueError
     naming what the state was made with when it is another configuration.

@@ -43,8 +43,8 @@ class PaperRecipe:
         self.labels = "exact poses in the loss" if exact else "weak: poses as noisy as the prior"
 
     def start(self, network: Network) -> None:
-        """Raises FileNotFoundError saying where absent weights come from, ValueError where a file
-        holds others.
+        """Prepare a new network. Raises FileNotFoundError saying where absent weights come from,
+        ValueError where a file holds others.
         """
         if self._config.vgg16:
             _start_from_imagenet(network, Path(self._config.vgg16))

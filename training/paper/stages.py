@@ -54,7 +54,7 @@ class Losses:
 def stage_losses(
     name: str, config: PaperConfig, dataset: PairDataset, held_out: PairDataset
 ) -> Losses:
-    """The losses of a stage on the pairs that are trained on and on those held out.
+    """Return the losses of a stage on the pairs that are trained on and on those held out.
 
     Raises ValueError when a term looks at positions that one of the datasets does not know.
     """
@@ -79,7 +79,7 @@ def stage_losses(
 
 
 def trained_parameters(network: Network, stage: str) -> list[nn.Parameter]:
-    """What the stage of that name trains; all else is frozen."""
+    """Return what the stage of that name trains; all else is frozen."""
     if isinstance(network, PaperNet):
         if stage == "rotation":
             parts: list[nn.Module] = [network.rotation_extractor, network.rotation]
@@ -160,7 +160,7 @@ def _cells(network: Network, batch: Batch, own: Tensor, targets: Targets) -> Ten
 
 
 def quarter_turns(batch: Batch) -> Batch:
-    """The batch with each crop and its label's heading turned by 0, 90, 180 or 270 degrees."""
+    """Return the batch, each crop and its label's heading turned by 0, 90, 180 or 270 degrees."""
     turns = torch.randint(4, (len(batch.yaw),)).tolist()
     satellite = torch.stack(
         [torch.rot90(crop, k, (1, 2)) for crop, k in zip(batch.satellite, turns, strict=True)]
