@@ -142,7 +142,7 @@ def pairs_of(model):
 
 def test_the_paper_s_stages_train_one_after_the_other(config):
     step = {"steps": 1, "batch": 2, "validate_every": 0, "validation_batches": 1}
-    run = config(rotation=step, translation=step, model=asdict(PAPER_KITTI))
+    run = replace(config(rotation=step, translation=step), model=PAPER_KITTI)
     train(run, pairs_of(PAPER_KITTI), "")
     finished, _ = load_checkpoint(RunFolder(Path(run.out)).finished)
     assert finished.config == PAPER_KITTI
