@@ -38,6 +38,7 @@ from g2s_localizer.geometry.pose import wrap_angle
 from g2s_localizer.model import load_checkpoint
 from g2s_localizer.model.checkpoint import SHIPPED
 from g2s_localizer.model.folding import fold_batch_norm
+from g2s_localizer.motion_messages import matrix_from_quaternion
 from g2s_localizer.ros.bridge import LocalizerBridge
 from training.simulate import simulate
 
@@ -46,7 +47,7 @@ OUTSIDE = -2.0 * math.log(0.01)
 """Squared Mahalanobis distance of two dimensions that 1 % exceed."""
 
 SEEDS, IMAGES, DIFFICULTY = (3101, 3102), 100, "kitti"
-"""Of the drives simulated where none is given; no weight has seen these worlds."""
+"""Drives simulated where none is given: seeds, images and preset. No weight has seen them."""
 
 
 @dataclass
@@ -135,7 +136,8 @@ def _told_place(drive: Drive, index: int, fault: Fault) -> Any:
 
 def _told_yaw(imu: Any, read: Callable[[float], float]) -> Any:
     q = imu.orientation
-    yaw = math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
+    R = matrix_from_quaternion(q)
+    yaw = math.atan2(R[1, 0], R[0, 0])
     told = wrap_angle(read(yaw))
     if told != yaw:
         q.x, q.y, q.z, q.w = 0.0, 0.0, math.sin(told / 2), math.cos(told / 2)

@@ -24,7 +24,7 @@ Pixels = Callable[[np.ndarray, Drive, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to one drive, and what may come of it.
+    """Describe what is done to one drive, and what may come of it.
 
     names     what the commonest verdict may be: "published", "refused" by the set-up, a rejection
     config    to the set-up

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from g2s_localizer.model import PaperNet, model_config, save_checkpoint
 from g2s_localizer.model.config import PAPER_KITTI, PAPER_VIGOR
-from g2s_localizer.model.paper.config import PaperConfig
+from g2s_localizer.model.paper.config import PaperNetConfig
 from training.loop.state_dict import read_state_dict
 from training.paper.checkpoint import CheckpointMismatch, Translated, translate
 
@@ -24,7 +24,9 @@ _MAX_NAMED = 3
 """Differences of a kind that a message spells out."""
 
 
-def convert(source: Path, target: Path, config: PaperConfig) -> tuple[Translated, tuple[str, ...]]:
+def convert(
+    source: Path, target: Path, config: PaperNetConfig
+) -> tuple[Translated, tuple[str, ...]]:
     """Write `target` (.safetensors) and its .json from the published checkpoint `source`.
 
     Returns what was written, and what was changed on the way, a sentence for each.

@@ -166,13 +166,13 @@ def _kitti_lines(arguments: argparse.Namespace) -> tuple[Path | list[SplitLine],
 
 
 def parse_span(text: str) -> tuple[int, int]:
-    """'46-109' -> (46, 109)."""
+    """Read a span of frames, '46-109' as (46, 109)."""
     first, _, last = text.partition("-")
     return int(first), int(last or first)
 
 
 def parse_azimuths(text: str) -> list[float]:
-    """'0,90' -> [0.0, 90.0]."""
+    """Read a list of angles, '0,90' as [0.0, 90.0]."""
     return [float(part) for part in text.split(",")]
 
 

@@ -64,7 +64,7 @@ def open_recipe(config: Config, data: Data) -> Recipe:
 
 @dataclass(frozen=True)
 class _Run:
-    """What every part of a run needs to know."""
+    """Hold what every part of a run needs."""
 
     config: Config
     command: str
@@ -75,7 +75,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage has come: steps done, the next batch, and its best validation."""
+    """Progress of a stage: steps done, the next batch, and its best validation."""
 
     step: int = 0
     position: Position = FIRST
@@ -108,7 +108,7 @@ def train(config: Config, data: Data, command: str, resume: bool = False) -> dic
 
 
 def learn(run: _Run, name: str, network: Network, state: dict[str, Any]) -> None:
-    """One stage, from its beginning or from `state`; leaves its best weights in `network`."""
+    """Train one stage, from its beginning or from `state`; leave its best weights in `network`."""
     accelerator, rank = run.accelerator, run.accelerator.process_index
     stage = run.recipe.begin(name, network, accelerator, state["recipe"][rank] if state else None)
     options, steps = stage.options, stage.steps
@@ -166,7 +166,7 @@ def _stretch(batches: Iterator[tuple[Any, Position]], length: int) -> tuple[list
 
 
 def _over(stage: Stage, progress: Progress) -> bool:
-    """Whether the criterion has not become better for long enough."""
+    """Return whether the criterion has not become better for long enough."""
     return 0 < stage.options.patience <= progress.stale
 
 
@@ -209,7 +209,7 @@ def _save(run: _Run, name: str, stage: Stage, learner: Learner, progress: Progre
 
 
 def _conclude(run: _Run, network: Network) -> dict[str, float]:
-    """Calibrate and keep the finished network; the figures on the calibration pairs."""
+    """Calibrate and keep the finished network; return the figures on the calibration pairs."""
     figures: dict[str, float] = {}
     if run.accelerator.is_main_process:
         network.precision = torch.float32
@@ -240,7 +240,7 @@ def _provenance(run: _Run) -> dict[str, Any]:
 
 
 def run(config: Config, open_data: Callable[[Any], Data], command: str, resume: bool) -> int:
-    """Train, and say in words how it ended, once for all ranks; the exit code."""
+    """Train, say in words how it ended, once for all ranks, and return the exit code."""
     first = os.environ.get("RANK", "0") == "0"
     try:
         figures = train(config, open_data(config), command, resume)

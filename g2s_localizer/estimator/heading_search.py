@@ -24,7 +24,7 @@ MIN_EVIDENCE = 1.0
 """Log-odds of belonging to the imagery from which a search tells a heading. Images of another town
 reach -4 (72 simulated ones of seed 906 on the imagery of seed 7305, searched all around)."""
 
-LOOKS, ALIKE = 5, 3
+MAX_LOOKS, MIN_ALIKE = 5, 3
 """Searches kept, and how many of them must find the heading turned alike: one now and then finds a
 wrong place."""
 
@@ -62,7 +62,7 @@ class HeadingSearch:
     """
 
     def __init__(self) -> None:
-        self._looks: deque[_Look] = deque(maxlen=LOOKS)
+        self._looks: deque[_Look] = deque(maxlen=MAX_LOOKS)
         self._found: Finding | None = None
         self._strangers = self._rest = self._in_vain = 0
 
@@ -92,9 +92,9 @@ class HeadingSearch:
         self._in_vain = 0
         self._looks.append(_Look(stamp_ns, told, wrap_angle(found - told), sigma))
         alike = max((self._like(look) for look in self._looks), key=len)
-        if len(alike) >= ALIKE and not any(look.agrees for look in alike):
+        if len(alike) >= MIN_ALIKE and not any(look.agrees for look in alike):
             self._found = self._turned(alike)
-        elif sum(look.agrees for look in list(self._looks)[-ALIKE:]) > 1:
+        elif sum(look.agrees for look in list(self._looks)[-MIN_ALIKE:]) > 1:
             self._found = None
 
     @property

@@ -209,10 +209,10 @@ class Localizer:
         if reach > window:
             return f"2 sigma of the prior are {reach:.1f} m, the search window {window:.1f} m"
         yaw_reach = math.degrees(_two_sigma(prior.covariance[2:, 2:]))
-        if yaw_reach > model.prior_yaw_deg:
+        if yaw_reach > model.max_prior_yaw_deg:
             return (
                 f"2 sigma of its heading are {yaw_reach:.1f} degrees, the search window "
-                f"{model.prior_yaw_deg:.1f} degrees"
+                f"{model.max_prior_yaw_deg:.1f} degrees"
             )
         return None
 

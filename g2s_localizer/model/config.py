@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ModelConfig: what every network's configuration says of its crop, its images and its search."""
+"""ModelConfig: crop, images and search, as every network's configuration has them."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ PAPER_VIGOR = "paper-vigor"
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(ABC):
     """Configuration of a network as localizer and training use it; each network has one of its
     own, made by `presets.model_config`.
 
@@ -45,17 +46,17 @@ class ModelConfig:
     """largest residual yaw; 0: the heading is taken as known (paper-vigor)"""
 
     is_own: ClassVar[bool] = True
-    """Whether the network is one of this project's own, not the paper's."""
+    """True for this project's own networks, false for the paper's."""
     whole_image: ClassVar[bool] = False
-    """Whether the ground image is taken whole; else the part that can show the ground."""
+    """True where the ground image is taken whole, false for the part that can show the ground."""
     turned_crop: ClassVar[bool] = False
-    """Whether the crop's u axis points along the prior's heading; else it is north-up."""
+    """True where the crop's u axis points along the prior's heading, false for north-up crops."""
     panorama: ClassVar[bool] = False
-    """Whether ground images are panoramas; else those of a pinhole camera."""
+    """True where ground images are panoramas, false for those of a pinhole camera."""
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
     formerly: ClassVar[dict[str, Any]] = {}
-    """What else descriptions hold that were written when all presets had one configuration, and
-    the only value that it could have."""
+    """Further keys of descriptions that were written when all presets had one configuration, each
+    with the only value that it could have."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -74,9 +75,9 @@ class ModelConfig:
         check_activations("ground_height and ground_width", pixels, self.channels)
 
     @property
+    @abstractmethod
     def channels(self) -> int:
         """Return channels of the extractors' finest level."""
-        raise NotImplementedError
 
     @property
     def stride(self) -> int:
@@ -89,8 +90,8 @@ class ModelConfig:
         return math.sqrt(2.0) * self.crop_m if self.turned_crop else self.crop_m
 
     @property
-    def prior_yaw_deg(self) -> float:
-        """Return the largest 2 sigma of the prior's heading (degrees) that the network bears."""
+    def max_prior_yaw_deg(self) -> float:
+        """Return the largest 2 sigma of the prior's heading (degrees) that the network takes."""
         return self.yaw_range_deg
 
     @property

@@ -10,17 +10,17 @@ import torch
 
 from g2s_localizer.model.compact import CompactConfig, G2SNet
 from g2s_localizer.model.config import COMPACT, LIFT, PAPER_KITTI, PAPER_VIGOR, ModelConfig
-from g2s_localizer.model.lift.config import EFFICIENTNET, OF_EFFICIENTNET, LiftConfig
+from g2s_localizer.model.lift.config import EFFICIENTNET, OF_EFFICIENTNET, LiftNetConfig
 from g2s_localizer.model.lift.network import LiftNet
 from g2s_localizer.model.limits import shown
-from g2s_localizer.model.paper.config import PaperConfig, PaperKittiConfig, PaperVigorConfig
+from g2s_localizer.model.paper.config import PaperKittiConfig, PaperNetConfig, PaperVigorConfig
 from g2s_localizer.model.paper.network import PaperNet
 
 Network = G2SNet | LiftNet | PaperNet
 
 _CONFIGS: dict[str, type[ModelConfig]] = {
     COMPACT: CompactConfig,
-    LIFT: LiftConfig,
+    LIFT: LiftNetConfig,
     PAPER_KITTI: PaperKittiConfig,
     PAPER_VIGOR: PaperVigorConfig,
 }
@@ -65,10 +65,10 @@ def build_network(config: ModelConfig) -> Network:
     network: Network
     if isinstance(config, CompactConfig):
         network = G2SNet(config)
-    elif isinstance(config, LiftConfig):
+    elif isinstance(config, LiftNetConfig):
         network = LiftNet(config)
     else:
-        assert isinstance(config, PaperConfig), config
+        assert isinstance(config, PaperNetConfig), config
         network = PaperNet(config)
     # PyTorch's type hints do not know that `to` takes a memory format alone.
     in_order: Callable[..., Network] = network.to

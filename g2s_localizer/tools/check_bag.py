@@ -231,7 +231,7 @@ class BagCheck:
         sigma = float(np.median(sigmas))
         reach = yaw_reach = math.inf
         if model is not None:
-            reach, yaw_reach = model.search_m - SNAP_M / 2.0, model.prior_yaw_deg
+            reach, yaw_reach = model.search_m - SNAP_M / 2.0, model.max_prior_yaw_deg
         yaw = math.degrees(float(np.median([p.covariance[2, 2] for p in self._priors])) ** 0.5)
         if 2.0 * yaw > yaw_reach:
             faults.append(

@@ -161,13 +161,21 @@ def test_the_yardstick_itself_agrees_with_geodesics(centre, azimuth, distance):
 
 
 @pytest.mark.parametrize(
-    ("centre", "yaw"),
-    [(LatLon(49.0, 12.0), 0.0), (LatLon(-63.2, -60.0), 0.7), (LatLon(12.0, 180.0), -2.2)],
+    ("centre", "yaw", "side_m"),  # a turned crop of 34 m lies within the north-up one of 48 m
+    [
+        (LatLon(49.0, 12.0), 0.0, 48.0),
+        (LatLon(-63.2, -60.0), 0.0, 48.0),
+        (LatLon(12.0, 180.0), 0.0, 48.0),
+        (LatLon(-63.2, -60.0), 0.7, 34.0),
+        (LatLon(12.0, 180.0), -2.2, 34.0),
+    ],
 )
-def test_every_source_shows_every_place_to_a_centimetre_and_like_the_others(tmp_path, centre, yaw):
+def test_every_source_shows_every_place_to_a_centimetre_and_like_the_others(
+    tmp_path, centre, yaw, side_m
+):
     painting = Painting(centre)
     crops = {
-        name: open_source(name, tmp_path / str(number), painting).crop(centre, 34.0, GSD, yaw)
+        name: open_source(name, tmp_path / str(number), painting).crop(centre, side_m, GSD, yaw)
         for number, name in enumerate(SOURCES)
     }
     assert {crop.yaw for crop in crops.values()} == {yaw}

@@ -40,7 +40,11 @@ def test_help_is_said_and_no_node_is_started():
 @pytest.mark.parametrize("delay", [0.4, 1.5])
 def test_ctrl_c_while_the_node_is_imported_or_just_has_been_is_silent(start, delay):
     status, output = end(start, delay, [signal.SIGINT])
-    assert status in (0, 130) and "Traceback" not in output and "KeyboardInterrupt" not in output
+    assert status in (0, 130)
+    # After 1.5 s a quick machine has a node, which says that it has no imagery.
+    assert (
+        output == "" if delay < 1.0 else all(line.startswith("[") for line in output.splitlines())
+    )
 
 
 @pytest.mark.parametrize("delay", [0.5, 3.0])

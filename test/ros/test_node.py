@@ -298,12 +298,16 @@ def node_here(store, tmp_path):
 
 
 def test_without_the_generated_message_configure_fails_and_says_how_to_make_it(
-    node_here, monkeypatch, capfd
+    node_here, peer, wait, monkeypatch, capfd
 ):
     monkeypatch.setitem(sys.modules, "g2s_localizer.msg", None)
     assert node_here.trigger_configure() == TransitionCallbackReturn.FAILURE
     said = "configure failed: g2s_localizer/Registration is not generated"
     assert said in "".join(capfd.readouterr())
+    spin = partial(rclpy.spin_once, node_here, timeout_sec=0.1)
+    wait(lambda: spin() or (peer.diagnostics and said in peer.diagnosis()["message"]), 20)
+    found = peer.diagnosis()
+    assert (found["level"], found["state"]) == (str(DiagnosticStatus.ERROR[0]), "unconfigured")
 
 
 def test_what_a_configured_node_held_is_free_after_cleanup(node_here, registration_type):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where pairs come from, as the data part of a training configuration says it."""
+"""The data part of a training configuration: the sources of pairs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class BagsConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where pairs come from: exactly one of the four, and how noisy its labels are."""
+    """Source of the pairs, exactly one of the four, and the noise of its labels."""
 
     simulated: SimulatedConfig | None = None
     kitti: KittiConfig | None = None

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Pose2D
+from g2s_localizer.geometry import Camera, LatLon, LocalFrame, Panorama, Pose2D
+from g2s_localizer.geometry.mounting import extrinsic_from_parameters
 from g2s_localizer.geometry.pose import rotation
 from g2s_localizer.imagery import MissingImagery
 from g2s_localizer.imagery.crop import SatelliteCrop
@@ -115,9 +116,12 @@ def cut_view(panorama: Image, azimuth_deg: float) -> Image:
     u, v = np.meshgrid(np.arange(VIEW[0]), np.arange(VIEW[1]))
     right, down = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
     height, width = panorama.shape[:2]
-    turn = width / (2.0 * math.pi)
-    columns = (np.arctan(right) + math.radians(azimuth_deg)) * turn + width / 2.0 - 0.5
-    rows = np.arctan2(down, np.hypot(1.0, right)) * turn + height / 2.0 - 0.5
+    rays = np.stack([right, down, np.ones_like(right)], axis=-1).reshape(-1, 3)
+    # Of the whole sphere, of which a picture that is less high lacks as much above as below.
+    sphere = Panorama(width, round(width / 2), np.eye(4))
+    uv = sphere.project(rays)[0].reshape(*right.shape, 2)
+    columns = uv[..., 0] + width * azimuth_deg / 360.0
+    rows = uv[..., 1] + (height - sphere.height) / 2.0
     # One column more on either side, so that the seam is interpolated too.
     wide = np.concatenate([panorama[:, -1:], panorama, panorama[:, :1]], axis=1)
     columns = np.remainder(columns + 0.5, width) + 0.5
@@ -148,9 +152,7 @@ def pairs_dataset(
 def _drive(
     pair: Pair, number: int, views: list[float], noise: PriorNoise, seeds: Sequence[int]
 ) -> LabelledDrive:
-    T_base_camera = np.array(
-        [[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, pair.height_m], [0, 0, 0, 1]], np.float64
-    )
+    T_base_camera = extrinsic_from_parameters((0.0, 0.0, pair.height_m), (0.0, 0.0, 0.0))
     truths = [
         Pose2D(0.0, 0.0, math.radians(90.0 - pair.heading_deg - azimuth)) for azimuth in views
     ]

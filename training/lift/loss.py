@@ -19,9 +19,9 @@ _NEAR_STEPS = 3.0
 _NEAR_BONUS = 0.5
 """Wrong headings less than so many steps away are asked more often: they are the hard ones."""
 _GUESSES = 8
-"""Of each image, around its pseudo-pose."""
+"""Guesses for each image, around its pseudo-pose."""
 _GUESS_SIGMA = (1.2, 1.2, math.radians(4.0))
-"""Of guesses around the pseudo-pose, where the scatter is largest (m, m, rad)."""
+"""Deviations of guesses around the pseudo-pose, where the scatter is largest (m, m, rad)."""
 
 
 def volume_loss(
@@ -48,8 +48,8 @@ def shares(index: Tensor, size: int) -> Tensor:
 
 
 def registration_loss(network: LiftNet, batch: PlacedBatch) -> Tensor:
-    """Where in position and heading, over the two headings around the pseudo-pose's and some
-    others of those around the prior's; and what a guess near it lacks.
+    """Return the loss of position and heading, over the two headings around the pseudo-pose's and
+    some others of those around the prior's, and of what a guess near it lacks.
     """
     satellite = network.encode_satellite(batch.satellite)
     ground = network.encode_ground(batch.ground, CameraInput(batch.K, batch.T_base_camera))

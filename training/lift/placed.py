@@ -176,7 +176,7 @@ def placed_batch(
 
 
 def _search(drive: PlacedDrive, crop_m: float) -> float:
-    """How far from the centre of a crop its frames may lie, along each of its axes (m)."""
+    """Return the largest distance of frames from a crop's centre, along each of its axes (m)."""
     return crop_m / 2.0 - drive.model.reach_m - _MARGIN_M
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the recipe does drive by drive and batch by batch, in `data.workers` processes."""
+"""The recipe's work drive by drive and batch by batch, in `data.workers` processes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def place_again(
 
 
 class _Seen(NamedTuple):
-    """What the network saw of a frame around its pseudo-pose: log-probability (n, n), rad."""
+    """Hold what the network saw of a frame around its pseudo-pose: log-probability (n, n), rad."""
 
     frame: int
     log_probability: NDArray[np.float32]
@@ -116,7 +116,7 @@ def _evidence(
 
 
 def stream(seed: int, name: str, step: int, rank: int) -> np.random.SeedSequence:
-    """Of random numbers of one step: going on after it needs no state of a generator."""
+    """Return the seeds of one step: going on after it needs no state of a generator."""
     stage = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     return np.random.SeedSequence([seed, stage, step, rank])
 

@@ -43,7 +43,10 @@ _LABELS = {
 
 
 class LiftRecipe:
-    """A Recipe. Each rank keeps its own share of the drives in memory."""
+    """Our recipe as the loop takes it (`training.loop.recipe.Recipe`).
+
+    Each rank keeps its own share of the drives in memory.
+    """
 
     def __init__(self, config: LiftConfig, sources: Sources) -> None:
         self._config = config
@@ -111,7 +114,9 @@ class LiftRecipe:
     def _place(
         self, name: str, network: LiftNet, rank: int, ranks: int, state: Any
     ) -> list[PlacedDrive]:
-        """By labels and odometry; again by score maps of a network that has learned something."""
+        """Place the drives by labels and odometry; again by score maps of a network that has
+        learned something.
+        """
         config, sources = self._config, self._sources
         if not sources.validation:
             raise ValueError("held out for validation: no drive; hold out one at least")
@@ -132,7 +137,7 @@ class LiftRecipe:
 
 
 def _settle(network: LiftNet, made: Iterator[PlacedBatch], accelerator: Accelerator) -> None:
-    """Batch normalisation's statistics anew, for the final weights and over many batches: the
+    """Take batch normalisation's statistics anew, for the final weights and over many batches: the
     running ones are those of the last few, which is a noise that every later image would see.
     """
     norms = [part for part in network.modules() if isinstance(part, nn.BatchNorm2d)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the configurations of all recipes have in common."""
+"""The common part of all recipes' configurations."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is seen of a run while it trains: a line of progress, TensorBoard's scalars and pictures."""
+"""The view of a run while it trains: a line of progress, TensorBoard's scalars and pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PICTURES = 4
 
 
 class Monitor:
-    """Of one stage, from step `first` on; silent where `show` is false (ranks but the first)."""
+    """Show one stage, from step `first` on; silent where `show` is false (ranks but the first)."""
 
     def __init__(self, folder: Path, stage: str, first: int, steps: int, show: bool) -> None:
         self._stage = stage

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recipe gives to the loop."""
+"""The interface of a recipe to the loop."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class Recipe(Protocol):
 
     @property
     def labels(self) -> str:
-        """What the loss saw of the poses, for a checkpoint's provenance."""
+        """Say what the loss saw of the poses, for a checkpoint's provenance."""
 
     @property
     def description(self) -> str:
-        """What a checkpoint's provenance says of the data."""
+        """Describe the data, for a checkpoint's provenance."""
 
     @property
     def calibration(self) -> PairDataset | None:

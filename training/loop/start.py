@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run starts from: a network, and the state that an earlier one left."""
+"""The start of a run: a network, and the state that an earlier one left."""
 
 from __future__ import annotations
 

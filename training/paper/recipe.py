@@ -32,7 +32,7 @@ VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 
 
 class PaperRecipe:
-    """A Recipe."""
+    """The recipe of Shi et al. as the loop takes it (`training.loop.recipe.Recipe`)."""
 
     def __init__(self, config: PaperConfig, pairs: Pairs) -> None:
         self._config = config

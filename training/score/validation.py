@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a stage is worth on held-out data: the criterion that decides, and errors to look at."""
+"""Validation of a stage on held-out data: the criterion that decides, and errors to look at."""
 
 from __future__ import annotations
 

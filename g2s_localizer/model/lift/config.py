@@ -17,7 +17,7 @@ OF_EFFICIENTNET = {"width": 16, "levels": 4}
 
 
 @dataclass(frozen=True)
-class LiftConfig(SearchConfig):
+class LiftNetConfig(SearchConfig):
     preset: str = LIFT
     extractor: str = UNET
     """unet, or efficientnet-lite0, whose encoder's training begins with ImageNet weights and whose
@@ -38,5 +38,5 @@ class LiftConfig(SearchConfig):
                 )
 
     @property
-    def prior_yaw_deg(self) -> float:
+    def max_prior_yaw_deg(self) -> float:
         return math.inf

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from g2s_localizer.model.calibrated import CalibratedNet
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
-from g2s_localizer.model.lift.config import EFFICIENTNET, LiftConfig
+from g2s_localizer.model.lift.config import EFFICIENTNET, LiftNetConfig
 from g2s_localizer.model.lift.efficientnet import EfficientUNet
 from g2s_localizer.model.lift.lift import (
     ColumnLift,
@@ -54,11 +54,11 @@ class LiftNet(CalibratedNet):
     The temperature of the volume of scores is learned.
     """
 
-    config: LiftConfig
+    config: LiftNetConfig
     residuals: Tensor
     any_heading = True
 
-    def __init__(self, config: LiftConfig) -> None:
+    def __init__(self, config: LiftNetConfig) -> None:
         super().__init__(config)
         self.ground_extractor = _extractor(config, _CHANNELS)
         self.satellite_extractor = _extractor(config, config.features)
@@ -172,7 +172,7 @@ class LiftNet(CalibratedNet):
         return features
 
 
-def _extractor(config: LiftConfig, features: int) -> Extractor:
+def _extractor(config: LiftNetConfig, features: int) -> Extractor:
     if config.extractor == EFFICIENTNET:
         return EfficientUNet(features)
     return CompactUNet(config.width, config.levels, features)

@@ -14,13 +14,13 @@ _KITTI_SEARCH_SIDE_M = 60.0
 """Side of the square of positions that the paper's KITTI score map holds (m)."""
 # New York's 640 pixel tiles resized to 512; other cities give their own with each sample.
 _VIGOR_GSD = 0.113248 * 640 / 512
-_BORNE_YAW_DEG = 6.0
-"""Where the heading is not looked for: at half the radius of the overhead view things then lie
-0.8 m beside their place."""
+_MAX_PRIOR_YAW_DEG = 6.0
+"""Largest error of a heading that is not looked for: at half the radius of the overhead view things
+then lie 0.8 m beside their place."""
 
 
 @dataclass(frozen=True)
-class PaperConfig(ModelConfig):
+class PaperNetConfig(ModelConfig):
     """Configuration that both presets share."""
 
     level: int = 1
@@ -60,7 +60,7 @@ class PaperConfig(ModelConfig):
 
 
 @dataclass(frozen=True)
-class PaperKittiConfig(PaperConfig):
+class PaperKittiConfig(PaperNetConfig):
     preset: str = PAPER_KITTI
     crop_m: float = 512 * _KITTI_GSD
     gsd: float = _KITTI_GSD
@@ -82,7 +82,7 @@ class PaperKittiConfig(PaperConfig):
 
 
 @dataclass(frozen=True)
-class PaperVigorConfig(PaperConfig):
+class PaperVigorConfig(PaperNetConfig):
     preset: str = PAPER_VIGOR
     crop_m: float = 512 * _VIGOR_GSD
     gsd: float = _VIGOR_GSD
@@ -95,8 +95,8 @@ class PaperVigorConfig(PaperConfig):
     may_be_zero: ClassVar[frozenset[str]] = frozenset({"level", "yaw_range_deg"})
 
     @property
-    def prior_yaw_deg(self) -> float:
-        return self.yaw_range_deg or _BORNE_YAW_DEG
+    def max_prior_yaw_deg(self) -> float:
+        return self.yaw_range_deg or _MAX_PRIOR_YAW_DEG
 
     @property
     def overhead_cells(self) -> int:

@@ -20,7 +20,7 @@ from g2s_localizer.model.calibrated import CalibratedNet
 from g2s_localizer.model.config import PAPER_KITTI
 from g2s_localizer.model.correlation import SatelliteSpectrum, correlate, satellite_spectrum
 from g2s_localizer.model.grid import overhead_xy, rotate_xy
-from g2s_localizer.model.paper.config import PaperConfig
+from g2s_localizer.model.paper.config import PaperNetConfig
 from g2s_localizer.model.paper.swin import SwinRegressor
 from g2s_localizer.model.paper.vgg import LEVEL_CHANNELS, VGGUNet
 from g2s_localizer.model.projection import panorama_turns
@@ -69,10 +69,10 @@ class PaperGround:
 class PaperNet(CalibratedNet):
     """The VGG-16 U-Nets, the Swin regressor and the correlation of the paper."""
 
-    config: PaperConfig
+    config: PaperNetConfig
     any_heading = False
 
-    def __init__(self, config: PaperConfig) -> None:
+    def __init__(self, config: PaperNetConfig) -> None:
         super().__init__(config)
         if config.yaw_range_deg > 0:
             self.rotation_extractor = VGGUNet()

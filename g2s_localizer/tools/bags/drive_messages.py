@@ -193,7 +193,7 @@ class DriveMessages:
         )
 
     def tf(self, record: int) -> Any:
-        """Convert odom to base_link, the pose of /odometry."""
+        """Return the transform odom -> base_link, the pose of /odometry."""
         x, y, yaw = self._odometry.path[record]
         T = np.eye(4)
         T[:3, :3] = matrix_from_rpy(0.0, 0.0, yaw)

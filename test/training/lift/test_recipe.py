@@ -2,19 +2,22 @@
 """Our recipe on drives from elsewhere; the laws of both recipes: test_train.py."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from g2s_localizer.model import load_checkpoint
+from g2s_localizer.model import load_checkpoint, model_config
 from g2s_localizer.model.checkpoint import read_provenance
 from g2s_localizer.tools.bags.kitti_to_rosbag2 import convert
 from training.config import load_config
 from training.data.simulated import open_drives
 from training.evaluate import main as evaluate
 from training.lift.drives import open_sources
+from training.lift.pretrained import imagenet_weights
 from training.loop.run_folder import RunFolder
 from training.sources import kitti_dataset
 from training.train import main, open_data, train
@@ -61,6 +64,19 @@ def test_processes_that_make_the_batches_change_no_weight(config):
         finished.append(RunFolder(Path(run.out)).finished)
     alone, helped = (load_checkpoint(file)[0].state_dict() for file in finished)
     assert all(tensor.equal(helped[name]) for name, tensor in alone.items())
+
+
+def test_an_efficientnet_begins_with_imagenet_s_weights(config):
+    model = {"preset": "lift", "extractor": "efficientnet-lite0", "features": 4, "gsd": 1.0,
+             "ground_height": 32, "ground_width": 64, "yaw_step_deg": 6.0}  # fmt: skip
+    still = {**SHORT, "steps": 1, "learning_rate": 1e-12, "crops": 1, "per_crop": 1, "crop_m": 80.0}
+    run = config("run", "lift", first=still, second=None)
+    run = replace(run, model=model_config(**model))
+    train(run, open_data(run), "")
+    network, _ = load_checkpoint(RunFolder(Path(run.out)).finished)
+    first = imagenet_weights()["_conv_stem.weight"]
+    for extractor in (network.ground_extractor, network.satellite_extractor):
+        assert torch.allclose(extractor.stem.convolution.weight, first, atol=1e-6)
 
 
 def recorded(bags, **changes):
