@@ -6,6 +6,7 @@ import math
 import signal
 import sys
 import weakref
+from functools import partial
 
 import cv2
 import numpy as np
